@@ -1,0 +1,157 @@
+"""Before detect: what kind of machine a system is, read from `configs/families/*.yaml`.
+
+Exists so that plausible ranges, components and thresholds belong to a machine's kind and never to code.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FOLDER = Path(__file__).parent / "families"
+
+Grade = int | str
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Channel(_Part):
+    """One measured quantity.
+
+    Attributes:
+        unit: Written as in the field names of the contract (`bar`, `degC`, `l/min`, `mm/s`, `g`).
+        low: Lowest plausible value; below it the input is refused.
+        high: Highest plausible value.
+        rate_hz: Sampling rate assumed when a request names none.
+        column: The column that holds it in the family's recordings.
+        typical: Level of a healthy machine of this family, used until a system has a baseline of its own.
+        spread: Standard deviation of that level between windows of a healthy machine.
+        relation: How a value is compared with its baseline: `ratio` to it or `difference` from it.
+        extra: True for a channel that a request may leave out without loss of quality.
+        source: Where `low` and `high` come from.
+    """
+
+    unit: str
+    low: float
+    high: float
+    rate_hz: float = Field(1.0, gt=0)
+    column: str
+    typical: float
+    spread: float = Field(gt=0)
+    relation: Literal["ratio", "difference"] = "difference"
+    extra: bool = False
+    source: str
+
+
+class Head(_Part):
+    """One question a trained detector answers, as classes of a column of the recordings.
+
+    Attributes:
+        column: The label column.
+        classes: Its values; the first is the nominal one.
+    """
+
+    column: str
+    classes: tuple[Grade, ...] = Field(min_length=2)
+
+    @property
+    def nominal(self) -> Grade:
+        """The class of a healthy machine."""
+        return self.classes[0]
+
+
+class Component(_Part):
+    """A part of the machine that a diagnosis can name.
+
+    Attributes:
+        head: The head that judges it.
+        off: Those classes of the head that mean this component is off nominal.
+        title: What a technician calls it, by language.
+        kinds: Anomaly type by class; classes not named have the component's `kind`.
+        kind: Anomaly type in the vocabulary of the contract.
+    """
+
+    head: str
+    off: tuple[Grade, ...] = Field(min_length=1)
+    title: dict[Literal["en", "ru"], str]
+    kind: str
+    kinds: dict[Grade, str] = {}
+
+
+class Severity(_Part):
+    """Bands of the calibrated anomaly score.
+
+    Attributes:
+        warning: From here on an alarm of low urgency; the threshold of `is_anomaly`.
+        critical: From here on an alarm of high urgency.
+        source: The measurement that the two come from.
+    """
+
+    warning: float = Field(gt=0, lt=1)
+    critical: float = Field(gt=0, lt=1)
+    source: str
+
+
+class Family(_Part):
+    """A kind of machine.
+
+    Attributes:
+        name: Its folder name and the middle of its models' names.
+        title: One line for people.
+        data: Columns of recordings and how to cut them.
+        window_s: Length that the detectors were trained on; shorter windows are answered with less confidence.
+        reading: `raw` levels (machines of one build) or `relative` to each system's own baseline.
+        heads: Questions of the trained detectors beside `anomaly`.
+        anomaly: Components whose being off nominal is an anomaly; empty means the label column `anomaly` says so.
+    """
+
+    name: str
+    title: str
+    reading: Literal["raw", "relative"]
+    window_s: float = Field(gt=0)
+    layout: Literal["window", "sample"]
+    entity: str
+    order: str = ""
+    group: str
+    channels: dict[str, Channel]
+    heads: dict[str, Head] = {}
+    components: dict[str, Component] = {}
+    anomaly: tuple[str, ...] = ()
+    severity: Severity
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Family":
+        for name, component in self.components.items():
+            head = self.heads.get(component.head)
+            if head is None or not set(component.off) <= set(head.classes[1:]):
+                raise ValueError(f"family {self.name}, component {name}: head {component.head} lacks {component.off}")
+        if unknown := set(self.anomaly) - set(self.components):
+            raise ValueError(f"family {self.name}: anomaly names unknown components {sorted(unknown)}")
+        return self
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Channels whose absence lowers the quality of an answer."""
+        return tuple(name for name, channel in self.channels.items() if not channel.extra)
+
+
+def family_names() -> tuple[str, ...]:
+    """Return the families that are shipped."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+@cache
+def read_family(name: str) -> Family:
+    """Read one family.
+
+    Raises:
+        KeyError: No such family.
+        pydantic.ValidationError: Its YAML breaks a rule.
+    """
+    if name not in family_names():
+        raise KeyError(f"no family named {name!r}; there are {', '.join(family_names())}")
+    return Family.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,235 @@
+"""Before any request: the one frozen object of settings, and the only reader of the environment.
+
+Exists so that a misspelt name or a default secret stops the start, not a night shift.
+"""
+
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+FOLDER = Path(__file__).parent
+DEFAULT_SECRET = "change-me"  # noqa: S105 (a marker that is refused outside the local profile)
+SECRET_NAMES = ("secret_key", "ml_internal_api_key", "rag_internal_api_key", "ray_auth_token")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Database(_Section):
+    """Where PostgreSQL is; `url` empty means the embedded server that `hdx run` starts.
+
+    Attributes:
+        url: `postgresql+psycopg://...`; its role must own the database or be superuser.
+        pool_size: Connections a gateway replica keeps.
+    """
+
+    url: SecretStr | None = None
+    pool_size: int = Field(8, ge=1, le=100)
+
+
+class Redis(_Section):
+    """Shared cache; absent, each gateway replica keeps its own in memory."""
+
+    url: SecretStr | None = None
+
+
+class Tokens(_Section):
+    """Lifetimes of credentials.
+
+    Source: RFC 8725 and RFC 9700 (short access tokens, rotated refresh tokens).
+    """
+
+    issuer: str = "hdx"
+    audience: str = "hdx-api"
+    access_minutes: int = Field(15, ge=1, le=15)
+    refresh_days: int = Field(7, ge=1, le=30)
+
+
+class Limits(_Section):
+    """Bounds on what one request may carry.
+
+    Units: `body_bytes` bytes, `values` samples a channel, `batch` windows a request.
+    Source: a day of samples at 0.1 Hz is 8,640 values; the quickstart's own largest body is under 1 kB.
+    """
+
+    body_bytes: int = 1_000_000
+    document_bytes: int = 50_000_000
+    values: int = Field(10_000, ge=3)
+    values_min: int = Field(3, ge=1)
+    batch: int = Field(256, ge=1)
+
+
+class MicroBatch(_Section):
+    """How many waiting requests the gateway sends down the graph at once."""
+
+    max_windows: int = Field(64, ge=1)
+
+
+class Cache(_Section):
+    """Answers to a repeated identical window of the same system."""
+
+    ttl_s: float = Field(60, ge=0)
+    entries: int = Field(10_000, ge=1)
+
+
+class Knowledge(_Section):
+    """Encoder, index and generator of the assistant.
+
+    Attributes:
+        encoder_path: Folder of a sentence-transformers model; empty means the pinned MiniLM wheel.
+        encoder_multilingual: Turns on hybrid search for Russian, which an English-only encoder halves.
+        device: `cpu` or `cuda`.
+        generator: `extractive` needs no model; `openai` calls any OpenAI-compatible server at `openai_url`.
+    """
+
+    encoder_path: str = ""
+    encoder_multilingual: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    generator: Literal["extractive", "openai"] = "extractive"
+    openai_url: str = ""
+    openai_model: str = ""
+    openai_key: SecretStr | None = None
+    timeout_s: float = Field(20, gt=0)
+
+
+class Models(_Section):
+    """Where trained versions come from.
+
+    Units: `poll_s` seconds between two looks at the registry's alias.
+    """
+
+    alias: str = "champion"
+    poll_s: float = Field(2, gt=0)
+    quorum: int = Field(2, ge=1, description="Fewest detectors whose votes make an answer")
+    vote_timeout_s: float = Field(5, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings of HDX, from `configs/base.yaml`, the profile's YAML, `.env` and `HDX_*`, the last one winning.
+
+    Raises:
+        pydantic.ValidationError: A value breaks its rule, a name is unknown, or a default secret is left in a
+            profile other than `local`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HDX_", env_nested_delimiter="__", env_file=".env", frozen=True, extra="forbid"
+    )
+
+    profile: Literal["local", "production"] = "local"
+    home: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    dashboard_port: int = Field(8265, ge=1, le=65535)
+    ray_port: int = Field(6379, ge=1, le=65535)
+    metrics_port: int = Field(8999, ge=1, le=65535)
+    mlflow_url: str = ""
+    secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
+    ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
+    rag_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
+    ray_auth_token: SecretStr = SecretStr(DEFAULT_SECRET)
+    admin_username: str = "admin"
+    admin_email: str = "admin@example.com"
+    admin_password: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    database: Database = Database()
+    redis: Redis = Redis()
+    tokens: Tokens = Tokens()
+    limits: Limits = Limits()
+    micro_batch: MicroBatch = MicroBatch()
+    cache: Cache = Cache()
+    knowledge: Knowledge = Knowledge()
+    models: Models = Models()
+
+    @property
+    def tracking_url(self) -> str:
+        """Address of the MLflow server."""
+        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @model_validator(mode="after")
+    def _no_default_secret_in_production(self) -> "Settings":
+        left = [name for name in SECRET_NAMES if getattr(self, name).get_secret_value() == DEFAULT_SECRET]
+        if self.profile != "local" and left:
+            raise ValueError(f"profile {self.profile}: set {', '.join('HDX_' + name.upper() for name in left)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, `.env`, the profile's YAML, base YAML."""
+        assert isinstance(init_settings, InitSettingsSource)
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        named = {**dotenv_settings(), **env_settings(), **init_settings()}
+        profile = str(named.get("profile", "local"))
+        files = [FOLDER / "base.yaml", FOLDER / f"{profile}.yaml"]
+        yaml_settings = YamlConfigSettingsSource(settings_cls, yaml_file=files, deep_merge=True)
+        return init_settings, env_settings, dotenv_settings, yaml_settings
+
+
+def unknown_names(names: list[str]) -> list[str]:
+    """Return the `HDX_*` names among `names` that no setting answers to."""
+    unknown = []
+    for name in sorted(names):
+        path = name.removeprefix("HDX_").lower().split("__")
+        model: type[BaseModel] | None = Settings
+        for step in path:
+            field = model.model_fields.get(step) if model else None
+            if field is None:
+                unknown.append(name)
+                break
+            kind = field.annotation
+            model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return unknown
+
+
+def read_settings() -> Settings:
+    """Read all settings once, at start.
+
+    Raises:
+        ValueError: An `HDX_*` name in the environment is unknown, or a value breaks its rule.
+    """
+    unknown = unknown_names([name for name in os.environ if name.startswith("HDX_")])
+    if unknown:
+        raise ValueError(f"unknown setting in the environment: {', '.join(unknown)}")
+    return Settings()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment with `changes`, for a process to start."""
+    return {**os.environ, **changes}
+
+
+def new_secrets() -> dict[str, str]:
+    """Return fresh values for every secret, by the name `.env` gives it."""
+    return {f"HDX_{name.upper()}": secrets.token_hex(32) for name in SECRET_NAMES}
+
+
+@cache
+def version() -> str:
+    """Return the installed version of HDX."""
+    from importlib.metadata import version as installed
+
+    return installed("hdx")

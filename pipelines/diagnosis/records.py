@@ -1,0 +1,135 @@
+"""From the gateway down to the ensemble and back: what is asked and what is answered.
+
+Exists so that HTTP, offline scoring and the store speak of one and the same diagnosis.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from configs.families import Grade
+from pipelines.detectors.base import Baseline
+from pipelines.signals.windows import Window
+
+SeverityName = Literal["normal", "warning", "critical"]
+Direction = Literal["high", "low", "unsteady"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """One window to be judged.
+
+    Attributes:
+        baseline: The system's own normal, or None while it has none.
+    """
+
+    window: Window
+    family: str
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One detector's part in a diagnosis.
+
+    Attributes:
+        score: Calibrated probability of an anomaly; None when it abstained.
+        confidence: `max(score, 1 - score)` times the quality of the data.
+        weight: Its share in the ensemble's score, from held-out skill; 0 when it abstained.
+        reason: Why it abstained, else empty.
+    """
+
+    detector: str
+    version: str
+    score: float | None
+    confidence: float
+    weight: float
+    milliseconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """One channel's share in the score.
+
+    Attributes:
+        contribution: Signed share; positive speaks for an anomaly.
+        direction: Where the channel stands against the system's normal.
+    """
+
+    channel: str
+    contribution: float
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentFinding:
+    """One component's state.
+
+    Attributes:
+        probability: That it is off nominal.
+        grade: The most probable grade, in the family's own values.
+    """
+
+    component: str
+    probability: float
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How much the data allow to be said.
+
+    Attributes:
+        score: 0..1; 1 for a full window of every required channel.
+        missing: Required channels that were not sent.
+        notes: In words, what lowers the score.
+    """
+
+    score: float
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diagnosis:
+    """The answer to one inspection.
+
+    Attributes:
+        learned: What this window adds to the system's baseline; None unless it was judged normal.
+        features: Number of features that could be computed.
+        absent: Detectors that did not vote, with the reason.
+    """
+
+    family: str
+    is_anomaly: bool
+    score: float
+    severity: SeverityName
+    confidence: float
+    threshold: float
+    anomaly_type: str | None
+    components: tuple[ComponentFinding, ...]
+    affected: tuple[str, ...]
+    attribution: tuple[Attribution, ...]
+    votes: tuple[Vote, ...]
+    absent: Mapping[str, str]
+    quality: Quality
+    features: int
+    learned: Baseline | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One detector's trained version of one family, as its replica reports it.
+
+    Attributes:
+        scored_canary: True once this very version has judged a canary window in this replica.
+        reason: Why it is not usable, else empty.
+    """
+
+    detector: str
+    family: str
+    version: str
+    sha256: str
+    scored_canary: bool
+    reason: str = ""

@@ -1,0 +1,177 @@
+"""On every path: the one tree of errors, and how each one looks from outside.
+
+Exists so that a caller learns field, value and rule, and nothing internal.
+
+    HdxError                    500 internal
+    +-- InvalidInput            422 field, value, rule
+    +-- MalformedBody           400 the body is not JSON
+    +-- UnsupportedContent      415 content type
+    +-- TooLarge                413 body or document over its limit
+    +-- Unauthenticated         401 no, expired or forged credential
+    +-- Forbidden               403 credential lacks the role or key
+    +-- NotFound                404 no such thing in this tenant
+    +-- Conflict                409 it exists already
+    +-- Overloaded              429 too many requests
+    +-- Unavailable             503 a needed part is down
+        +-- NoQuorum            503 too few detectors voted
+        +-- ArtefactRejected    503 a model file is missing or not the registered one
+"""
+
+from typing import ClassVar
+
+
+class HdxError(Exception):
+    """Root of all errors that HDX raises on purpose."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+
+class InvalidInput(HdxError):
+    """A value breaks a rule.
+
+    Attributes:
+        field: JSON path of the value, such as `sensor_data.pressure[3]`.
+        value: What was given, cut to what is safe to show.
+        rule: What would be right.
+    """
+
+    status, code, title = 422, "invalid-input", "Invalid input"
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        shown = value if isinstance(value, int | float | bool | None) else str(value)[:80]
+        super().__init__(field, shown, rule)
+        self.field, self.value, self.rule = field, shown, rule
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}; got {self.value!r}"
+
+
+class MalformedBody(HdxError):
+    """The body cannot be read as JSON."""
+
+    status, code, title = 400, "malformed-body", "Malformed body"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return self.rule
+
+
+class UnsupportedContent(HdxError):
+    """The content type is not one this route reads."""
+
+    status, code, title = 415, "unsupported-content", "Unsupported content type"
+
+    def __init__(self, given: str, accepted: str) -> None:
+        super().__init__(given, accepted)
+        self.given, self.accepted = given[:80], accepted
+
+    def __str__(self) -> str:
+        return f"content-type must be {self.accepted}; got {self.given!r}"
+
+
+class TooLarge(HdxError):
+    """Something is over its size limit."""
+
+    status, code, title = 413, "too-large", "Too large"
+
+    def __init__(self, field: str, limit: int) -> None:
+        super().__init__(field, limit)
+        self.field, self.limit = field, limit
+
+    def __str__(self) -> str:
+        return f"{self.field}: must not exceed {self.limit} bytes"
+
+
+class Unauthenticated(HdxError):
+    """There is no credential, or it does not hold."""
+
+    status, code, title = 401, "unauthenticated", "Authentication required"
+
+    def __init__(self, rule: str = "send a valid access token or API key") -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return self.rule
+
+
+class Forbidden(HdxError):
+    """The credential holds but does not allow this."""
+
+    status, code, title = 403, "forbidden", "Forbidden"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return self.rule
+
+
+class NotFound(HdxError):
+    """No such thing in the caller's tenant; another tenant's thing reads the same."""
+
+    status, code, title = 404, "not-found", "Not found"
+
+    def __init__(self, kind: str, key: object) -> None:
+        super().__init__(kind, str(key)[:80])
+        self.kind, self.key = kind, str(key)[:80]
+
+    def __str__(self) -> str:
+        return f"no {self.kind} {self.key}"
+
+
+class Conflict(HdxError):
+    """What is to be made exists already."""
+
+    status, code, title = 409, "conflict", "Conflict"
+
+    def __init__(self, field: str, value: object) -> None:
+        super().__init__(field, str(value)[:80])
+        self.field, self.value = field, str(value)[:80]
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.value!r} exists already"
+
+
+class Overloaded(HdxError):
+    """More requests than the service takes now."""
+
+    status, code, title = 429, "overloaded", "Too many requests"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"try again in {self.retry_after_s} s"
+
+
+class Unavailable(HdxError):
+    """A part that this answer needs is down."""
+
+    status, code, title = 503, "unavailable", "Temporarily unavailable"
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(part, reason)
+        self.part, self.reason = part, reason
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.reason}"
+
+
+class NoQuorum(Unavailable):
+    """Fewer detectors voted than an answer needs."""
+
+    code = "no-quorum"
+
+
+class ArtefactRejected(Unavailable):
+    """A model file is missing, or is not the one that was registered."""
+
+    code = "artefact-rejected"

@@ -1,0 +1,113 @@
+"""The ask path: documents, passages, questions and answers.
+
+Exists so that index, generator, HTTP and tests agree on where a quote stands in its source.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipelines.signals.windows import Floats
+
+Language = Literal["en", "ru"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a document; text formats have a single page 1."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A source that answers can cite.
+
+    Attributes:
+        document_id: Stable; equal content under an equal name gives an equal id.
+        sha256: Of the file.
+    """
+
+    document_id: str
+    title: str
+    language: Language
+    pages: tuple[Page, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of one page.
+
+    Attributes:
+        start: Offset of `text` in the page's text; `page.text[start:end] == text`.
+        heading: The headings it stands under, outermost first, joined by ` > `.
+    """
+
+    passage_id: str
+    document_id: str
+    title: str
+    language: Language
+    page: int
+    start: int
+    end: int
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found, with its score in 0..1."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What a user asks.
+
+    Attributes:
+        vector: The encoder's embedding, `float64[384]` for MiniLM; None where only words count.
+    """
+
+    text: str
+    language: Language
+    limit: int
+    vector: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote that stands word for word in its source: `page.text[start:end] == quote`."""
+
+    number: int
+    document_id: str
+    title: str
+    page: int
+    start: int
+    end: int
+    quote: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text with `[n]` marks, each backed by a citation, or a refusal.
+
+    Attributes:
+        grounded: Every sentence carries a citation.
+        abstained: Nothing found answers the question; `reason` says so.
+        degraded: A language model was asked for, and the extractive engine answered in its place.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    hits: tuple[Hit, ...]
+    model: str
+    tokens: int
+    grounded: bool
+    abstained: bool
+    reason: str = ""
+    degraded: bool = False
+    milliseconds: dict[str, float] = field(default_factory=dict)

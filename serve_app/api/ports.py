@@ -1,0 +1,62 @@
+"""Between routes and what stands behind them: the ports that a route may ask for.
+
+Exists so that one set of routes runs on fakes, on the graph in local testing mode and in a cluster.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from configs.settings import Settings
+from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
+from pipelines.knowledge.records import Answer
+from serve_app.cache import AnswerCache
+from serve_app.metrics import Metrics
+from serve_app.store.repository import Store
+
+Health = Literal["ok", "degraded", "down"]
+
+
+class Diagnoser(Protocol):
+    """The way down to the ensemble."""
+
+    async def diagnose(self, inspection: Inspection) -> Diagnosis:
+        """Judge one window; concurrent calls are gathered into one micro-batch.
+
+        Raises:
+            NoQuorum: Too few detectors voted.
+            Unavailable: The ensemble cannot be reached.
+        """
+        ...
+
+    async def members(self) -> Sequence[MemberStatus]:
+        """Report every detector's trained version of every family, as its replica sees it now."""
+        ...
+
+
+class Assistant(Protocol):
+    """The way down to encoder, retriever and generator."""
+
+    async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
+        """Answer from the tenant's documents, or abstain."""
+        ...
+
+    def stream(self, tenant_id: int, text: str, limit: int) -> AsyncIterator[tuple[str, object]]:
+        """Yield `(event, data)` pairs: `sources`, `token`*, `citations`, `done` or `error`."""
+        ...
+
+    async def health(self) -> Health:
+        """Search the index for a known passage; anything but finding it is not `ok`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the routes stand on."""
+
+    settings: Settings
+    store: Store
+    diagnoser: Diagnoser
+    assistant: Assistant
+    cache: AnswerCache
+    metrics: Metrics

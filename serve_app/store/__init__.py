@@ -1,0 +1,4 @@
+"""Where rows live: PostgreSQL tables, migrations and the repository.
+
+Exists so that every row is read through its tenant.
+"""
