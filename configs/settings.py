@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 )
 
 FOLDER = Path(__file__).parent
+ENV_FILE = Path(".env")
 DEFAULT_SECRET = "change-me"  # noqa: S105 (a marker that is refused outside the local profile)
 SECRET_NAMES = ("secret_key", "ml_internal_api_key", "rag_internal_api_key", "ray_auth_token")
 
@@ -34,10 +36,12 @@ class Database(_Section):
 
     Attributes:
         url: `postgresql+psycopg://...`; its role must own the database or be superuser.
+        mlflow_url: MLflow's own database; empty means the database `mlflow` of the same server.
         pool_size: Connections a gateway replica keeps.
     """
 
     url: SecretStr | None = None
+    mlflow_url: SecretStr | None = None
     pool_size: int = Field(8, ge=1, le=100)
 
 
@@ -118,6 +122,17 @@ class Models(_Section):
     vote_timeout_s: float = Field(5, gt=0)
 
 
+class Graph(_Section):
+    """What one replica reserves of a node.
+
+    Units: `*_cpus`, `*_gpus` in Ray's logical resources; fractions share a device.
+    """
+
+    replica_cpus: float = Field(0.1, ge=0)
+    encoder_gpus: float = Field(0, ge=0)
+    generator_gpus: float = Field(0, ge=0)
+
+
 class Settings(BaseSettings):
     """All settings of HDX, from `configs/base.yaml`, the profile's YAML, `.env` and `HDX_*`, the last one winning.
 
@@ -127,7 +142,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HDX_", env_nested_delimiter="__", env_file=".env", frozen=True, extra="forbid"
+        env_prefix="HDX_", env_nested_delimiter="__", env_file=ENV_FILE, frozen=True, extra="forbid"
     )
 
     profile: Literal["local", "production"] = "local"
@@ -138,10 +153,13 @@ class Settings(BaseSettings):
     dashboard_port: int = Field(8265, ge=1, le=65535)
     ray_port: int = Field(6379, ge=1, le=65535)
     metrics_port: int = Field(8999, ge=1, le=65535)
+    ray_client_port: int = Field(10001, ge=1024, le=65535)
+    ray_agent_port: int = Field(52365, ge=1, le=65535)
     mlflow_url: str = ""
     secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
     rag_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
+    ray_auth: bool = False
     ray_auth_token: SecretStr = SecretStr(DEFAULT_SECRET)
     admin_username: str = "admin"
     admin_email: str = "admin@example.com"
@@ -156,11 +174,18 @@ class Settings(BaseSettings):
     cache: Cache = Cache()
     knowledge: Knowledge = Knowledge()
     models: Models = Models()
+    graph: Graph = Graph()
 
     @property
     def tracking_url(self) -> str:
         """Address of the MLflow server."""
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        # Replicas run in other folders than the command that started them.
+        return home.expanduser().resolve()
 
     @model_validator(mode="after")
     def _no_default_secret_in_production(self) -> "Settings":
@@ -218,8 +243,9 @@ def read_settings() -> Settings:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return this process's environment with `changes`, for a process to start."""
-    return {**os.environ, **changes}
+    """Return `.env`, this process's environment and `changes`, the last one winning, for a process to start."""
+    named = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    return {**named, **os.environ, **changes}
 
 
 def new_secrets() -> dict[str, str]:

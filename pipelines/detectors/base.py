@@ -43,9 +43,8 @@ class Sheet:
         names: The F feature names.
         raw: `float64[N, F]` in physical units; NaN for a missing channel.
         read: `float64[N, F]` as the family reads them: equal to `raw`, or relative to each system's baseline.
-        centre: `float64[N, F]` mean of the raw features when the system is normal (baseline, else the family's prior;
-            NaN where neither knows).
-        scatter: `float64[N, F]` their standard deviation.
+        centre: `float64[N, F]` mean of the raw features over each system's baseline; NaN where it has none.
+        scatter: `float64[N, F]` their standard deviation over the baseline; NaN likewise.
         evidence: `float64[N]` windows behind each baseline; 0 where only the prior is known.
     """
 

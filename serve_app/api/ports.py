@@ -3,7 +3,7 @@
 Exists so that one set of routes runs on fakes, on the graph in local testing mode and in a cluster.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -39,10 +39,6 @@ class Assistant(Protocol):
 
     async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
         """Answer from the tenant's documents, or abstain."""
-        ...
-
-    def stream(self, tenant_id: int, text: str, limit: int) -> AsyncIterator[tuple[str, object]]:
-        """Yield `(event, data)` pairs: `sources`, `token`*, `citations`, `done` or `error`."""
         ...
 
     async def health(self) -> Health:

@@ -1,0 +1,41 @@
+# The five commands a newcomer needs are `make run | test | check | bench | help`; all of them make the environment first.
+# PYTHON picks the interpreter (3.11 or newer); everything lands in .venv and in HDX_HOME (default var/).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: run test check bench install help openapi
+
+run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
+	@$(BIN)/hdx run
+
+test: install  ## Run the whole test pyramid that needs no special hardware
+	@$(BIN)/python -m pytest
+
+check: install  ## Format, lint, strict types, import contracts, unit tests; under a minute
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest tests/unit
+
+bench: install  ## Measure detect and ask on a service started for the purpose
+	@$(BIN)/python -m benchmarks.detect
+
+openapi: install  ## Rewrite the snapshot of the HTTP contract after a wanted change
+	@$(BIN)/python -m tests.contract.snapshot
+
+install: $(STAMP)  ## Make only the environment
+
+# Torch goes first: an installer that offers a CPU build takes it, and nothing after pulls another.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "HDX needs Python 3.11 or newer; set PYTHON="; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,25 @@
+"""On the ask path, after the gateway: questions become vectors.
+
+Exists so that the one part that gains from a GPU can be placed on one.
+"""
+
+from ray import serve
+
+from pipelines.knowledge.encoder import Encoder
+from pipelines.signals.windows import Floats
+
+
+@serve.deployment
+class Embedder:
+    """Holds the sentence encoder."""
+
+    def __init__(self, encoder_path: str, device: str) -> None:
+        self._encoder = Encoder.load(encoder_path, device)
+
+    async def encode(self, texts: list[str]) -> Floats:
+        """Return one normalised vector a text, `float64[N, dims]`."""
+        return self._encoder.encode(texts)
+
+    def check_health(self) -> None:
+        """Encode a word; a replica that cannot is replaced."""
+        self._encoder.encode(["pump"])

@@ -1,0 +1,27 @@
+"""On the ask path, after the embedder: a question finds its passages.
+
+Exists so that readers of the index scale apart from its single writer.
+"""
+
+from pathlib import Path
+
+from ray import serve
+
+from pipelines.knowledge.index import Index
+from pipelines.knowledge.records import Hit, Question
+
+
+@serve.deployment
+class Retriever:
+    """Reads the index; never writes it."""
+
+    def __init__(self, folder: Path, multilingual: bool) -> None:
+        self._index = Index.open(folder, multilingual)
+
+    def search(self, tenant_id: int, question: Question) -> list[Hit]:
+        """Return the passages of the tenant and of the built-in knowledge that fit best, best first."""
+        return self._index.search(tenant_id, question)
+
+    def count(self, tenant_id: int) -> int:
+        """Return how many passages the tenant's table holds."""
+        return self._index.count(tenant_id)

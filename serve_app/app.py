@@ -1,0 +1,88 @@
+"""Before the first request: composes all deployments into one application.
+
+Exists so that one file shows the whole graph, and `serve_config.yaml` only says how much of each.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from ray.serve import Application
+
+from configs.settings import Settings, read_settings
+
+
+class Arguments(BaseModel):
+    """Arguments of the application in `serve_config.yaml`.
+
+    Attributes:
+        detectors: Members of the ensemble by public name; empty means all.
+        revision: Any text; changing it replaces every replica, so that edited code is loaded.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detectors: tuple[str, ...] = ()
+    revision: str = Field("", max_length=100)
+
+
+def build(arguments: Arguments) -> Application:
+    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator.
+
+    Raises:
+        ValueError: A setting or a detector's name is unknown.
+    """
+    return compose(read_settings(), arguments.detectors)
+
+
+def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
+    """Bind every deployment to what it needs and to nothing more."""
+    from deployments.embedder import Embedder
+    from deployments.ensemble import Ensemble
+    from deployments.generator import Generator
+    from deployments.retriever import Retriever
+    from serve_app.gateway import Gateway
+
+    models, knowledge, graph = settings.models, settings.knowledge, settings.graph
+    cpu = {"num_cpus": graph.replica_cpus}
+    encoder = Embedder.options(ray_actor_options={**cpu, "num_gpus": graph.encoder_gpus})
+    generator = Generator.options(ray_actor_options={**cpu, "num_gpus": graph.generator_gpus})
+    ensemble = Ensemble.options(ray_actor_options=cpu).bind(
+        bind_detectors(settings, names), models.quorum, models.vote_timeout_s
+    )
+    retriever = Retriever.options(ray_actor_options=cpu).bind(
+        settings.home / "knowledge", knowledge.encoder_multilingual
+    )
+    gateway: Application = Gateway.options(ray_actor_options=cpu).bind(
+        settings,
+        ensemble,
+        encoder.bind(knowledge.encoder_path, knowledge.device),
+        retriever,
+        generator.bind(knowledge),
+    )
+    return gateway
+
+
+def bind_detectors(settings: Settings, names: Sequence[str]) -> dict[str, Application]:
+    """Bind one deployment a detector, in the registry's order."""
+    from deployments.detector import DetectorReplica
+    from pipelines.detectors.base import registry
+
+    known = tuple(registry())
+    if unknown := set(names) - set(known):
+        raise ValueError(f"unknown detectors {sorted(unknown)}; there are {', '.join(known)}")
+    models, options = settings.models, {"num_cpus": settings.graph.replica_cpus}
+    return {
+        name: DetectorReplica.options(name=f"Detector-{name}", ray_actor_options=options).bind(
+            name, settings.tracking_url, models.alias, models.poll_s
+        )
+        for name in known
+        if not names or name in names
+    }
+
+
+def __getattr__(name: str) -> Any:
+    """Build `graph` when asked for it: `serve build` wants an application, not a builder."""
+    if name == "graph":
+        return build(Arguments())
+    raise AttributeError(name)

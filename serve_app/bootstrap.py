@@ -1,0 +1,315 @@
+"""Before the first request on one machine: everything that `hdx run` prepares, in the order it is needed.
+
+Exists so that a clone and one command end in an answer, and a second start finds all of it in place.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy import make_url
+
+from configs.families import read_family
+from configs.settings import Settings, environment, new_secrets
+from pipelines.detectors.base import Baseline, registry
+from pipelines.errors import HdxError, Unavailable
+from pipelines.knowledge.ingest import articles
+from pipelines.lifecycle.registry import Registry
+from pipelines.signals.features import learn, make_sheet
+from serve_app.cluster import BIN, Dashboard, ray_environment, read_config, start_ray
+from serve_app.credentials import hash_password
+from serve_app.processes import Child, port_taken, start, wait_until
+from serve_app.store.embedded import EmbeddedPostgres
+from serve_app.store.embedded import start as start_postgres
+from serve_app.store.migrate import create_database, migrate
+from serve_app.store.records import System
+from serve_app.store.repository import Store
+
+DEMO_TENANT = "demo"
+DEMO_FAMILY = "generic"
+DEMO_WINDOWS = 200  # healthy windows behind the demo system's baseline: enough that its scatter is known to 5 %
+WINDOW_SAMPLES = 60
+START_S = 300.0  # the slowest start seen, a first one beside a full build, took under a third of it
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The first administrator; the password is known only in the run that made it."""
+
+    username: str
+    password: str | None
+
+
+class Steps:
+    """One line a step on the terminal, with a bar while it lasts."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator["Bar"]:
+        """Show a bar until the step is done, then one line with its time."""
+        begun = time.monotonic()
+        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield Bar(progress, progress.add_task(title, total=total))
+        self.console.print(f"  [green]ok[/green] {title} [dim]{time.monotonic() - begun:.1f} s[/dim]")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The bar of one step."""
+
+    progress: Progress
+    task: TaskID
+
+    def reach(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=done, total=total)
+
+
+def make_env(path: Path) -> bool:
+    """Write `.env` with fresh secrets when there is none; tell whether it was written."""
+    if path.exists():
+        return False
+    lines = [f"{name}={value}" for name, value in new_secrets().items()]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(["# Made by `hdx run`; see .env.example for every name.", *lines, ""]), encoding="utf-8")
+    return True
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuse to start beside something that listens already.
+
+    Raises:
+        Unavailable: Names the port and the setting that moves it.
+    """
+    names = ("port", "mlflow_port", "dashboard_port", "ray_port", "metrics_port", "ray_client_port", "ray_agent_port")
+    for name in names:
+        port = getattr(settings, name)
+        if port_taken(settings.host, port):
+            raise Unavailable(f"port {port}", f"something listens there; stop it or set HDX_{name.upper()}")
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of HDX's and MLflow's databases, starting the embedded server when none is named."""
+    if settings.database.url is not None:
+        url = settings.database.url.get_secret_value()
+        migrate(url)
+        yield url, mlflow_database(settings, url)
+        return
+    postgres: EmbeddedPostgres = start_postgres(settings.home / "postgres")
+    try:
+        for name in ("hdx", "mlflow"):
+            create_database(postgres.url("postgres"), name)
+        migrate(postgres.url("hdx"))
+        yield postgres.url("hdx"), postgres.url("mlflow")
+    finally:
+        postgres.stop()
+
+
+def mlflow_database(settings: Settings, url: str) -> str:
+    """Return the address of MLflow's tables: the one that is set, else a database beside ours, made when absent."""
+    if settings.database.mlflow_url is not None:
+        return settings.database.mlflow_url.get_secret_value()
+    create_database(url, "mlflow")
+    return make_url(url).set(database="mlflow").render_as_string(hide_password=False)
+
+
+def start_mlflow(settings: Settings, backend_url: str) -> Child:
+    """Start the tracking server, which also hands out the artefacts."""
+    command = [str(BIN / "mlflow"), "server", "--host", settings.host, "--port", str(settings.mlflow_port)]
+    command += ["--backend-store-uri", backend_url, "--workers", "1"]
+    command += ["--artifacts-destination", str(settings.home / "mlflow" / "artifacts")]
+    # Jobs and their extra processes serve MLflow's language-model features, which HDX does not use.
+    names = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    return start("mlflow", command, names, settings.home / "logs" / "mlflow.log")
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET succeeds."""
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def make_demo(settings: Settings, url: str) -> Login:
+    """Make the demo tenant, its administrator and system 1, each only when absent."""
+    store = Store.open(url, 1)
+    try:
+        tenant = await store.ensure_tenant(DEMO_TENANT)
+        login = await make_admin(settings, store, tenant)
+        if not await store.systems(tenant):
+            system = await store.add_system(tenant, "Demo power unit", DEMO_FAMILY, "Healthy; shipped with HDX")
+            await teach_normal(store, tenant, system)
+        return login
+    finally:
+        await store.close()
+
+
+async def make_admin(settings: Settings, store: Store, tenant: int) -> Login:
+    """Make the first administrator with the password of the settings, or with a fresh one."""
+    if await store.account_by_login(settings.admin_username):
+        return Login(settings.admin_username, None)
+    given = settings.admin_password
+    password = given.get_secret_value() if given else secrets.token_urlsafe(12)
+    await store.add_account(tenant, settings.admin_username, settings.admin_email, hash_password(password), "admin")
+    return Login(settings.admin_username, None if given else password)
+
+
+async def teach_normal(store: Store, tenant: int, system: System) -> None:
+    """Give the demo system the baseline of a healthy machine at its family's typical levels."""
+    from pipelines.datasets.simulator import simulate
+
+    family = read_family(system.family)
+    levels = {name: channel.typical for name, channel in family.channels.items()}
+    windows = [simulate("healthy", 0.0, WINDOW_SAMPLES, seed, levels) for seed in range(DEMO_WINDOWS)]
+    sheet = make_sheet(windows, [None] * len(windows), family)
+    learned: list[Baseline] = [learn(row) for row in sheet.raw]
+    await store.teach(tenant, system.system_id, sum(learned[1:], learned[0]))
+
+
+def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
+    """Train the demo family when a detector has no champion."""
+    source = Registry(settings.tracking_url, settings.models.alias)
+    if any(source.champion(DEMO_FAMILY, name) is None for name in registry()):
+        command(steps, ["train", "--family", DEMO_FAMILY], names)
+
+
+def index_when_changed(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
+    """Index the built-in knowledge when its text or the encoder is another than last time."""
+    mark = settings.home / "knowledge" / "built-in.sha256"
+    content = b"".join(path.read_bytes() for path in articles())
+    digest = sha256(content + settings.knowledge.encoder_path.encode()).hexdigest()
+    if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
+        command(steps, ["index", "--built-in"], names)
+        mark.write_text(digest, encoding="utf-8")
+
+
+def command(steps: Steps, words: Sequence[str], names: dict[str, str]) -> None:
+    """Run one of our own commands in its own process, so that its libraries do not stay in this one.
+
+    Raises:
+        Unavailable: It failed; its own output says why.
+    """
+    steps.console.print(f"  [dim]hdx {' '.join(words)}[/dim]")
+    outcome = subprocess.run([sys.executable, "-m", "serve_app.cli", *words], env=names, check=False)  # noqa: S603
+    if outcome.returncode:
+        raise Unavailable(f"hdx {words[0]}", f"ended with code {outcome.returncode}")
+
+
+def deploy(settings: Settings, steps: Steps, ray: Child) -> None:
+    """Deploy `serve_config.yaml` and wait until every deployment is healthy."""
+    dashboard, config = Dashboard(settings), read_config(settings)
+    total = len(config["applications"][0]["deployments"])
+    dashboard.deploy(config)
+    with steps.step("deploy the graph", total) as bar:
+
+        def healthy() -> bool:
+            states = list(dashboard.deployments().values())
+            bar.reach(states.count("HEALTHY"), total)
+            return len(states) == total == states.count("HEALTHY")
+
+        wait_until(healthy, ray, START_S)
+        wait_until(lambda: answers(f"http://{settings.host}:{settings.port}/health/ready"), ray, START_S)
+
+
+def write_run(settings: Settings, children: Sequence[Child], database_url: str) -> Path:
+    """Leave a note of what runs, for `hdx status`, `hdx logs` and `hdx doctor`."""
+    path = settings.home / "run.json"
+    services = {child.name: {"pid": child.process.pid, "log": str(child.log)} for child in children}
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"pid": os.getpid(), "database_url": database_url, "services": services}))
+    return path
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Start everything, print one screen, and stay until Ctrl-C or until a part ends.
+
+    Raises:
+        HdxError: A part did not start, or ended by itself.
+    """
+    steps = Steps(console)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    check_ports(settings)
+    with ExitStack() as stack:
+        signal.signal(signal.SIGTERM, _interrupt)
+        with steps.step("PostgreSQL"):
+            url, mlflow_url = stack.enter_context(database(settings))
+        names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
+        mlflow = start_mlflow(settings, mlflow_url)
+        stack.callback(mlflow.stop)
+        ray = start_ray(settings, names)
+        stack.callback(ray.stop)
+        with steps.step("accounts and demo system"):
+            login = asyncio.run(make_demo(settings, url))
+        with steps.step("MLflow"):
+            wait_until(lambda: answers(f"{settings.tracking_url}/health"), mlflow, START_S)
+        train_when_absent(settings, steps, names)
+        index_when_changed(settings, steps, names)
+        with steps.step("Ray"):
+            wait_until(Dashboard(settings).ready, ray, START_S)
+        deploy(settings, steps, ray)
+        stack.callback(write_run(settings, [mlflow, ray], url).unlink, missing_ok=True)
+        console.print(screen(settings, login))
+        watch([mlflow, ray])
+
+
+def watch(children: Sequence[Child]) -> None:
+    """Stay until a child ends.
+
+    Raises:
+        Unavailable: It ended.
+    """
+    while all(child.running for child in children):
+        time.sleep(0.5)
+    gone = next(child for child in children if not child.running)
+    raise Unavailable(gone.name, f"ended with code {gone.process.returncode}; see {gone.log}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def screen(settings: Settings, login: Login) -> str:
+    """Return the one screen that a newcomer needs."""
+    base = f"http://{settings.host}:{settings.port}"
+    if login.password:
+        credential = f"{login.username} / {login.password}   (printed this once)"
+    else:
+        credential = f"{login.username} / the password it was made with"
+    return f"""
+[bold]HDX is ready.[/bold]
+
+  API and its documentation   {base}/docs
+  Health                      {base}/health/
+  Ray dashboard               http://127.0.0.1:{settings.dashboard_port}
+  MLflow                      {settings.tracking_url}
+  Log-in                      {credential}
+  State                       {settings.home}
+
+Paste into another terminal (set PASSWORD first):
+
+  TOKEN=$(curl -s {base}/api/auth/login/ -H 'content-type: application/json' \\
+    -d "{{\\"username\\": \\"{login.username}\\", \\"password\\": \\"$PASSWORD\\"}}" | python3 -c 'import json,sys; print(json.load(sys.stdin)["access"])')
+  curl -s {base}/api/diagnostics/anomaly/detect/ -H "Authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
+    -d '{{"system_id": 1, "sensor_data": {{"pressure": [100.5, 101.2, 99.8, 100.1, 100.3], "temperature": [45.3, 45.1, 45.5, 45.2, 45.4], "flow": [25.0, 24.8, 25.2, 25.1, 24.9], "vibration": [0.5, 0.6, 0.5, 0.5, 0.6]}}}}'
+
+Ctrl-C stops everything that was started here.
+"""

@@ -1,0 +1,223 @@
+"""Beside the request path: `hdx`, the command line.
+
+Exists so that every step of the quickstart, of training and of upkeep is one command.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from configs.settings import ENV_FILE, new_secrets, read_settings, version
+from pipelines.errors import HdxError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hydraulic diagnostics served on Ray.")
+users = typer.Typer(no_args_is_help=True, help="People who may log in.")
+app.add_typer(users, name="user")
+console = Console(highlight=False)
+
+FamilyOption = Annotated[str, typer.Option("--family", help="Kind of machine: generic, rig or water-loop.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Parquet file, or a folder with one.", exists=True)]
+SeedOption = Annotated[int, typer.Option(help="Same data, same seed: same models.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit code 1."""
+    try:
+        app()
+    except HdxError as error:
+        sys.exit(f"hdx: {error}")
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            print(f"hdx: {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}", file=sys.stderr)
+        sys.exit(1)
+    except ValueError as error:
+        sys.exit(f"hdx: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"hdx {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print and exit.")] = False,
+) -> None:
+    """Hydraulic diagnostics served on Ray."""
+
+
+@app.command()
+def run() -> None:
+    """Start everything on this machine and stay in the foreground; Ctrl-C stops it."""
+    from serve_app.bootstrap import make_env
+    from serve_app.bootstrap import run as bring_up
+
+    if make_env(ENV_FILE):
+        console.print(f"  [green]ok[/green] wrote {ENV_FILE} with fresh secrets")
+    try:
+        bring_up(read_settings(), console)
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+
+
+@app.command()
+def reload() -> None:
+    """Load edited code: replace every replica, one deployment after the other."""
+    import time
+
+    from serve_app.cluster import Dashboard, read_config
+
+    settings = read_settings()
+    config = read_config(settings)
+    config["applications"][0]["args"]["revision"] = str(time.time_ns())
+    Dashboard(settings).deploy(config)
+    console.print("Asked Ray to replace all replicas; follow it with `hdx status`.")
+
+
+@app.command()
+def status() -> None:
+    """List services and deployments, and whether each is up."""
+    from serve_app.doctor import status_table
+
+    console.print(status_table(read_settings()))
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Argument(help="gateway, mlflow, ray, or a deployment; all when left out.")] = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing what is added.")] = False,
+) -> None:
+    """Print the logs of all services or of one."""
+    from serve_app.doctor import print_logs
+
+    print_logs(read_settings(), service, follow)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is wrong with this installation, and what to do about it."""
+    from serve_app.doctor import examine
+
+    findings = examine(read_settings())
+    for finding in findings:
+        mark = "[green]ok  [/green]" if finding.fine else "[red]fail[/red]"
+        console.print(f"{mark} {finding.part}: {finding.words}")
+    raise typer.Exit(not all(finding.fine for finding in findings))
+
+
+@app.command()
+def keys() -> None:
+    """Print fresh secrets, ready for `.env`."""
+    for name, value in new_secrets().items():
+        print(f"{name}={value}")
+
+
+@users.command("create")
+def create_user(
+    username: str,
+    email: Annotated[str, typer.Option(help="May be used to log in, too.")],
+    role: Annotated[Literal["admin", "engineer", "operator", "viewer"], typer.Option()] = "operator",
+    tenant: Annotated[str, typer.Option(help="Made when absent.")] = "demo",
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for when left out.")
+    ] = "",
+) -> None:
+    """Create an account."""
+    from serve_app.bootstrap import database
+    from serve_app.credentials import hash_password
+    from serve_app.store.repository import Store
+
+    async def create(url: str) -> None:
+        store = Store.open(url, 1)
+        try:
+            tenant_id = await store.ensure_tenant(tenant)
+            await store.add_account(tenant_id, username, email, hash_password(password), role)
+        finally:
+            await store.close()
+
+    with database(read_settings()) as (url, _):
+        asyncio.run(create(url))
+    console.print(f"Created {role} {username} of tenant {tenant}.")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console,
+    )  # fmt: skip
+
+
+@app.command()
+def train(
+    family: FamilyOption,
+    data: DataOption = None,
+    seed: SeedOption = 7,
+    promote: Annotated[bool, typer.Option(help="Make the new versions champions even where there are some.")] = False,
+) -> None:
+    """Train the detectors of a family, and register them in MLflow with their evidence."""
+    from serve_app.jobs import train_family
+
+    with _progress() as progress:
+        trained = train_family(read_settings(), family, data, seed, promote, progress)
+    console.print(trained)
+
+
+@app.command()
+def evaluate(
+    family: FamilyOption,
+    data: DataOption = None,
+    seed: SeedOption = 7,
+    report: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
+) -> None:
+    """Judge a family's detectors on recordings or condition blocks left out of training."""
+    from serve_app.jobs import evaluate_family
+
+    with _progress() as progress:
+        console.print(evaluate_family(family, data, seed, report, progress))
+
+
+@app.command()
+def score(
+    family: FamilyOption,
+    source: Annotated[Path, typer.Argument(exists=True)],
+    target: Path,
+    entity: Annotated[str, typer.Option(help="Column of the recording, for one row a sample.")] = "",
+    order: Annotated[str, typer.Option(help="Column of the sample number in it.")] = "",
+    settle: Annotated[int, typer.Option(min=0, help="First samples of each recording, used as baseline only.")] = 0,
+    detectors: Annotated[str, typer.Option(help="Members by name, with commas; all when left out.")] = "",
+) -> None:
+    """Score recordings offline with the very code that serves."""
+    from serve_app.jobs import score_file
+
+    with _progress() as progress:
+        rows = score_file(read_settings(), family, source, target, entity, order, settle, detectors, progress)
+    console.print(f"{rows} rows -> {target}")
+
+
+@app.command()
+def index(
+    folder: Annotated[Path | None, typer.Argument(exists=True, help="Markdown, text and PDF files.")] = None,
+    built_in: Annotated[bool, typer.Option("--built-in", help="Index the knowledge shipped with HDX.")] = False,
+    tenant: Annotated[str, typer.Option(help="Whose documents they are.")] = "demo",
+) -> None:
+    """Read documents, cut them into passages and index them for the assistant."""
+    from serve_app.jobs import index_documents
+
+    if (folder is None) == (not built_in):
+        raise typer.BadParameter("give a folder or --built-in, one of the two")
+    with _progress() as progress:
+        console.print(index_documents(read_settings(), folder, tenant, progress))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Beside the request path: a Ray head on this machine, and the application deployed to it.
+
+Exists so that `hdx run` takes the very way a platform engineer takes: `ray start`, then a declarative config.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from configs.settings import Settings, environment
+from pipelines.errors import Unavailable
+from serve_app.processes import Child, start
+
+CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
+BIN = Path(sys.executable).parent
+SOCKET_PATH_MAX = 107 - 62  # Linux `sun_path` less what Ray appends: /session_<date>_<pid>/sockets/plasma_store
+
+
+def ray_folder(home: Path) -> Path:
+    """Return where Ray keeps its session: in `home`, unless that path is too long for a socket."""
+    folder = home / "ray"
+    if len(str(folder)) <= SOCKET_PATH_MAX:
+        return folder
+    return Path(tempfile.gettempdir()) / f"hdx-{sha256(str(home).encode()).hexdigest()[:8]}"
+
+
+def ray_environment(settings: Settings, names: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the Ray head, and so of every replica."""
+    token = settings.ray_auth_token.get_secret_value()
+    return environment(
+        **names,
+        RAY_AUTH_MODE="token" if settings.ray_auth else "disabled",
+        RAY_AUTH_TOKEN=token if settings.ray_auth else "",
+        RAY_USAGE_STATS_ENABLED="0",
+        # Ray's own switch for one-machine use: every listener binds the loopback address.
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        AUTOSCALER_METRIC_PORT="0",
+        DASHBOARD_METRIC_PORT="0",
+    )
+
+
+def start_ray(settings: Settings, names: Mapping[str, str]) -> Child:
+    """Start a Ray head with its dashboard; it stays our child."""
+    options = {
+        "node-ip-address": "127.0.0.1",
+        "port": settings.ray_port,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": settings.dashboard_port,
+        "dashboard-agent-listen-port": settings.ray_agent_port,
+        "ray-client-server-port": settings.ray_client_port,
+        "metrics-export-port": settings.metrics_port,
+        # Zero lets the system choose, so that no range of ours can clash with a set port.
+        "min-worker-port": 0,
+        "max-worker-port": 0,
+        "temp-dir": ray_folder(settings.home),
+    }
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    return start("ray", command, ray_environment(settings, names), settings.home / "logs" / "ray.log")
+
+
+class Dashboard:
+    """Serve's declarative API on the Ray dashboard."""
+
+    def __init__(self, settings: Settings) -> None:
+        token = settings.ray_auth_token.get_secret_value()
+        headers = {"Authorization": f"Bearer {token}"} if settings.ray_auth else {}
+        url = f"http://127.0.0.1:{settings.dashboard_port}"
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=30)
+
+    def ready(self) -> bool:
+        """Tell whether the API answers."""
+        try:
+            return self._client.get("/api/serve/applications/").is_success
+        except httpx.TransportError:
+            return False
+
+    def deploy(self, config: Mapping[str, Any]) -> None:
+        """Ask for the state that `config` describes.
+
+        Raises:
+            Unavailable: Ray refuses it.
+        """
+        answer = self._client.put("/api/serve/applications/", json=dict(config))
+        if not answer.is_success:
+            raise Unavailable("ray", f"refused the config: {answer.text[-500:]}")
+
+    def deployments(self) -> dict[str, str]:
+        """Return each deployment's status by name.
+
+        Raises:
+            Unavailable: The application failed to deploy; carries Ray's own last line.
+        """
+        applications = self._client.get("/api/serve/applications/").json()["applications"]
+        states: dict[str, str] = {}
+        for application in applications.values():
+            if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise Unavailable("application", application["message"].strip()[-2000:])
+            for name, deployment in application["deployments"].items():
+                states[name] = deployment["status"]
+        return states
+
+
+def read_config(settings: Settings, change: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    """Read `serve_config.yaml` with the host and port of the settings."""
+    config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    config["http_options"] |= {"host": settings.host, "port": settings.port}
+    if change:
+        change(config)
+    return config

@@ -1,0 +1,66 @@
+"""Beside every request: what is counted, under the names the former system's dashboards read.
+
+Exists so that counts of all replicas on all nodes come out of one scrape, next to Ray's own.
+"""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+from ray.util import metrics
+
+SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+OURS = re.compile(rb"\bray_((?:ml|rag|hdx)_)")
+
+
+class Metrics:
+    """Counters and histograms of one gateway replica, exported by Ray's agent on its node."""
+
+    def __init__(self) -> None:
+        self._predictions = metrics.Counter(
+            "ml_predictions_total", "Windows answered, by family and outcome", tag_keys=("family", "is_anomaly")
+        )
+        self._errors = metrics.Counter("ml_prediction_errors_total", "Windows not answered, by error code", ("code",))
+        self._inference = metrics.Histogram(
+            "ml_inference_duration_seconds", "Detect, from body read to answer ready", SECONDS, ("family",)
+        )
+        self._score = metrics.Histogram("ml_ensemble_score", "Calibrated score of each window", TENTHS, ("family",))
+        self._hits = metrics.Counter("ml_cache_hits_total", "Windows answered from the cache")
+        self._misses = metrics.Counter("ml_cache_misses_total", "Windows not found in the cache")
+        self._questions = metrics.Counter("rag_query_total", "Questions, by outcome", ("outcome",))
+        self._asking = metrics.Histogram("rag_query_duration_seconds", "Ask, from body read to answer", SECONDS)
+
+    def answered(self, family: str, is_anomaly: bool, score: float, seconds: float) -> None:
+        """Count one answered window."""
+        self._predictions.inc(1, {"family": family, "is_anomaly": str(is_anomaly).lower()})
+        self._inference.observe(seconds, {"family": family})
+        self._score.observe(score, {"family": family})
+
+    def failed(self, code: str) -> None:
+        """Count one window that got an error."""
+        self._errors.inc(1, {"code": code})
+
+    def looked_up(self, hit: bool) -> None:
+        """Count one look into the cache."""
+        (self._hits if hit else self._misses).inc(1)
+
+    def asked(self, outcome: str, seconds: float) -> None:
+        """Count one question; `outcome` is `grounded`, `abstained`, `degraded` or an error code."""
+        self._questions.inc(1, {"outcome": outcome})
+        self._asking.observe(seconds)
+
+    async def scrape(self) -> bytes:
+        """Return every node's metrics in Prometheus text, ours without Ray's prefix."""
+        async with httpx.AsyncClient(timeout=5) as client:
+            pages = await asyncio.gather(*(client.get(address) for address in _agents()))
+        return OURS.sub(rb"\1", b"".join(page.content for page in pages))
+
+
+def _agents() -> list[str]:
+    """Return the metrics address of every node that is alive."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []
+    return [f"http://{n['NodeManagerAddress']}:{n['MetricsExportPort']}/metrics" for n in nodes if n["Alive"]]

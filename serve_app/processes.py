@@ -1,0 +1,79 @@
+"""Beside the request path: processes that `hdx run` starts, and stops again by their pids.
+
+Exists so that Ctrl-C ends all that was started here and nothing else.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import Unavailable
+
+STOP_S = 20.0  # a MLflow worker finishes its requests within its own 15 s
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process in a session of its own, so that a Ctrl-C in the terminal reaches only us."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def running(self) -> bool:
+        """True while it lives."""
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to end, and after a while end its whole group."""
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_S)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def start(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+    """Start a process whose output goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 (our own commands, no shell)
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Child(name, process, log)
+
+
+def wait_until(ready: Callable[[], bool], child: Child, timeout_s: float) -> None:
+    """Wait until `ready`.
+
+    Raises:
+        Unavailable: The child ended, or the time is over; names its log.
+    """
+    end = time.monotonic() + timeout_s
+    while not ready():
+        if not child.running:
+            raise Unavailable(child.name, f"ended with code {child.process.returncode}; see {child.log}")
+        if time.monotonic() > end:
+            raise Unavailable(child.name, f"not ready after {timeout_s:g} s; see {child.log}")
+        time.sleep(0.2)
+
+
+def port_taken(host: str, port: int) -> bool:
+    """Tell whether something listens there already."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
