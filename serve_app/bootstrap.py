@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -214,20 +215,22 @@ def command(steps: Steps, words: Sequence[str], names: dict[str, str]) -> None:
         raise Unavailable(f"hdx {words[0]}", f"ended with code {outcome.returncode}")
 
 
-def deploy(settings: Settings, steps: Steps, ray: Child) -> None:
-    """Deploy `serve_config.yaml` and wait until every deployment is healthy."""
-    dashboard, config = Dashboard(settings), read_config(settings)
+def deploy(settings: Settings, steps: Steps, config: Mapping[str, Any]) -> None:
+    """Ask for the state that `config` describes, and wait until it is reached and answers.
+
+    Raises:
+        Unavailable: It was not reached.
+    """
+    dashboard = Dashboard(settings)
     total = len(config["applications"][0]["deployments"])
     dashboard.deploy(config)
     with steps.step("deploy the graph", total) as bar:
-
-        def healthy() -> bool:
-            states = list(dashboard.deployments().values())
-            bar.reach(states.count("HEALTHY"), total)
-            return len(states) == total == states.count("HEALTHY")
-
-        wait_until(healthy, ray, START_S)
-        wait_until(lambda: answers(f"http://{settings.host}:{settings.port}/health/ready"), ray, START_S)
+        end = time.monotonic() + START_S
+        while not (dashboard.running() and answers(f"http://{settings.host}:{settings.port}/health/ready")):
+            bar.reach(list(dashboard.deployments().values()).count("HEALTHY"), total)
+            if time.monotonic() > end:
+                raise Unavailable("application", f"not ready after {START_S:g} s: `hdx status`, `hdx logs`")
+            time.sleep(0.5)
 
 
 def write_run(settings: Settings, children: Sequence[Child], database_url: str) -> Path:
@@ -253,22 +256,23 @@ def run(settings: Settings, console: Console) -> None:
         with steps.step("PostgreSQL"):
             url, mlflow_url = stack.enter_context(database(settings))
         names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
-        mlflow = start_mlflow(settings, mlflow_url)
-        stack.callback(mlflow.stop)
-        ray = start_ray(settings, names)
-        stack.callback(ray.stop)
+        children = [start_ray(settings, names)]
+        stack.callback(children[0].stop)
+        if not settings.mlflow_url:
+            children.append(start_mlflow(settings, mlflow_url))
+            stack.callback(children[1].stop)
         with steps.step("accounts and demo system"):
             login = asyncio.run(make_demo(settings, url))
         with steps.step("MLflow"):
-            wait_until(lambda: answers(f"{settings.tracking_url}/health"), mlflow, START_S)
+            wait_until(lambda: answers(f"{settings.tracking_url}/health"), children[-1], START_S)
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
         with steps.step("Ray"):
-            wait_until(Dashboard(settings).ready, ray, START_S)
-        deploy(settings, steps, ray)
-        stack.callback(write_run(settings, [mlflow, ray], url).unlink, missing_ok=True)
+            wait_until(Dashboard(settings).ready, children[0], START_S)
+        deploy(settings, steps, read_config(settings))
+        stack.callback(write_run(settings, children, url).unlink, missing_ok=True)
         console.print(screen(settings, login))
-        watch([mlflow, ray])
+        watch(children)
 
 
 def watch(children: Sequence[Child]) -> None:

@@ -72,16 +72,16 @@ def run() -> None:
 
 @app.command()
 def reload() -> None:
-    """Load edited code: replace every replica, one deployment after the other."""
+    """Load edited code: replace every replica while the service runs."""
     import time
 
-    from serve_app.cluster import Dashboard, read_config
+    from serve_app.bootstrap import Steps, deploy
+    from serve_app.cluster import read_config
 
     settings = read_settings()
     config = read_config(settings)
     config["applications"][0]["args"]["revision"] = str(time.time_ns())
-    Dashboard(settings).deploy(config)
-    console.print("Asked Ray to replace all replicas; follow it with `hdx status`.")
+    deploy(settings, Steps(console), config)
 
 
 @app.command()

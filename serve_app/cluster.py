@@ -5,7 +5,7 @@ Exists so that `hdx run` takes the very way a platform engineer takes: `ray star
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -91,26 +91,31 @@ class Dashboard:
         if not answer.is_success:
             raise Unavailable("ray", f"refused the config: {answer.text[-500:]}")
 
-    def deployments(self) -> dict[str, str]:
-        """Return each deployment's status by name.
+    def applications(self) -> dict[str, Any]:
+        """Return Ray's own description of every application.
 
         Raises:
-            Unavailable: The application failed to deploy; carries Ray's own last line.
+            Unavailable: One failed to deploy; carries Ray's own last line.
         """
-        applications = self._client.get("/api/serve/applications/").json()["applications"]
-        states: dict[str, str] = {}
-        for application in applications.values():
+        found: dict[str, Any] = self._client.get("/api/serve/applications/").json()["applications"]
+        for application in found.values():
             if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise Unavailable("application", application["message"].strip()[-2000:])
-            for name, deployment in application["deployments"].items():
-                states[name] = deployment["status"]
-        return states
+        return found
+
+    def deployments(self) -> dict[str, str]:
+        """Return each deployment's status by name."""
+        found = self.applications().values()
+        return {name: deployment["status"] for app in found for name, deployment in app["deployments"].items()}
+
+    def running(self) -> bool:
+        """Tell whether every application is in the state asked for."""
+        found = self.applications().values()
+        return bool(found) and all(application["status"] == "RUNNING" for application in found)
 
 
-def read_config(settings: Settings, change: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+def read_config(settings: Settings) -> dict[str, Any]:
     """Read `serve_config.yaml` with the host and port of the settings."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     config["http_options"] |= {"host": settings.host, "port": settings.port}
-    if change:
-        change(config)
     return config

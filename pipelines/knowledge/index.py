@@ -31,7 +31,7 @@ PASSAGE_FIELDS = [field.name for field in fields(Passage)]
 DEPTH = 100
 
 # Share of the vector arm in a hybrid score.
-# Source: SciFact, tuned on the train claims: nDCG@10 .724 at .45 on the test claims, .716 by reciprocal ranks.
+# Source: tuned on SciFact's train claims; nDCG@10 on 150 test claims .722 (reciprocal ranks .707), XQuAD .979 (.970).
 VECTOR_SHARE = 0.45
 
 # Passages returned at least: the answer weighs words over more passages than it shows as sources.
@@ -174,7 +174,7 @@ class Index:
 
         Source: XQuAD: with an English-only encoder hybrid search takes Russian nDCG@10 from .955 to .576.
         """
-        tables = [table for key in sorted({tenant_id, BUILT_IN}) if (table := self._table(key))]
+        tables = [table for key in dict.fromkeys((tenant_id, BUILT_IN)) if (table := self._table(key))]
         found = [_lexical(table, question) for table in tables]
         lexical = {passage: score for part in found for passage, score in part.items()}
         dense: dict[Passage, float] = {}

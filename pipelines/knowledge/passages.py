@@ -57,10 +57,10 @@ def _line_sentences(line: str, offset: int, language: Language) -> list[Span]:
         return _cut([_trimmed(line, unit.start(3), len(line))], line, offset)
     if not line.strip():
         return []
-    return _cut(_prose(line, language), line, offset)
+    return _cut(prose(line, language), line, offset)
 
 
-def _prose(line: str, language: Language) -> list[Span]:
+def prose(line: str, language: Language) -> list[Span]:
     """Split running text; a stop after an abbreviation or before a small letter does not end a sentence."""
     from sentencex import get_sentence_boundaries
 

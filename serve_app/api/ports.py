@@ -5,7 +5,9 @@ Exists so that one set of routes runs on fakes, on the graph in local testing mo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
+
+from fastapi import Depends, Request
 
 from configs.settings import Settings
 from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
@@ -56,3 +58,12 @@ class Services:
     assistant: Assistant
     cache: AnswerCache
     metrics: Metrics
+
+
+async def services_of(request: Request) -> Services:
+    """Return the services that this application was made with."""
+    services: Services = request.app.state.services
+    return services
+
+
+Ports = Annotated[Services, Depends(services_of)]

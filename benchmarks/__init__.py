@@ -1,0 +1,1 @@
+"""Measurements that anyone can rerun; never part of the tests."""

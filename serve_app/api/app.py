@@ -1,0 +1,62 @@
+"""Around all routes: one FastAPI application over the ports it is given.
+
+Exists so that the same application runs on fakes, on the graph in local testing mode and in a cluster.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from configs.settings import version
+from pipelines.errors import HdxError
+from serve_app import logs
+from serve_app.api import assistant, auth, diagnostics, health, internal, models, problems, systems
+from serve_app.api.edge import Edge
+from serve_app.api.ports import Services
+
+DESCRIPTION = """
+A window of pressure, temperature, flow and vibration goes in; one answer comes out: is something wrong, how sure is
+that, which component, which channel says so, and what the manuals say to do about it.
+
+Log in under **auth**, press *Authorize*, paste the access token, and every example below runs as it stands.
+Errors are `application/problem+json` (RFC 9457) and name field, value and rule. Each answer carries `x-request-id`,
+equal to its `trace_id`.
+"""
+TAGS = [
+    {"name": "auth", "description": "Log in with a user name or e-mail; refresh tokens work once."},
+    {"name": "diagnostics", "description": "Judge windows, and read stored diagnoses back."},
+    {"name": "assistant", "description": "Ask the manuals; every sentence of an answer has its source."},
+    {"name": "systems", "description": "The machines of your tenant."},
+    {"name": "models", "description": "The trained versions that judge now."},
+    {"name": "health", "description": "Whether the service and its parts work; open to anyone."},
+    {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
+]
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the application over these services."""
+    logs.configure(services.settings)
+    app = FastAPI(
+        title="HDX",
+        summary="Hydraulic diagnostics served on Ray",
+        description=DESCRIPTION,
+        version=version(),
+        openapi_tags=TAGS,
+        redoc_url=None,
+        # A redirect would drop the body; both forms of a path are made one before the routes see it.
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.services = services
+    app.state.gate = auth.Gate(services)
+    app.state.detection = diagnostics.Detection(services)
+    app.state.checkup = health.Checkup(services)
+    for module in (auth, diagnostics, assistant, systems, models, health, internal):
+        app.include_router(module.router)
+    known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
+    for kind in known:
+        app.add_exception_handler(kind, problems.handle)
+    app.add_middleware(Edge, body_bytes=services.settings.limits.body_bytes)
+    return app

@@ -1,0 +1,166 @@
+"""The service-to-service face: the same detection and assistant, without users, tenants or anything stored.
+
+Exists so that callers of the former ml_service and rag_service keep their paths, keys and bodies.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.security import APIKeyHeader
+from pydantic import SecretStr
+
+from configs.families import family_names, read_family
+from configs.settings import version
+from pipelines.errors import Forbidden, InvalidInput
+from pipelines.signals.channels import read_window
+from serve_app import logs
+from serve_app.api import problems
+from serve_app.api.assistant import ask
+from serve_app.api.diagnostics import Case, Detecting, Detection, each
+from serve_app.api.health import CheckedParts
+from serve_app.api.ports import Health, Ports
+from serve_app.api.schemas import (
+    DetectBatchReply,
+    DetectReply,
+    InternalQueryBody,
+    MlHealthReply,
+    PredictBatchBody,
+    PredictBody,
+    QueryReply,
+    RagHealthReply,
+)
+from serve_app.credentials import same_key
+
+# No tenant has this id; the knowledge index keeps the built-in articles under it.
+NO_TENANT = 0
+WORDS: dict[Health, str] = {"ok": "healthy", "degraded": "degraded", "down": "unhealthy"}
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+router = APIRouter(tags=["internal"])
+KEY = APIKeyHeader(name="X-Internal-API-Key", auto_error=False, scheme_name="internalKey")
+GivenKey = Annotated[str | None, Depends(KEY)]
+
+
+def _check(given: str | None, *expected: SecretStr) -> None:
+    # No early end: how long it takes says nothing about which key was nearly right.
+    if not any([same_key(given or "", key.get_secret_value()) for key in expected]):
+        raise Forbidden("send the internal key of this service in X-Internal-API-Key")
+
+
+async def ml_key(given: GivenKey, services: Ports) -> None:
+    """Let in who holds the key of the detectors' side."""
+    _check(given, services.settings.ml_internal_api_key)
+
+
+async def rag_key(given: GivenKey, services: Ports) -> None:
+    """Let in who holds the key of the assistant's side."""
+    _check(given, services.settings.rag_internal_api_key)
+
+
+async def any_key(given: GivenKey, services: Ports) -> None:
+    """Let in who holds either key."""
+    _check(given, services.settings.ml_internal_api_key, services.settings.rag_internal_api_key)
+
+
+@router.post(
+    "/internal/ml/api/v1/predict",
+    dependencies=[Depends(ml_key)],
+    response_model=DetectReply,
+    responses=problems.documented(400, 403, 413, 415, 429, 503),
+    summary="Judge one window without a tenant",
+)
+async def predict(body: PredictBody, detection: Detecting) -> Response:
+    """Judge a window of which only the family is known; channels may be missing and are then named."""
+    begun = time.perf_counter()
+    try:
+        return JSONResponse(await _judged(detection, body, UUID(logs.trace_id()), begun))
+    except Exception as error:
+        detection.count_failure(error)
+        raise
+
+
+@router.post(
+    "/internal/ml/api/v1/predict/batch",
+    dependencies=[Depends(ml_key)],
+    response_model=DetectBatchReply,
+    responses=problems.documented(400, 403, 413, 415),
+    summary="Judge many windows without a tenant",
+)
+async def predict_batch(request: Request, body: PredictBatchBody, detection: Detecting) -> Response:
+    """Judge each item on its own: at its index stands its answer, or the problem that it alone has."""
+    begun = time.perf_counter()
+    path: str = request.scope["path"]
+
+    async def one(item: object, trace_id: UUID) -> dict[str, Any]:
+        return await _judged(detection, PredictBody.model_validate(item), trace_id, begun)
+
+    return await each(detection, body.items, one, path)
+
+
+async def _judged(detection: Detection, body: PredictBody, trace_id: UUID, begun: float) -> dict[str, Any]:
+    data = body.sensor_data
+    if data.family not in family_names():
+        raise InvalidInput("sensor_data.family", data.family, f"must be one of {', '.join(family_names())}")
+    family = read_family(data.family)
+    limits = detection.services.settings.limits
+    window = read_window(data.model_extra or {}, body.sampling_hz, family, limits, "sensor_data")
+    case = Case(NO_TENANT, data.system_id, family, window, trace_id, begun, use_cache=body.use_cache)
+    answer, _ = await detection.judge(case)
+    return answer
+
+
+@router.post(
+    "/internal/rag/api/v1/query",
+    dependencies=[Depends(rag_key)],
+    response_model=QueryReply,
+    responses=problems.documented(400, 403, 413, 415, 429, 503),
+    summary="Ask the built-in knowledge",
+)
+async def internal_query(body: InternalQueryBody, services: Ports) -> Response:
+    """Answer from the built-in knowledge; no tenant's documents are searched."""
+    return JSONResponse(await ask(services, NO_TENANT, body.query, body.max_results))
+
+
+@router.get("/internal/ml/health", response_model=MlHealthReply, summary="Check the detectors")
+async def ml_health(checkup: CheckedParts) -> Response:
+    """Name the detectors that have judged a window with every version they hold."""
+    report = await checkup.report()
+    state = report.checks["ml_service"]
+    cache_up = report.checks["cache"] == "ok"
+    body = {
+        "status": WORDS["degraded" if state == "ok" and not cache_up else state],
+        "models_loaded": list(report.loaded),
+        "cache_status": "connected" if cache_up else "disconnected",
+        "timestamp": round(report.timestamp, 3),
+    }
+    return JSONResponse(body, 503 if state == "down" else 200)
+
+
+@router.get("/internal/rag/health", response_model=RagHealthReply, summary="Check the assistant")
+async def rag_health(checkup: CheckedParts) -> Response:
+    """Say whether a known passage was found."""
+    report = await checkup.report()
+    state = report.checks["rag_service"]
+    body = {
+        "status": WORDS[state],
+        "timestamp": round(report.timestamp, 3),
+        "service": "rag-service",
+        "version": version(),
+    }
+    return JSONResponse(body, 503 if state == "down" else 200)
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(any_key)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text"}, **problems.documented(403)},
+    summary="Read the metrics of all nodes",
+)
+async def metrics(services: Ports) -> Response:
+    """Return counts and durations under the names of the former system, next to Ray's own."""
+    return Response(await services.metrics.scrape(), media_type=PROMETHEUS)

@@ -1,0 +1,428 @@
+"""At the door of every route: what a body must look like, and what an answer looks like.
+
+Exists so that `/openapi.json` is the contract, with examples that run. Arrays of samples pass through unread here:
+`read_window` checks them in one vectorised pass.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+State = Literal["ok", "degraded", "down"]
+
+# A healthy machine: the very window of the quickstart.
+HEALTHY = {
+    "pressure": [100.5, 101.2, 99.8, 100.1, 100.3],
+    "temperature": [45.3, 45.1, 45.5, 45.2, 45.4],
+    "flow": [25.0, 24.8, 25.2, 25.1, 24.9],
+    "vibration": [0.5, 0.6, 0.5, 0.5, 0.6],
+}
+EXAMPLE_TRACE = "7f1c2f0a-8b1e-4a55-9a39-0d8c2f9f3c11"
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+# Source: PostgreSQL `integer`, the type of the key.
+Key = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647)]
+Samples = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "By channel of the system's family, simultaneous samples in order of time, all of one length",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 3,
+                "maxItems": 10_000,
+            },
+        }
+    ),
+]
+Rate = Annotated[
+    float,
+    Field(strict=True, gt=0, allow_inf_nan=False, description="Samples a second; left out, the family's own rate"),
+]
+
+
+class Body(BaseModel):
+    """What a caller sends; a field nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reply(BaseModel):
+    """What a caller gets."""
+
+
+def example(**values: Any) -> ConfigDict:
+    """Return the configuration of a body with its example."""
+    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": values})
+
+
+# --- log-in
+
+
+class LoginBody(Body):
+    """User name or e-mail, and password."""
+
+    model_config = example(username="admin", password="the one `hdx run` printed")  # noqa: S106 (an example)
+
+    username: Text = Field(min_length=1, max_length=254)
+    password: Text = Field(min_length=1, max_length=1024)
+
+
+class RefreshBody(Body):
+    """The refresh token of the last log-in or refresh."""
+
+    model_config = example(refresh="eyJhbGciOi...")
+
+    refresh: Text = Field(min_length=1, max_length=4096)
+
+
+class TokenReply(Reply):
+    """A pair of tokens; the refresh token works once."""
+
+    access: str
+    refresh: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(description="Seconds until the access token expires")
+
+
+# --- diagnostics
+
+
+class DetectBody(Body):
+    """One window of one system."""
+
+    model_config = example(system_id=1, sensor_data=HEALTHY)
+
+    system_id: Key
+    sensor_data: Samples
+    sampling_hz: Rate | None = None
+
+
+class DetectBatchBody(Body):
+    """Many windows; each is judged, stored and answered on its own."""
+
+    model_config = example(items=[{"system_id": 1, "sensor_data": HEALTHY}])
+
+    items: Annotated[
+        list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
+    ]
+
+
+class PredictionReply(Reply):
+    """The judgement."""
+
+    is_anomaly: bool
+    anomaly_score: float = Field(ge=0, le=1)
+    severity: Literal["normal", "warning", "critical"]
+    confidence: float = Field(ge=0, le=1)
+    affected_components: list[str]
+    anomaly_type: str | None
+
+
+class AttributionReply(Reply):
+    """One channel's share in the score."""
+
+    channel: str
+    contribution: float
+    direction: Literal["high", "low", "unsteady"]
+
+
+class VoteReply(Reply):
+    """One detector's vote; without a score it abstained, and `reason` says why."""
+
+    ml_model: str
+    version: str
+    prediction_score: float | None
+    confidence: float
+    processing_time_ms: float
+    reason: str | None = None
+
+
+class QualityReply(Reply):
+    """How much the data allow to be said."""
+
+    score: float = Field(ge=0, le=1)
+    missing: list[str]
+    notes: list[str]
+
+
+class DetectReply(Reply):
+    """The answer to one window."""
+
+    system_id: int
+    prediction: PredictionReply
+    ensemble_score: float
+    attribution: list[AttributionReply]
+    ml_predictions: list[VoteReply]
+    threshold_used: float
+    features_extracted: int
+    data_quality: QualityReply
+    cache_hit: bool
+    total_processing_time_ms: float
+    trace_id: UUID
+
+
+class ProblemReply(Reply):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:hdx:problem:invalid-input",
+                "title": "Invalid input",
+                "status": 422,
+                "detail": "sensor_data.pressure[3]: must be finite; got 'nan'",
+                "instance": "/api/diagnostics/anomaly/detect/",
+                "trace_id": EXAMPLE_TRACE,
+                "field": "sensor_data.pressure[3]",
+                "value": "nan",
+                "rule": "must be finite",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    trace_id: UUID
+    field: str | None = None
+    value: Any = None
+    rule: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+class DetectBatchReply(Reply):
+    """At each item's own index its answer, or the problem it alone has."""
+
+    results: list[DetectReply | ProblemReply]
+
+
+class StoredReply(Reply):
+    """A diagnosis as it was answered, with the window it answered."""
+
+    trace_id: UUID
+    system_id: int
+    family: str
+    created_at: datetime
+    window: dict[str, Any]
+    answer: DetectReply
+
+
+# --- systems
+
+
+class SystemBody(Body):
+    """A new system."""
+
+    model_config = example(name="Press 4", family="generic", description="Main power unit, hall 2")
+
+    name: Text = Field(min_length=1, max_length=200)
+    family: Text = Field(max_length=100)
+    description: Text = Field(default="", max_length=2000)
+
+
+class SystemChangeBody(Body):
+    """What changes; the family cannot, as the baseline belongs to it."""
+
+    model_config = example(description="Moved to hall 3")
+
+    name: Text | None = Field(default=None, min_length=1, max_length=200)
+    description: Text | None = Field(default=None, max_length=2000)
+
+
+class SystemReply(Reply):
+    """A machine under diagnosis."""
+
+    system_id: int
+    name: str
+    family: str
+    description: str
+    created_at: datetime
+
+
+class SystemsReply(Reply):
+    """One page of systems in order of their id."""
+
+    systems: list[SystemReply]
+    next: int | None = Field(description="Send it as `after` for the next page; null on the last one")
+
+
+# --- models
+
+
+class ModelReply(Reply):
+    """One detector's trained version of one family, as its replica holds it now."""
+
+    family: str
+    detector: str
+    version: str
+    sha256: str
+    usable: bool
+    reason: str
+
+
+class ModelsReply(Reply):
+    """All trained versions that serve now."""
+
+    models: list[ModelReply]
+
+
+# --- assistant
+
+
+class QueryBody(Body):
+    """A question in English or Russian."""
+
+    model_config = example(query="How to fix hydraulic pressure drop?", system_id=1, max_results=3)
+
+    query: Text = Field(min_length=1, max_length=2000)
+    system_id: Key | None = None
+    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+
+
+class SourceReply(Reply):
+    """A passage the answer rests on: the page's text from `start` to `end` is the snippet."""
+
+    document_id: str
+    title: str
+    snippet: str
+    score: float
+    page: int
+    start: int
+    end: int
+
+
+class CitationReply(Reply):
+    """What a mark `[n]` in the response stands for: a quote, word for word."""
+
+    number: int
+    document_id: str
+    title: str
+    page: int
+    start: int
+    end: int
+    quote: str
+    score: float
+
+
+class QueryMetadata(Reply):
+    """How the answer came about."""
+
+    model: str
+    processing_time_ms: float
+    tokens_used: int
+    grounded: bool = Field(description="Every sentence carries a citation")
+    abstained: bool = Field(description="Nothing found answers the question")
+    degraded: bool = Field(description="A language model was asked for; the extractive engine answered in its place")
+    reason: str = Field(description="Why it abstained or is degraded, else empty")
+
+
+class QueryReply(Reply):
+    """The answer to a question."""
+
+    response: str
+    sources: list[SourceReply]
+    citations: list[CitationReply]
+    metadata: QueryMetadata
+
+
+# --- internal face
+
+
+class PredictData(BaseModel):
+    """A window with its channels beside the system's number."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    system_id: Key
+    family: Text = Field(default="generic", max_length=100)
+
+
+class PredictBody(Body):
+    """One window, judged without a tenant: no baseline is read and nothing is stored."""
+
+    model_config = example(sensor_data={"system_id": 1, "pressure": [100.5, 101.2, 99.8]}, use_cache=False)
+
+    sensor_data: PredictData
+    sampling_hz: Rate | None = None
+    use_cache: bool = Field(default=True, strict=True)
+
+
+class PredictBatchBody(Body):
+    """Many windows."""
+
+    model_config = example(items=[{"sensor_data": {"system_id": 1, "pressure": [100.5, 101.2, 99.8]}}])
+
+    items: Annotated[
+        list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
+    ]
+
+
+class InternalQueryBody(Body):
+    """A question to the built-in knowledge."""
+
+    model_config = example(query="How to fix hydraulic pressure drop?", max_results=3)
+
+    query: Text = Field(min_length=1, max_length=2000)
+    system_id: Key | None = None
+    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+
+
+class MlHealthReply(Reply):
+    """The detectors' state."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    models_loaded: list[str]
+    cache_status: Literal["connected", "disconnected"]
+    timestamp: float
+
+
+class RagHealthReply(Reply):
+    """The assistant's state."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    timestamp: float
+    service: Literal["rag-service"]
+    version: str
+
+
+# --- health
+
+
+class HealthReply(Reply):
+    """The whole service's state; `redis` is there while Redis is configured."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "status": "healthy",
+                "timestamp": 1699548271.234,
+                "checks": {"database": "ok", "cache": "ok", "ml_service": "ok", "rag_service": "ok"},
+            }
+        }
+    )
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    timestamp: float = Field(description="Seconds since 1970")
+    checks: dict[str, State]
+
+
+class LiveReply(Reply):
+    """The process answers."""
+
+    status: Literal["alive"]
+

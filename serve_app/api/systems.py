@@ -1,0 +1,95 @@
+"""Around detect: the machines of a tenant.
+
+Exists so that every window belongs to a system, and every system to one tenant and one family.
+"""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse, Response
+
+from configs.families import family_names
+from pipelines.errors import InvalidInput
+from serve_app.api import problems
+from serve_app.api.auth import Editor, Reader
+from serve_app.api.ports import Ports
+from serve_app.api.schemas import SystemBody, SystemChangeBody, SystemReply, SystemsReply
+from serve_app.store.records import System
+
+KEY_MAX = 2_147_483_647
+
+router = APIRouter(prefix="/api/systems", tags=["systems"])
+
+SystemId = Annotated[int, Path(ge=1, le=KEY_MAX)]
+
+
+@router.get("/", response_model=SystemsReply, responses=problems.documented(401), summary="List systems")
+async def list_systems(
+    caller: Reader,
+    services: Ports,
+    after: Annotated[int, Query(ge=0, le=KEY_MAX)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """Return one page, in order of the id."""
+    found = await services.store.systems(caller.tenant_id, after, limit + 1)
+    page = found[:limit]
+    following = page[-1].system_id if len(found) > limit else None
+    return JSONResponse({"systems": [_shown(system) for system in page], "next": following})
+
+
+@router.post(
+    "/",
+    status_code=201,
+    response_model=SystemReply,
+    responses=problems.documented(400, 401, 403, 409, 413, 415),
+    summary="Add a system",
+)
+async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Response:
+    """Add a machine of one of the shipped families."""
+    if body.family not in family_names():
+        raise InvalidInput("family", body.family, f"must be one of {', '.join(family_names())}")
+    system = await services.store.add_system(caller.tenant_id, body.name, body.family, body.description)
+    await services.store.audit(caller.tenant_id, caller.name, "system.added", f"system {system.system_id}", body.name)
+    return JSONResponse(_shown(system), 201, {"location": f"/api/systems/{system.system_id}/"})
+
+
+@router.get(
+    "/{system_id}/", response_model=SystemReply, responses=problems.documented(401, 404), summary="Read a system"
+)
+async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> Response:
+    """Return one of the tenant's systems."""
+    return JSONResponse(_shown(await services.store.system(caller.tenant_id, system_id)))
+
+
+@router.patch(
+    "/{system_id}/",
+    response_model=SystemReply,
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415),
+    summary="Change a system",
+)
+async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Editor, services: Ports) -> Response:
+    """Change the name or the description; what is left out stays."""
+    system = await services.store.change_system(
+        caller.tenant_id, system_id, name=body.name, description=body.description
+    )
+    changed = ", ".join(sorted(body.model_fields_set))
+    await services.store.audit(caller.tenant_id, caller.name, "system.changed", f"system {system_id}", changed)
+    return JSONResponse(_shown(system))
+
+
+@router.delete(
+    "/{system_id}/",
+    status_code=204,
+    responses=problems.documented(401, 403, 404),
+    summary="Delete a system",
+)
+async def delete_system(system_id: SystemId, caller: Editor, services: Ports) -> Response:
+    """Delete a system with its baseline and its diagnoses."""
+    await services.store.delete_system(caller.tenant_id, system_id)
+    await services.store.audit(caller.tenant_id, caller.name, "system.deleted", f"system {system_id}", "")
+    return Response(status_code=204)
+
+
+def _shown(system: System) -> dict[str, Any]:
+    return {**asdict(system), "created_at": system.created_at.isoformat()}

@@ -1,0 +1,1 @@
+"""The test pyramid, one folder a floor of it."""

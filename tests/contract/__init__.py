@@ -1,0 +1,1 @@
+"""Every detector, every error, every route against its contract."""

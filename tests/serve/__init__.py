@@ -1,0 +1,1 @@
+"""The graph in local testing mode, and a service started as the README says."""

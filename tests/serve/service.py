@@ -1,0 +1,111 @@
+"""A service started the way the README says, for tests and benchmarks that talk to it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+HDX = Path(sys.executable).parent / "hdx"
+ADMIN_PASSWORD = "test-password-1"
+PORTS = ("PORT", "MLFLOW_PORT", "DASHBOARD_PORT", "RAY_PORT", "METRICS_PORT", "RAY_CLIENT_PORT", "RAY_AGENT_PORT")
+START_S = 900
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass
+class Service:
+    """`hdx run` in a folder that looks like a fresh clone: `.venv` there, `.env` and `var` not yet."""
+
+    folder: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[str] | None" = None
+    output: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HDX_", "RAY_"))}
+        ports = {f"HDX_{name}": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+        self.environment = clean | ports | {"HDX_ADMIN_PASSWORD": ADMIN_PASSWORD} | self.extra
+        if not (self.folder / ".venv").exists():
+            (self.folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.environment['HDX_PORT']}"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "var"
+
+    def start(self) -> "Service":
+        self.output.clear()
+        self.process = subprocess.Popen(
+            [str(HDX), "run"],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        ready = threading.Event()
+        threading.Thread(target=self._read, args=(ready,), daemon=True).start()
+        end = time.monotonic() + START_S
+        while not ready.wait(0.5):
+            assert self.process.poll() is None, "".join(self.output[-60:])
+            assert time.monotonic() < end, "".join(self.output[-60:])
+        return self
+
+    def _read(self, ready: threading.Event) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            if "Ctrl-C stops" in line:
+                ready.set()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(120)
+
+    def hdx(self, *words: str, timeout_s: float = 600) -> str:
+        done = subprocess.run(
+            [str(HDX), *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def secret(self, name: str) -> str:
+        lines = (self.folder / ".env").read_text(encoding="utf-8").splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
+
+    def client(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> httpx.Client:
+        client = httpx.Client(base_url=self.base, timeout=60)
+        answer = client.post("/api/auth/login/", json={"username": username, "password": password})
+        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access']}"
+        return client

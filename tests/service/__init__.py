@@ -1,0 +1,1 @@
+"""Real PostgreSQL, Redis, MLflow and LanceDB."""

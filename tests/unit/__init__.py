@@ -1,0 +1,1 @@
+"""Without Ray, without sockets, in seconds."""
