@@ -133,6 +133,9 @@ class Family(_Part):
             raise ValueError(f"family {self.name}: anomaly names unknown components {sorted(unknown)}")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def required(self) -> tuple[str, ...]:
         """Channels whose absence lowers the quality of an answer."""

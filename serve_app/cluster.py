@@ -42,6 +42,7 @@ def ray_environment(settings: Settings, names: Mapping[str, str]) -> dict[str, s
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         AUTOSCALER_METRIC_PORT="0",
         DASHBOARD_METRIC_PORT="0",
+        RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="serve_app.api.edge:middlewares",
     )
 
 

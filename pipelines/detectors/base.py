@@ -95,10 +95,11 @@ class Detector(Protocol):
 
     Attributes:
         name: Its public name.
-        module: The library it needs, imported only inside its own methods.
+        supervised: It learns from labels, and so knows nothing outside the range of its examples.
     """
 
     name: ClassVar[str]
+    supervised: ClassVar[bool]
 
     @classmethod
     def fit(cls, examples: Examples, seed: int) -> Self:
@@ -117,8 +118,6 @@ class Detector(Protocol):
     def load(cls, files: Mapping[str, bytes]) -> Self:
         """Rebuild from `save`; votes are bit-identical."""
         ...
-
-
 
 
 def registry() -> Mapping[str, type[Detector]]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pipelines.knowledge.index import indexed_text
 from pipelines.knowledge.passages import prose, sentences
 from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
-from pipelines.knowledge.words import asks_for_steps, coverage, stems, topics, words
+from pipelines.knowledge.words import asks_for_remedy, asks_how, coverage, stems, topics, words
 
 MODEL = "extractive"
 
@@ -29,7 +29,7 @@ B = 0.3
 # Share of a topic that stands only in a sentence's headings. Source: XQuAD, hit@1 .766 -> .768 en, .726 -> .728 ru.
 CONTEXT = 0.5
 # A sentence scoring less than this share of the best one is filler. Source: XQuAD: at .7 an answer has 2.6 sentences,
-# and one of them holds the answer for .87 of the English and .83 of the Russian questions; at .55 it has 3.6 (.89, .85).
+# one of which holds the answer for .87 of the English and .83 of the Russian questions; at .55 it has 3.6 (.89, .85).
 TAIL = 0.7
 # Source: reading of 13 answers: two sentences sharing more of their stems than this say the same.
 NEAR_DUPLICATE = 0.7
@@ -106,7 +106,7 @@ def extract(question: Question, hits: Sequence[Hit]) -> Answer:
     if evidence < threshold:
         reason = NOT_COVERED[question.language].format(evidence=evidence, threshold=threshold)
         return abstention(question, hits, reason)
-    listed = _steps(question, hits, wanted, weight) if asks_for_steps(question.text, question.language) else []
+    listed = _steps(question, hits, wanted, weight)
     chosen = listed or _chosen(_sentences(hits[: question.limit], question.language), wanted, weight)
     if not chosen:
         return abstention(question, hits, NOTHING_FOUND[question.language])
@@ -213,16 +213,35 @@ def _alike(one: Sentence, other: Sentence) -> bool:
 
 
 def _steps(question: Question, hits: Sequence[Hit], wanted: Sequence[str], weight: dict[str, float]) -> list[Sentence]:
-    """Return the first numbered list about the question, among the first hits or in the first one's document."""
-    needed = ABOUT * _covered(hits[0].passage, wanted, weight, question.language)
+    """Return the first numbered list that answers a question for steps; empty where none does.
+
+    Asked for a remedy, a list beside the first hit under the same heading is one; else it must speak of the question.
+    """
+    remedy = asks_for_remedy(question.text, question.language)
+    if not remedy and not asks_how(question.text, question.language):
+        return []
+    needed = ABOUT * _spoken(hits[0].passage, wanted, weight, question.language)
     for rank, hit in enumerate(hits):
-        if rank >= question.limit and hit.passage.document_id != hits[0].passage.document_id:
+        beside = remedy and _beside(hits[0].passage, hit.passage)
+        if rank >= question.limit and not beside:
             continue
         steps = [sentence for sentence in _sentences([hit], question.language) if sentence.step]
-        about = _covered(hit.passage, wanted, weight, question.language)
-        if len(steps) >= FEWEST and steps[0].step == 1 and about >= needed:
+        if len(steps) < FEWEST or steps[0].step != 1:
+            continue
+        if beside or _spoken(hit.passage, wanted, weight, question.language) >= max(needed, ABOUT / 2):
             return steps[:MOST]
     return []
+
+
+def _spoken(passage: Passage, wanted: Sequence[str], weight: dict[str, float], language: Language) -> float:
+    """Return the share of the question that a passage's own words hold, its title and headings left out."""
+    return coverage(wanted, set(stems(passage.text, language)), weight)
+
+
+def _beside(one: Passage, other: Passage) -> bool:
+    """Tell whether two passages are parts of one section of one document."""
+    above = one.heading.rpartition(" > ")[0]
+    return one.document_id == other.document_id and bool(above) and other.heading.startswith(f"{above} > ")
 
 
 def _shown(hits: Sequence[Hit], limit: int, quoted: Sequence[Hit]) -> tuple[Hit, ...]:

@@ -24,14 +24,14 @@ FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 FRONT_MATTER_CHARACTERS = 4_000  # Source: a title and a language need some hundred; YAML far larger is an attack
 
 FENCE = re.compile(r"^\s*(```|~~~)")
-HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
+HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(\S.*)$")
 ITEM = re.compile(r"^(\s*)([-*+•]|\d{1,3}[.)])\s+(.*)$")
-RULE = re.compile(r"^\s*([-*_=]\s*){3,}$")
-TABLE_RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-LINK = re.compile(r"!?\[([^\]\n]*)\]\(<?([^)\s>]*)>?(?:\s+\"[^\"\n]*\")?\)")
-EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3}|_{1,3})(?=\S)([^\n]+?)(?<=\S)\1(?![\w*])")
-CODE = re.compile(r"(`{1,2})([^`\n]+)\1")
+RULE = re.compile(r"^\s*+([-*_=]\s*+){3,}$")
+TABLE_RULE = re.compile(r"^\s*+\|?\s*+:?-++:?\s*+(\|\s*+:?-++:?\s*+)*+\|?\s*$")
+# Inline markup has bounded lengths, so that no file takes more than linear time.
+LINK = re.compile(r"!?\[([^\[\]\n]{0,300})\]\(<?([^()\s>]{0,1000})>?(?:\s\"[^\"\n]{0,300}\")?\)")
+EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3}|_{1,3})(?=\S)([^\n]{1,300}?)(?<=\S)\1(?![\w*])")
+CODE = re.compile(r"(`{1,2})([^`\n]{1,300})\1")
 ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~])")
 TAG = re.compile(r"</?(?:br|p|b|i|em|strong|sub|sup|span|div|u)\b[^>\n]{0,200}>", re.IGNORECASE)
 HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-zа-яё])")
@@ -153,6 +153,12 @@ def _cells(line: str) -> list[str]:
     return [_inline(cell) for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
 
 
+def _without_comments(text: str) -> str:
+    first, *rest = text.split("<!--")
+    # An opening without an end is text.
+    return first + "".join(part.partition("-->")[2] if "-->" in part else f"<!--{part}" for part in rest)
+
+
 class _Blocks:
     """Collects lines of Markdown into blocks."""
 
@@ -174,7 +180,7 @@ class _Blocks:
 def _plain_markdown(text: str) -> str:
     """Return one block a line, without inline markup."""
     blocks, header, fenced = _Blocks(), list[str](), False
-    lines = COMMENT.sub("", text).split("\n")
+    lines = _without_comments(text).split("\n")
     for number, raw in enumerate(lines):
         line = re.sub(r"^\s*(>\s?)+", "", raw)
         below = lines[number + 1] if number + 1 < len(lines) else ""
@@ -203,7 +209,8 @@ def _row(header: list[str], cells: list[str]) -> str:
 
 def _line(blocks: _Blocks, line: str) -> None:
     if heading := HEADING.match(line):
-        blocks.whole(f"{heading[1]} {_inline(heading[2])}" if _inline(heading[2]) else "")
+        title = _inline(heading[2].strip().rstrip("#"))
+        blocks.whole(f"{heading[1]} {title}" if title else "")
     elif not line.strip() or RULE.match(line):
         blocks.close()
     elif item := ITEM.match(line):
@@ -218,19 +225,16 @@ def _reflowed(text: str) -> str:
     """Join lines that were broken only to fit the width, one block a line."""
     lines = [line.strip() for line in HYPHENATED.sub("", text).split("\n")]
     width = max(map(len, lines), default=0)
-    blocks: list[str] = []
-    joins = False
+    blocks = _Blocks()
     for line in lines:
-        if not line:
-            joins = False
-            continue
-        clean = re.sub(r"[ \t]+", " ", line)
-        if joins and not ITEM.match(line) and not HEADING.match(line):
-            blocks[-1] += " " + clean
-        else:
-            blocks.append(clean)
-        joins = len(line) >= SHORT_LINE * width and not HEADING.match(line)
-    return "\n".join(blocks)
+        if not line or ITEM.match(line) or HEADING.match(line):
+            blocks.close()
+        if line:
+            blocks.open.append(re.sub(r"[ \t]+", " ", line))
+        if len(line) < SHORT_LINE * width or HEADING.match(line):
+            blocks.close()
+    blocks.close()
+    return "\n".join(blocks.lines)
 
 
 def _pdf(name: str, content: bytes) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.errors import InvalidInput
 from pipelines.knowledge.encoder import Vectors
 from pipelines.knowledge.records import Hit, Language, Passage, Question
-from pipelines.knowledge.words import coverage, stems, topics
+from pipelines.knowledge.words import coverage, expanded, stems, topics
 from pipelines.signals.windows import Floats
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ VECTOR_SHARE = 0.45
 
 # Passages returned at least: the answer weighs words over more passages than it shows as sources.
 POOL = 20
+
+# Passages from which vectors are searched through an index, and how many times the hits asked for are compared exactly.
+# Source: an exact scan of 384 dims takes 11 ms at 10,000 rows and 110 ms at 100,000 on one core; of 20,000 clustered
+# vectors the scalar-quantised index finds 1.00 of the exact ten nearest with 4, .98 without.
+SCANNED = 50_000
+REFINE = 4
 
 # Another process's write is seen after this time at the latest; without it a reader never sees it.
 CONSISTENCY = timedelta(seconds=1)
@@ -162,9 +168,16 @@ class Index:
         return sorted(int(name.removeprefix("tenant_")) for name in names)
 
     def optimise(self, tenant_id: int) -> None:
-        """Fold new rows into the text indexes and drop old versions; for after many writes."""
-        if table := self._table(tenant_id):
-            table.optimize(cleanup_older_than=KEPT)
+        """Fold new rows into the indexes and drop old versions; for after many writes."""
+        from lancedb.index import IvfSq
+
+        table = self._table(tenant_id)
+        if table is None:
+            return
+        indexed = any(known.columns == ["vector"] for known in table.list_indices())
+        if not indexed and table.count_rows() >= SCANNED:
+            table.create_index("vector", config=IvfSq(distance_type="cosine"))
+        table.optimize(cleanup_older_than=KEPT)
 
     def search(self, tenant_id: int, question: Question) -> list[Hit]:
         """Find passages of the tenant and of the built-in knowledge, best first.
@@ -244,7 +257,8 @@ def _lexical(table: Any, question: Question) -> dict[Passage, float]:
 
     A table's BM25 scores hang on its own word counts; the share brings two tables to one scale, in 0..1.
     """
-    query = table.search(question.text, query_type="fts", fts_columns=f"text_{question.language}")
+    text = expanded(question.text, question.language)
+    query = table.search(text, query_type="fts", fts_columns=f"text_{question.language}")
     rows = query.limit(DEPTH).select([*PASSAGE_FIELDS, "_score"]).to_list()
     if not rows:
         return {}
@@ -261,7 +275,7 @@ def _dense(table: Any, vector: Floats) -> dict[Passage, float]:
     if table.schema.field("vector").type.list_size != len(vector):
         return {}
     query = table.search(np.asarray(vector, np.float32), vector_column_name="vector").distance_type("cosine")
-    rows = query.limit(DEPTH).select([*PASSAGE_FIELDS, "_distance"]).to_list()
+    rows = query.limit(DEPTH).refine_factor(REFINE).select([*PASSAGE_FIELDS, "_distance"]).to_list()
     return {_passage(row): min(1.0, max(0.0, 1.0 - float(row["_distance"]))) for row in rows}
 
 

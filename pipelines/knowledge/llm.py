@@ -26,13 +26,14 @@ ROLE_MARK = re.compile(
 )
 CITED = re.compile(r"\s*[\[【]\s*(\d{1,2}(?:\s*,\s*\d{1,2})*)\s*[\]】]")
 # Models set the mark on either side of the stop; before it, the mark stays with its sentence when text is split.
-MARK_AFTER_STOP = re.compile(r"([.!?])((?:\s*)\[([\d, ]+)\])+")
+MARK_AFTER_STOP = re.compile(r"([.!?])((?: \[[\d, ]+\])+)")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-LIST_MARK = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*•])\s+", re.MULTILINE)
+LIST_MARK = re.compile(r"^(?:\d{1,2}[.)]|[-*•]) ")
 REFUSAL = "NO ANSWER"
 
 # Tokens of the longest answer: twenty sentences of a manual. Units: of the model.
 LONGEST_TOKENS = 600
+LONGEST_TEXT = 8_000  # characters: more than these tokens ever are; a server that sends more is not read on
 # Least share of a sentence's stems that its source must hold; below it the mark is decoration.
 # Source: half its words, so that a paraphrase passes and a sentence on another matter does not.
 SUPPORT = 0.5
@@ -96,9 +97,9 @@ def grounded(written: str, question: Question, hits: Sequence[Hit], model: str) 
     """Keep the sentences that a cited passage bears out, numbered afresh; None when nothing is left."""
     citations: list[Citation] = []
     lines: list[str] = []
-    for line in LIST_MARK.sub("", written).split("\n"):
+    for line in written[:LONGEST_TEXT].split("\n"):
         kept = []
-        uniform = MARK_AFTER_STOP.sub(r" [\3]\1", CITED.sub(lambda mark: f" [{mark[1]}]", line.strip()))
+        uniform = _uniform(line)
         for start, end in prose(uniform, question.language):
             sentence = uniform[start:end]
             text = CITED.sub("", sentence).strip()
@@ -117,6 +118,12 @@ def grounded(written: str, question: Question, hits: Sequence[Hit], model: str) 
         return None
     text = "\n".join(lines)
     return Answer(text, tuple(citations), tuple(hits), model, count_tokens(text), grounded=True, abstained=False)
+
+
+def _uniform(line: str) -> str:
+    """Return a line without its list mark, every citation as ` [n]` before the stop."""
+    text = LIST_MARK.sub("", " ".join(line.split()))
+    return MARK_AFTER_STOP.sub(r"\2\1", CITED.sub(r" [\1]", text))
 
 
 def _harmless(text: str) -> str:

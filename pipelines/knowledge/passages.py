@@ -13,6 +13,8 @@ from pipelines.knowledge.records import Document, Language, Page, Passage
 # Units: characters. Source: 1,000 characters of English are about 220 word pieces; the encoder reads 256.
 LONGEST = 1_000
 AIM = 800
+# Longer lines are split in parts: the sentence splitter takes quadratic time over a run of opening quotes.
+LONGEST_LINE = 20_000
 
 # Parts that only name sources; found, they would crowd out the text that rests on them.
 BIBLIOGRAPHY = frozenset({"sources", "references", "bibliography", "источники", "литература", "список литературы"})
@@ -23,6 +25,7 @@ ABBREVIATION = re.compile(
     r"ок|рис|табл|см|прим|поз|мин|макс|напр|т\.\s?[екдпн]|и\s?др|тыс|диам|стр|разд|гл|п|пп)\.\s*$",
     re.IGNORECASE,
 )
+ABBREVIATION_REACH = 12  # characters: the longest of them with its stop and the spaces around it
 LOWER = re.compile(r"[«\"(]?[a-zа-яё]")
 
 Span = tuple[int, int]
@@ -62,13 +65,17 @@ def _line_sentences(line: str, offset: int, language: Language) -> list[Span]:
 
 def prose(line: str, language: Language) -> list[Span]:
     """Split running text; a stop after an abbreviation or before a small letter does not end a sentence."""
+    from semantic_text_splitter import TextSplitter
     from sentencex import get_sentence_boundaries
 
+    if len(line) > LONGEST_LINE:
+        pieces = TextSplitter(LONGEST_LINE).chunk_indices(line)
+        return [(at + start, at + end) for at, piece in pieces for start, end in prose(piece, language)]
     spans: list[Span] = []
     start = 0
     for boundary in get_sentence_boundaries(language, line):
         end = int(boundary["end_index"])
-        if not ABBREVIATION.search(line[start:end]) and not LOWER.match(line[end:]):
+        if not LOWER.match(line, end) and not ABBREVIATION.search(line[max(start, end - ABBREVIATION_REACH) : end]):
             spans.append(_trimmed(line, start, end))
             start = end
     if line[start:].strip():

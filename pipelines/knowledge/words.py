@@ -44,7 +44,7 @@ STOP_WORDS: dict[Language, frozenset[str]] = {
     ),
 }
 
-# Verbs that ask for a remedy, not for a topic: a text that holds the remedy seldom holds the verb.
+# Words that say what kind of answer is wanted, not what it is about: a text that holds the answer seldom holds them.
 REMEDY_WORDS: dict[Language, frozenset[str]] = {
     "en": _set("fix fixing repair repairing solve resolve remedy cure eliminate troubleshoot correct handle"),
     "ru": _set(
@@ -52,12 +52,49 @@ REMEDY_WORDS: dict[Language, frozenset[str]] = {
         "сделать предпринять поступить"
     ),
 }
-HOW_TO: dict[Language, re.Pattern[str]] = {
-    "en": re.compile(
-        r"\b(how (to|do|can|should|would)|what (to do|should|must|steps)|steps|procedure|instructions?)\b"
+CAUSE_WORDS: dict[Language, frozenset[str]] = {
+    "en": _set("cause causes caused reason reasons mean means meaning"),
+    "ru": _set("причина причины причиной причине причинам означает значит вызвано вызывает вызвать"),
+}
+# Every source here is about hydraulics, and few say so in every section.
+DOMAIN_WORDS: dict[Language, frozenset[str]] = {
+    "en": _set("hydraulic hydraulics hydraulically"),
+    "ru": _set("гидравлика гидравлики гидравлике гидравлический гидравлическая гидросистема гидросистемы"),
+}
+WHAT_TO_DO: dict[Language, re.Pattern[str]] = {
+    "en": re.compile(r"\b(what (to|should|must|can) (i |we |be )?(do|done)|steps|procedure)\b"),
+    "ru": re.compile(r"\b(что (нужно |надо |мне )?(с?делать|предпринять)|порядок действий|шаги)\b"),
+}
+HOW: dict[Language, re.Pattern[str]] = {
+    "en": re.compile(r"\bhow (to|do|can|should|would|must)\b"),
+    "ru": re.compile(r"\bкак(им образом)?\b(?! (часто|долго|много|быстро|называ|зов))"),
+}
+
+# Words of the trade that stand for one another in questions and manuals, by their first one.
+SYNONYMS: dict[Language, tuple[frozenset[str], ...]] = {
+    "en": (
+        _set("noise noisy noises loud rattle rattles rattling whine whines whining knocking"),
+        _set("overheat overheats overheating overheated hot heats heating temperature"),
+        _set("leak leaks leaking leakage leakages drip drips dripping"),
+        _set("clog clogs clogged clogging plugged blocked blockage"),
+        _set("drop drops dropping fall falls falling fell loss loses decrease decreases low"),
+        _set("replace replacing replaced replacement change changing changed"),
+        _set("slow slowly sluggish"),
+        _set("aeration aerated foam foams foaming air"),
+        _set("vibration vibrations vibrate vibrates vibrating shakes shaking"),
+        _set("oil fluid"),
     ),
-    "ru": re.compile(
-        r"\b(как(им образом)?\b(?! (называ|зов|дел))|что (нужно |надо )?(с?делать|предпринять)|порядок|шаги)"
+    "ru": (
+        _set("шум шума шумы шумит шумят шуметь шумный гул гудит стук стучит вой воет"),
+        _set("перегрев перегрева перегревается перегреваться греется греться нагрев нагревается горячее температура"),
+        _set("утечка утечки утечек течь течет подтекает подтекание подтеки"),
+        _set("засорен засорился засорение засоренный забит забился забитый загрязнен загрязнение"),
+        _set("падение падает падать упало упал снижение снижается снизилось потеря низкое просадка"),
+        _set("замена замены заменить заменять менять поменять сменить"),
+        _set("медленно медленный медленное замедление"),
+        _set("аэрация вспенивание пена пенится воздух воздуха"),
+        _set("вибрация вибрации вибрирует вибрировать трясет"),
+        _set("масло масла жидкость жидкости"),
     ),
 }
 
@@ -77,7 +114,15 @@ def _stemmer(language: Language) -> Any:
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str, language: Language) -> str:
-    return str(_stemmer(language).stemWord(word))
+    stem = str(_stemmer(language).stemWord(word))
+    return _synonyms(language).get(stem, stem)
+
+
+@cache
+def _synonyms(language: Language) -> dict[str, str]:
+    """Map the stem of every synonym to the name of its group."""
+    stemmer = _stemmer(language)
+    return {str(stemmer.stemWord(word)): f"={min(group)}" for group in SYNONYMS[language] for word in group}
 
 
 def words(text: str) -> list[str]:
@@ -91,16 +136,29 @@ def stems(text: str, language: Language) -> list[str]:
 
 
 def topics(question: str, language: Language) -> list[str]:
-    """Return the distinct stems that say what a question is about; remedy verbs count only when alone."""
-    remedy = {_stem(word, language) for word in REMEDY_WORDS[language]}
+    """Return the distinct stems that say what a question is about; words of remedy, cause and field only when alone."""
+    left_out = REMEDY_WORDS[language] | CAUSE_WORDS[language] | DOMAIN_WORDS[language]
+    general = {_stem(word, language) for word in left_out}
     found = list(dict.fromkeys(stems(question, language)))
-    return [stem for stem in found if stem not in remedy] or found
+    return [stem for stem in found if stem not in general] or found
 
 
-def asks_for_steps(question: str, language: Language) -> bool:
-    """Tell whether a question wants to know what to do."""
+def expanded(question: str, language: Language) -> str:
+    """Return the question with the synonyms of its words, for a search that knows only stems."""
     asked = set(words(question))
-    return bool(asked & REMEDY_WORDS[language] or HOW_TO[language].search(" ".join(words(question))))
+    groups = [group for group in SYNONYMS[language] if group & asked]
+    return " ".join([question, *sorted(set().union(*groups) - asked)])
+
+
+def asks_for_remedy(question: str, language: Language) -> bool:
+    """Tell whether a question wants to know what to do about something."""
+    asked = words(question)
+    return bool(REMEDY_WORDS[language].intersection(asked) or WHAT_TO_DO[language].search(" ".join(asked)))
+
+
+def asks_how(question: str, language: Language) -> bool:
+    """Tell whether a question wants to know how something is done."""
+    return bool(HOW[language].search(" ".join(words(question))))
 
 
 def coverage(wanted: Iterable[str], present: set[str], weight: dict[str, float]) -> float:

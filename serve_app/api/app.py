@@ -5,7 +5,7 @@ Exists so that the same application runs on fakes, on the graph in local testing
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -13,7 +13,7 @@ from configs.settings import version
 from pipelines.errors import HdxError
 from serve_app import logs
 from serve_app.api import assistant, auth, diagnostics, health, internal, models, problems, systems
-from serve_app.api.edge import Edge
+from serve_app.api.edge import Edge, json_only
 from serve_app.api.ports import Services
 
 DESCRIPTION = """
@@ -44,6 +44,7 @@ def create_app(services: Services) -> FastAPI:
         description=DESCRIPTION,
         version=version(),
         openapi_tags=TAGS,
+        dependencies=[Depends(json_only)],
         redoc_url=None,
         # A redirect would drop the body; both forms of a path are made one before the routes see it.
         redirect_slashes=False,

@@ -16,8 +16,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from configs.families import Family, read_family
-from pipelines.detectors.base import Baseline
-from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.detectors.base import Baseline, registry
+from pipelines.diagnosis.records import Diagnosis, Inspection, Vote
 from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
@@ -99,9 +99,7 @@ class Detection:
             findings = found
         seconds = time.perf_counter() - case.begun
         prediction = findings["prediction"]
-        self.services.metrics.answered(
-            case.family.name, prediction["is_anomaly"], prediction["anomaly_score"], seconds
-        )
+        self.services.metrics.answered(case.family.name, prediction["is_anomaly"], prediction["anomaly_score"], seconds)
         answer = {
             "system_id": case.system_id,
             **findings,
@@ -251,32 +249,29 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
         "features_extracted": int(diagnosis.features),
         "data_quality": {
             "score": _rounded(diagnosis.quality.score),
-            "missing": list(diagnosis.quality.missing),
+            "missing_channels": list(diagnosis.quality.missing),
             "notes": list(diagnosis.quality.notes),
         },
     }
 
 
 def _votes(diagnosis: Diagnosis) -> list[dict[str, Any]]:
-    """Return all detectors' votes; one that gave none stands there without a score and with the reason."""
-    votes: list[dict[str, Any]] = []
-    for vote in diagnosis.votes:
-        entry: dict[str, Any] = {
-            "ml_model": vote.detector,
-            "version": vote.version,
-            "prediction_score": None if vote.score is None else _rounded(vote.score),
-            "confidence": _rounded(vote.confidence),
-            "processing_time_ms": round(float(vote.milliseconds), 3),
-        }
-        if vote.score is None:
-            entry["reason"] = (vote.reason or diagnosis.absent.get(vote.detector, "abstained"))[:REASON_MAX]
-        votes.append(entry)
-    voted = {vote.detector for vote in diagnosis.votes}
+    """Return a line a detector in the registry's order; one that gave no vote stands there with the reason."""
+    cast = {vote.detector: vote for vote in diagnosis.votes}
     for detector, reason in diagnosis.absent.items():
-        if detector not in voted:
-            silent = {"version": "", "prediction_score": None, "confidence": 0.0, "processing_time_ms": 0.0}
-            votes.append({"ml_model": detector, **silent, "reason": reason[:REASON_MAX]})
-    return votes
+        cast.setdefault(detector, Vote(detector, "", None, 0.0, 0.0, 0.0, reason))
+    return [_vote(cast[name]) for name in registry() if name in cast]
+
+
+def _vote(vote: Vote) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "ml_model": vote.detector,
+        "version": vote.version,
+        "prediction_score": None if vote.score is None else _rounded(vote.score),
+        "confidence": _rounded(vote.confidence),
+        "processing_time_ms": round(float(vote.milliseconds), 3),
+    }
+    return line if vote.score is not None else {**line, "reason": vote.reason[:REASON_MAX]}
 
 
 def _rounded(value: float) -> float:

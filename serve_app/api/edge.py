@@ -3,13 +3,12 @@
 Exists so that these hold on every path, the ones no route answers included. Plain ASGI: it runs for each request.
 """
 
-import re
 import time
-from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import TooLarge, UnsupportedContent
@@ -48,6 +47,7 @@ class Edge:
         self.body_bytes = body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -79,11 +79,9 @@ class Edge:
 
         Raises:
             TooLarge: It is longer than allowed, whatever its header said.
-            UnsupportedContent: It is there and is not JSON.
             ClientGone: It never came to its end.
         """
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "0")
+        declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self.body_bytes:
             raise TooLarge("body", self.body_bytes)
         chunks, size, more = [], 0, True
@@ -97,9 +95,6 @@ class Edge:
                 raise TooLarge("body", self.body_bytes)
             chunks.append(chunk)
             more = message.get("more_body", False)
-        given = headers.get("content-type", "")
-        if size and scope["method"] in WRITES and given.partition(";")[0].strip().lower() != JSON_TYPE:
-            raise UnsupportedContent(given, JSON_TYPE)
         return b"".join(chunks)
 
 
@@ -144,6 +139,18 @@ def one_form(path: str) -> str:
     return path
 
 
+async def json_only(request: Request) -> None:
+    """Refuse a body that does not say it is JSON; asked by every route, so that no route stays a 404.
+
+    Raises:
+        UnsupportedContent: The content type is another one.
+    """
+    if request.method in WRITES and await request.body():
+        given = request.headers.get("content-type", "")
+        if given.partition(";")[0].strip().lower() != JSON_TYPE:
+            raise UnsupportedContent(given, JSON_TYPE)
+
+
 class RayEdge:
     """Outside Ray's own HTTP layer: one request id an answer, and problems also where Ray answers itself.
 
@@ -155,6 +162,7 @@ class RayEdge:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with Ray between this and the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -129,12 +129,17 @@ CheckedParts = Annotated[Checkup, Depends(checkup_of)]
 
 
 @router.get("/", response_model=HealthReply, responses=DOWN, summary="Check all parts")
-@router.get("/ready", response_model=HealthReply, responses=DOWN, summary="Check whether requests can be taken")
 async def health(checkup: CheckedParts) -> Response:
     """Return 503 when a part that every answer needs is down; degraded parts are named and answered around."""
     report = await checkup.report()
     body = {"status": report.status, "timestamp": round(report.timestamp, 3), "checks": dict(report.checks)}
     return JSONResponse(body, 503 if report.status == "unhealthy" else 200)
+
+
+@router.get("/ready", response_model=HealthReply, responses=DOWN, summary="Check whether requests can be taken")
+async def ready(checkup: CheckedParts) -> Response:
+    """Return the same as the check of all parts: 200 while detect can be answered."""
+    return await health(checkup)
 
 
 @router.get("/live", response_model=LiveReply, summary="Check that the process answers")

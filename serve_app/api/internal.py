@@ -4,7 +4,6 @@ Exists so that callers of the former ml_service and rag_service keep their paths
 """
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,10 +25,10 @@ from serve_app.api.ports import Health, Ports
 from serve_app.api.schemas import (
     DetectBatchReply,
     DetectReply,
-    InternalQueryBody,
     MlHealthReply,
     PredictBatchBody,
     PredictBody,
+    QueryBody,
     QueryReply,
     RagHealthReply,
 )
@@ -46,8 +45,7 @@ GivenKey = Annotated[str | None, Depends(KEY)]
 
 
 def _check(given: str | None, *expected: SecretStr) -> None:
-    # No early end: how long it takes says nothing about which key was nearly right.
-    if not any([same_key(given or "", key.get_secret_value()) for key in expected]):
+    if not any(same_key(given or "", key.get_secret_value()) for key in expected):
         raise Forbidden("send the internal key of this service in X-Internal-API-Key")
 
 
@@ -120,7 +118,7 @@ async def _judged(detection: Detection, body: PredictBody, trace_id: UUID, begun
     responses=problems.documented(400, 403, 413, 415, 429, 503),
     summary="Ask the built-in knowledge",
 )
-async def internal_query(body: InternalQueryBody, services: Ports) -> Response:
+async def internal_query(body: QueryBody, services: Ports) -> Response:
     """Answer from the built-in knowledge; no tenant's documents are searched."""
     return JSONResponse(await ask(services, NO_TENANT, body.query, body.max_results))
 

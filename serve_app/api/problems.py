@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -23,6 +24,7 @@ from serve_app import logs
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_MAX = 80
+TEXT_MAX = 300
 ERRORS_MAX = 20
 CAUSES_MAX = 5  # a Ray error wraps its cause once a hop; the graph is three hops deep
 # Bodies under it hold credentials: their values are never shown back.
@@ -66,6 +68,37 @@ class Problem:
         }
 
 
+class ProblemReply(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:hdx:problem:invalid-input",
+                "title": "Invalid input",
+                "status": 422,
+                "detail": "sensor_data.pressure[3]: must be finite; got 'nan'",
+                "instance": "/api/diagnostics/anomaly/detect/",
+                "trace_id": "7f1c2f0a-8b1e-4a55-9a39-0d8c2f9f3c11",
+                "field": "sensor_data.pressure[3]",
+                "value": "nan",
+                "rule": "must be finite",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    trace_id: UUID
+    field: str | None = None
+    value: Any = None
+    rule: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
 INTERNAL = Problem("internal", 500, "Internal error", "the service failed; its log knows more under the trace id")
 
 
@@ -84,7 +117,11 @@ def problem_of(error: BaseException, show_values: bool = True) -> Problem:
     error = cause_of(error)
     if isinstance(error, HdxError):
         return _of_ours(error)
-    if isinstance(error, RequestValidationError | ValidationError):
+    if isinstance(error, RequestValidationError):
+        # FastAPI opens each location with the part of the request it lies in.
+        inner = [{**one, "loc": one["loc"][1:] or one["loc"]} for one in error.errors()]
+        return _of_validation(inner, show_values)
+    if isinstance(error, ValidationError):
         return _of_validation(error.errors(), show_values)
     if isinstance(error, HTTPException):
         return problem_of_status(error.status_code, error.headers)
@@ -142,8 +179,8 @@ def _of_ours(error: HdxError) -> Problem:
             headers["retry-after"] = str(error.retry_after_s)
         case _:
             known = {name: getattr(error, name) for name in ("field", "value", "rule") if hasattr(error, name)}
-            members = {name: shown(value) if name == "value" else value for name, value in known.items()}
-    return Problem(error.code, error.status, error.title, str(error), members, headers)
+            members = {name: shown(value) if name == "value" else value[:TEXT_MAX] for name, value in known.items()}
+    return Problem(error.code, error.status, error.title, str(error)[:TEXT_MAX], members, headers)
 
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
@@ -162,17 +199,17 @@ def _of_validation(errors: Sequence[Any], show_values: bool) -> Problem:
         rule = f"must be JSON: {first.get('ctx', {}).get('error', 'broken')} at character {first['loc'][-1]}"
         return Problem("malformed-body", 400, "Malformed body", rule, {"field": "body", "rule": rule})
     found = [_entry(error, show_values) for error in errors[:ERRORS_MAX]]
-    lead = found[0]
-    detail = f"{lead['field']}: {lead['rule']}"
+    top = found[0]
+    detail = f"{top['field']}: {top['rule']}"
     if len(errors) > 1:
         detail += f" (and {len(errors) - 1} more)"
-    return Problem("invalid-input", 422, "Invalid input", detail, {**lead, "errors": found})
+    return Problem("invalid-input", 422, "Invalid input", detail, {**top, "errors": found})
 
 
 def _entry(error: Mapping[str, Any], show_values: bool) -> dict[str, Any]:
     rules = {"missing": "is required", "extra_forbidden": "is not a known field"}
     rule = rules.get(error["type"]) or re.sub(r"^(Input|Value error,|String) +", "", error["msg"])
-    entry = {"field": json_path(error["loc"]), "rule": rule}
+    entry: dict[str, Any] = {"field": json_path(error["loc"]), "rule": rule}
     if show_values and error["type"] != "missing":
         entry["value"] = shown(error.get("input"))
     return entry
@@ -180,9 +217,8 @@ def _entry(error: Mapping[str, Any], show_values: bool) -> dict[str, Any]:
 
 def json_path(location: Sequence[str | int]) -> str:
     """Write pydantic's location as `sensor_data.pressure[3]`."""
-    parts = [part for part in location if part not in {"body", "query", "path", "header"}]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return path.lstrip(".")[:200] or "body"
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.lstrip(".")[:TEXT_MAX] or "body"
 
 
 def shown(value: object) -> object:

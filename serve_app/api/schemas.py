@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from serve_app.api.problems import ProblemReply
 
 State = Literal["ok", "degraded", "down"]
 
@@ -19,7 +21,6 @@ HEALTHY = {
     "flow": [25.0, 24.8, 25.2, 25.1, 24.9],
     "vibration": [0.5, 0.6, 0.5, 0.5, 0.6],
 }
-EXAMPLE_TRACE = "7f1c2f0a-8b1e-4a55-9a39-0d8c2f9f3c11"
 
 
 def _storable(text: str) -> str:
@@ -29,6 +30,9 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+Question = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(_storable)
+]
 # Source: PostgreSQL `integer`, the type of the key.
 Key = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647)]
 Samples = Annotated[
@@ -36,7 +40,7 @@ Samples = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "description": "By channel of the system's family, simultaneous samples in order of time, all of one length",
+            "description": "By channel of the family, simultaneous samples in order of time, all of one length",
             "minProperties": 1,
             "additionalProperties": {
                 "type": "array",
@@ -47,9 +51,12 @@ Samples = Annotated[
         }
     ),
 ]
+Items = Annotated[
+    list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
+]
 Rate = Annotated[
-    float,
-    Field(strict=True, gt=0, allow_inf_nan=False, description="Samples a second; left out, the family's own rate"),
+    float | None,
+    Field(strict=True, description="Samples a second, above 0; left out, the family's own rate"),
 ]
 
 
@@ -107,7 +114,7 @@ class DetectBody(Body):
 
     system_id: Key
     sensor_data: Samples
-    sampling_hz: Rate | None = None
+    sampling_hz: Rate = None
 
 
 class DetectBatchBody(Body):
@@ -115,9 +122,7 @@ class DetectBatchBody(Body):
 
     model_config = example(items=[{"system_id": 1, "sensor_data": HEALTHY}])
 
-    items: Annotated[
-        list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
-    ]
+    items: Items
 
 
 class PredictionReply(Reply):
@@ -154,7 +159,7 @@ class QualityReply(Reply):
     """How much the data allow to be said."""
 
     score: float = Field(ge=0, le=1)
-    missing: list[str]
+    missing_channels: list[str]
     notes: list[str]
 
 
@@ -172,37 +177,6 @@ class DetectReply(Reply):
     cache_hit: bool
     total_processing_time_ms: float
     trace_id: UUID
-
-
-class ProblemReply(Reply):
-    """RFC 9457 problem details."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "urn:hdx:problem:invalid-input",
-                "title": "Invalid input",
-                "status": 422,
-                "detail": "sensor_data.pressure[3]: must be finite; got 'nan'",
-                "instance": "/api/diagnostics/anomaly/detect/",
-                "trace_id": EXAMPLE_TRACE,
-                "field": "sensor_data.pressure[3]",
-                "value": "nan",
-                "rule": "must be finite",
-            }
-        }
-    )
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    trace_id: UUID
-    field: str | None = None
-    value: Any = None
-    rule: str | None = None
-    errors: list[dict[str, Any]] | None = None
 
 
 class DetectBatchReply(Reply):
@@ -289,7 +263,7 @@ class QueryBody(Body):
 
     model_config = example(query="How to fix hydraulic pressure drop?", system_id=1, max_results=3)
 
-    query: Text = Field(min_length=1, max_length=2000)
+    query: Question
     system_id: Key | None = None
     max_results: int = Field(default=3, strict=True, ge=1, le=10)
 
@@ -358,7 +332,7 @@ class PredictBody(Body):
     model_config = example(sensor_data={"system_id": 1, "pressure": [100.5, 101.2, 99.8]}, use_cache=False)
 
     sensor_data: PredictData
-    sampling_hz: Rate | None = None
+    sampling_hz: Rate = None
     use_cache: bool = Field(default=True, strict=True)
 
 
@@ -367,19 +341,7 @@ class PredictBatchBody(Body):
 
     model_config = example(items=[{"sensor_data": {"system_id": 1, "pressure": [100.5, 101.2, 99.8]}}])
 
-    items: Annotated[
-        list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
-    ]
-
-
-class InternalQueryBody(Body):
-    """A question to the built-in knowledge."""
-
-    model_config = example(query="How to fix hydraulic pressure drop?", max_results=3)
-
-    query: Text = Field(min_length=1, max_length=2000)
-    system_id: Key | None = None
-    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+    items: Items
 
 
 class MlHealthReply(Reply):
@@ -425,4 +387,3 @@ class LiveReply(Reply):
     """The process answers."""
 
     status: Literal["alive"]
-

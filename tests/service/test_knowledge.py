@@ -1,31 +1,26 @@
 """Rules of the ask path on the real index and the real encoder."""
 
 import asyncio
-import json
 import math
 import re
 import socket
-from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 from fpdf import FPDF
 
-from configs.settings import Knowledge
 from pipelines.errors import ArtefactRejected, InvalidInput
 from pipelines.knowledge import encoder as encoders
+from pipelines.knowledge import index as indexes
 from pipelines.knowledge.answer import extract
 from pipelines.knowledge.documents import language_of, read_document
 from pipelines.knowledge.encoder import Encoder
 from pipelines.knowledge.index import BUILT_IN, Index, indexed_text
 from pipelines.knowledge.ingest import articles, ingest, ingest_document, refresh_vectors
-from pipelines.knowledge.llm import generate
-from pipelines.knowledge.passages import passages
-from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
+from pipelines.knowledge.records import Answer, Language, Passage, Question
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -275,6 +270,29 @@ def test_another_encoder_replaces_all_vectors(tmp_path: Path, index: Index, enco
     assert refresh_vectors(multilingual, encoder) == 2
 
 
+def test_many_vectors_are_searched_through_an_index(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the scan's limit the nearest are found, beside rows without vector, in new rows, after another encoder."""
+    monkeypatch.setattr(indexes, "SCANNED", 1000)
+    draw = np.random.default_rng(5)
+
+    def some(count: int, language: Language, prefix: str) -> list[Passage]:
+        keys = [f"{prefix}{number}" for number in range(count)]
+        return [Passage(key, key, key, language, 1, 0, 4, "", "Pump") for key in keys]
+
+    for dims in (16, 8):
+        vectors = draw.normal(size=(1000, dims)).astype(np.float32)
+        index.add(1, some(1000, "en", "a"), vectors, "0", f"of {dims}")
+        index.add(1, some(50, "ru", "b"), None, "0")
+        index.optimise(1)
+        index.add(1, some(5, "en", f"late {dims} "), -vectors[:5], "0", f"of {dims}")
+        for number in (3, 500):
+            hits = index.search(1, Question("zzz", "en", 3, vectors[number].astype(np.float64)))
+            assert hits[0].passage.passage_id == f"a{number}"
+            assert hits[0].passage.language == "en"
+        late = index.search(1, Question("zzz", "en", 3, -vectors[4].astype(np.float64)))
+        assert late[0].passage.passage_id == f"late {dims} 4"
+
+
 def holds(answer: Answer) -> bool:
     """Tell whether every citation's quote stands at its place in the article's own text."""
     pages = {
@@ -317,112 +335,6 @@ def test_what_no_article_covers_is_refused(library: Index, encoder: Encoder, tex
     assert not answer.citations
 
 
-class Model(BaseHTTPRequestHandler):
-    """A chat completion server that answers what its server was told to."""
-
-    def do_POST(self) -> None:
-        self.server.seen = json.loads(self.rfile.read(int(self.headers["content-length"])))  # type: ignore[attr-defined]
-        status, body = self.server.reply  # type: ignore[attr-defined]
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the test's output clean."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
-
-
-def _setting(server: Any, **changes: Any) -> Knowledge:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Knowledge(generator="openai", **{"openai_url": url, "openai_model": "tiny", "timeout_s": 5, **changes})
-
-
-def _completion(text: object) -> bytes:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
-
-
-def _hits() -> list[Hit]:
-    document = read_document("pump.md", PUMP.encode())
-    return [Hit(passage, 0.8) for passage in passages(document)]
-
-
-ASKED = Question("What case drain flow shows pump wear?", "en", 3)
-
-
-async def test_a_models_words_are_kept_where_a_source_bears_them_out(server: Any) -> None:
-    """The model gets the passages and the question; its cited sentence stays, its invention goes."""
-    server.reply = 200, _completion("Case drain flow above ten percent shows wear [1]. Paint it red [1].")
-    answer = await generate(ASKED, _hits(), _setting(server))
-    assert (answer.model, answer.degraded, answer.grounded) == ("tiny", False, True)
-    assert answer.text == "Case drain flow above ten percent shows wear [1]."
-    assert answer.citations[0].quote == "Case drain flow above ten percent of delivery shows wear."
-    assert server.seen["model"] == "tiny"
-    assert "worn pump" in server.seen["messages"][1]["content"]
-
-
-async def test_a_model_may_refuse(server: Any) -> None:
-    """A model that finds no answer abstains, and is not overruled."""
-    server.reply = 200, _completion("NO ANSWER")
-    answer = await generate(ASKED, _hits(), _setting(server))
-    assert (answer.model, answer.abstained, answer.degraded) == ("tiny", True, False)
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        (500, b"broken"),
-        (401, b"{}"),
-        (200, b""),
-        (200, b"not json"),
-        (200, b"[]"),
-        (200, b'{"choices": []}'),
-        (200, b"[" * 100_000),
-        (200, _completion(None)),
-        (200, _completion("")),
-        (200, _completion("An answer without any source.")),
-        (200, _completion("Case drain flow above 77 percent shows wear [1].")),
-        (302, b""),
-    ],
-)
-async def test_a_failing_model_costs_no_answer(server: Any, reply: tuple[int, bytes]) -> None:
-    """Whatever comes back, the extractive answer stands in, and says so."""
-    server.reply = reply
-    answer = await generate(ASKED, _hits(), _setting(server))
-    assert (answer.model, answer.degraded, answer.abstained) == ("extractive", True, False)
-    assert answer.citations
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "", "not a url", "http://[broken"])
-async def test_a_model_that_is_not_there_costs_no_answer(server: Any, url: str) -> None:
-    """Down or set up wrongly, the extractive answer stands in."""
-    answer = await generate(ASKED, _hits(), _setting(server, openai_url=url))
-    assert (answer.model, answer.degraded) == ("extractive", True)
-
-
-async def test_a_model_that_is_slow_is_not_waited_for() -> None:
-    """After `timeout_s` the extractive answer stands in, though the server still holds the line."""
-    released = asyncio.Event()
-
-    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await released.wait()
-        writer.close()
-
-    silent = await asyncio.start_server(hold, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-    answer = await generate(ASKED, _hits(), Knowledge(openai_url=url, timeout_s=0.2))
-    released.set()
-    silent.close()
-    assert (answer.model, answer.degraded) == ("extractive", True)
-
-
 def _gain(ranked: list[str], wanted: set[str]) -> float:
     """Return nDCG@10 with binary gain."""
     gain = sum(1 / math.log2(rank + 2) for rank, key in enumerate(ranked[:10]) if key in wanted)
@@ -441,8 +353,8 @@ def test_retrieval_and_refusal_keep_their_quality(index: Index, encoder: Encoder
     corpus = pd.read_parquet(DATA / "ir_xquad_enru" / "corpus.parquet")
     queries = pd.read_parquet(DATA / "ir_xquad_enru" / "queries.parquet")
     least: dict[Language, tuple[float, float, float, float]] = {
-        "en": (0.94, 0.82, 0.76, 0.24),
-        "ru": (0.91, 0.81, 0.72, 0.42),
+        "en": (0.95, 0.83, 0.79, 0.20),
+        "ru": (0.92, 0.80, 0.74, 0.36),
     }
     for language, (gain, answered, quoted, wrong) in least.items():
         rows = corpus[corpus.lang == language].iloc[::2]

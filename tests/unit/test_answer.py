@@ -8,7 +8,7 @@ import pytest
 from pipelines.knowledge.answer import MOST, extract, marked
 from pipelines.knowledge.llm import grounded, messages
 from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
-from pipelines.knowledge.words import asks_for_steps, topics
+from pipelines.knowledge.words import asks_for_remedy, asks_how, topics
 
 
 def hit(key: str, text: str, score: float, heading: str = "", *, start: int = 7, language: Language = "en") -> Hit:
@@ -78,7 +78,8 @@ def test_a_question_for_steps_gets_the_steps_in_order() -> None:
 
 def test_steps_further_down_are_shown_as_a_source() -> None:
     """A list taken from beyond the limit, in the first hit's document, is among the sources shown."""
-    first = hit("drop", "A pressure drop has a cause in the pump or in a valve.", 0.9, "Pressure drop", start=900)
+    text = "A pressure drop has its cause in the pump or in a valve."
+    first = hit("drop", text, 0.9, "Pressure drop > Causes", start=900)
     answer = extract(Question("How to fix a pressure drop?", "en", 1), (first, COOLER, STEPS))
     assert [citation.document_id for citation in answer.citations] == ["drop"] * MOST
     assert answer.hits == (STEPS,)
@@ -136,15 +137,32 @@ def test_marks_stand_in_every_sentence_before_its_stop() -> None:
     assert marked("Symptom: noise;", 1, "en") == "Symptom: noise [1]."
 
 
-def test_remedy_verbs_are_not_topics() -> None:
-    """`fix` asks for steps; what it is about stands beside it."""
-    assert topics("How to fix hydraulic pressure drop?", "en") == ["hydraul", "pressur", "drop"]
+def test_a_topic_is_what_a_question_is_about() -> None:
+    """Words of remedy, cause and field are none, unless nothing else is there; synonyms of the trade are one."""
+    assert topics("How to fix the hydraulic pump?", "en") == ["pump"]
+    assert topics("What is hydraulics?", "en") == ["hydraul"]
     assert topics("Fix?", "en") == ["fix"]
-    assert asks_for_steps("How to fix hydraulic pressure drop?", "en")
-    assert asks_for_steps("Что делать при падении давления?", "ru")
-    assert asks_for_steps("Как устранить утечку?", "ru")
-    assert not asks_for_steps("What is cavitation?", "en")
-    assert not asks_for_steps("Почему шумит насос?", "ru")
+    assert topics("Noisy pump", "en") == topics("noise of pumps", "en")
+    assert topics("Шумит насос, в чём причина?", "ru") == topics("Шум насоса", "ru")
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "remedy", "how"),
+    [
+        ("How to fix hydraulic pressure drop?", "en", True, True),
+        ("What should I do about a leak?", "en", True, False),
+        ("How do I detect cavitation?", "en", False, True),
+        ("What is cavitation?", "en", False, False),
+        ("Что делать при падении давления?", "ru", True, False),
+        ("Как устранить утечку?", "ru", True, True),
+        ("Как проверить клапан?", "ru", False, True),
+        ("Как часто менять масло?", "ru", False, False),
+        ("Почему шумит насос?", "ru", False, False),
+    ],
+)
+def test_the_kind_of_question_is_told(text: str, language: Language, remedy: bool, how: bool) -> None:
+    """A remedy, a way to do something, or a fact."""
+    assert (asks_for_remedy(text, language), asks_how(text, language)) == (remedy, how)
 
 
 QUESTION = Question("How much case drain flow shows a worn pump?", "en", 3)
@@ -157,6 +175,7 @@ QUESTION = Question("How much case drain flow shows a worn pump?", "en", 3)
         ("Case drain flow above ten percent of the delivery shows wear. [1]", 1),
         ("Case drain flow above ten percent shows wear [1]. The moon is made of cheese [1].", 1),
         ("Case drain flow above ten percent shows wear [1]. Clean the cooler fins with air [3].", 2),
+        ("1. Case drain flow above ten percent shows wear. [1][2] Clean the fins with air. [3]", 2),
         ("- Case drain flow above ten percent shows wear [1][2].\n- Clean the fins of the cooler [1, 3].", 2),
         ("Case drain flow above 25 bar shows wear of the pump [1].", 0),
         ("Case drain flow above ten percent of the delivery shows wear [7].", 0),

@@ -1,0 +1,275 @@
+"""Around every detector: its card, its calibration and the limits of what it knows.
+
+Exists so that a trained version is one verified set of files, and speaks only of what it has seen.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.families import Family, read_family
+from pipelines.detectors.base import Detector, Examples, Sheet, registry
+from pipelines.diagnosis.calibration import Platt, auc, fit_platt
+from pipelines.errors import ArtefactRejected, Unavailable
+from pipelines.signals.features import feature_names, make_sheet
+from pipelines.signals.windows import Floats, Window
+
+CARD = "card.json"
+OUTSIDE = "outside the range the models know"
+INSUFFICIENT = "insufficient data"
+RANGE_QUANTILES = (0.001, 0.999)
+RANGE_MARGIN = 0.25
+# Share of a window's features that may lie outside the range before a trained member abstains.
+OUTSIDE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a trained version is, in plain values.
+
+    Attributes:
+        features: The feature names it was fitted on, in order.
+        files: SHA-256 by file name; filled by `pack`.
+        slope: Of the calibration, from scores on windows held out.
+        intercept: Likewise.
+        skill: Area under the ROC curve on the same windows.
+        low: By feature, where the known range begins; None for a feature never seen. Empty where the
+            detector needs no known range.
+        high: By feature, where it ends.
+        fingerprint: SHA-256 of the data.
+        rows: Windows it was fitted on.
+        created_at: ISO 8601, UTC.
+    """
+
+    family: str
+    detector: str
+    features: tuple[str, ...]
+    slope: float
+    intercept: float
+    skill: float
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    fingerprint: str
+    seed: int
+    rows: int
+    created_at: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        """Weight in the ensemble: 0 for chance, 1 for perfect ranking."""
+        return max(0.0, 2 * self.skill - 1) ** 2
+
+    def to_json(self) -> str:
+        """Return the card as JSON; equal cards give equal text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Rebuild from `to_json`.
+
+        Raises:
+            ArtefactRejected: It is no card.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            sequences = ("features", "low", "high", "notes")
+            values |= {name: tuple(values[name]) for name in sequences}
+            return cls(**values)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ArtefactRejected(CARD, "is not a model card") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberVotes:
+    """One member's calibrated votes on N windows.
+
+    Attributes:
+        weight: From its skill; the ensemble renormalises over those who vote.
+        anomaly: `float64[N]` probability; NaN where it abstains.
+        heads: By head `float64[N, K]`; rows of NaN where it abstains.
+        contributions: `float64[N, F]` additive shares of each feature in the calibrated log-odds, or None.
+        reasons: Per window why it abstains, empty where it votes.
+    """
+
+    detector: str
+    version: str
+    weight: float
+    anomaly: Floats
+    heads: Mapping[str, Floats]
+    contributions: Floats | None
+    milliseconds: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A fitted detector and its card."""
+
+    card: Card
+    detector: Detector
+
+    def votes(self, sheet: Sheet, version: str = "") -> MemberVotes:
+        """Judge windows, abstaining where this version does not know enough.
+
+        Raises:
+            Unavailable: The sheet has other features than this version was fitted on.
+        """
+        begun = time.perf_counter()
+        if sheet.names != self.card.features:
+            raise Unavailable(self.card.detector, "was fitted on other features")
+        ballot = self.detector.vote(sheet)
+        empty = np.isnan(ballot.anomaly) | np.isnan(sheet.raw).all(axis=1)
+        outside = self._outside(sheet) & ~empty
+        silent = empty | outside
+        reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, outside, strict=True))
+        shares = ballot.contributions
+        return MemberVotes(
+            detector=self.card.detector,
+            version=version,
+            weight=self.card.weight,
+            anomaly=np.where(silent, np.nan, Platt(self.card.slope, self.card.intercept).apply(ballot.anomaly)),
+            heads={name: np.where(silent[:, None], np.nan, head) for name, head in ballot.heads.items()},
+            contributions=None if shares is None else np.where(silent[:, None], 0.0, shares * self.card.slope),
+            milliseconds=1e3 * (time.perf_counter() - begun),
+            reasons=reasons,
+        )
+
+    def _outside(self, sheet: Sheet) -> NDArray[np.bool_]:
+        if not self.card.low:
+            return np.zeros(len(sheet.read), dtype=np.bool_)
+        low, high = (np.array(side, dtype=np.float64) for side in (self.card.low, self.card.high))
+        known = ~np.isnan(sheet.read)
+        # A feature without a range was never seen; comparisons with NaN say no.
+        inside = (sheet.read >= low) & (sheet.read <= high)
+        share = (known & ~inside).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        outside: NDArray[np.bool_] = share > OUTSIDE_SHARE
+        return outside
+
+
+def known_range(examples: Examples) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    """Return where each feature's known range begins and ends: the outer quantiles, widened by a margin."""
+    low: list[float | None] = []
+    high: list[float | None] = []
+    for column in examples.sheet.read.T:
+        seen = column[np.isfinite(column)]
+        if not len(seen):
+            low.append(None)
+            high.append(None)
+            continue
+        first, last = (float(edge) for edge in np.quantile(seen, RANGE_QUANTILES))
+        # A feature that never varied in training still has a rounding error.
+        margin = max(RANGE_MARGIN * (last - first), 1e-6 * max(abs(first), abs(last), 1.0))
+        low.append(first - margin)
+        high.append(last + margin)
+    return tuple(low), tuple(high)
+
+
+def assemble(
+    detector: Detector,
+    family: Family,
+    examples: Examples,
+    held_out: tuple[Floats, NDArray[np.bool_]],
+    *,
+    fingerprint: str,
+    seed: int,
+    metrics: Mapping[str, float] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Bundle:
+    """Make a bundle of a detector fitted on `examples`.
+
+    Args:
+        held_out: Raw scores (`Ballot.anomaly`) and truth on windows whose groups the scoring detector had not seen.
+    """
+    raw, truth = held_out
+    platt = fit_platt(raw, truth)
+    low, high = known_range(examples) if detector.supervised else ((), ())
+    card = Card(
+        family=family.name,
+        detector=detector.name,
+        features=examples.sheet.names,
+        slope=platt.slope,
+        intercept=platt.intercept,
+        skill=auc(raw, truth),
+        low=low,
+        high=high,
+        fingerprint=fingerprint,
+        seed=seed,
+        rows=len(examples.anomaly),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        metrics=dict(metrics or {}),
+        notes=notes,
+    )
+    return Bundle(card, detector)
+
+
+def pack(bundle: Bundle) -> dict[str, bytes]:
+    """Return every file of a bundle by name; the card carries the SHA-256 of the others."""
+    files = bundle.detector.save()
+    card = replace(bundle.card, files={name: sha256(content).hexdigest() for name, content in files.items()})
+    return {**files, CARD: card.to_json().encode()}
+
+
+def unpack(files: Mapping[str, bytes], family: Family | None = None) -> Bundle:
+    """Rebuild a bundle from `pack`; without `family` the shipped one of the card's name counts.
+
+    Raises:
+        ArtefactRejected: A file is missing, added or changed, or the features are no longer the same.
+    """
+    if CARD not in files:
+        raise ArtefactRejected(CARD, "is missing")
+    try:
+        card = Card.from_json(files[CARD].decode())
+    except UnicodeDecodeError as error:
+        raise ArtefactRejected(CARD, "is not a model card") from error
+    given = {name: content for name, content in files.items() if name != CARD}
+    for name in sorted(set(given) ^ set(card.files)):
+        raise ArtefactRejected(name, "is missing" if name in card.files else "is not on the card")
+    for name, content in given.items():
+        if sha256(content).hexdigest() != card.files[name]:
+            raise ArtefactRejected(name, "its SHA-256 is not the registered one")
+    member = registry().get(card.detector)
+    if member is None:
+        raise ArtefactRejected(card.detector, "no such detector")
+    try:
+        kind = family or read_family(card.family)
+    except KeyError as error:
+        raise ArtefactRejected(card.family, "no such family") from error
+    if card.features != feature_names(kind):
+        raise ArtefactRejected(card.detector, f"was fitted on other features than family {card.family} has now")
+    return Bundle(card, member.load(given))
+
+
+def canary_window(family: Family) -> Window:
+    """Return a full window that swings gently round the family's typical levels."""
+    rate_hz = min(channel.rate_hz for channel in family.channels.values())
+    samples = max(3, round(family.window_s * rate_hz))
+    swing = np.sin(2 * np.pi * np.arange(samples) / 7)  # 7 samples: no statistic of the wave is a round number
+    values = {
+        name: np.clip(channel.typical + 0.5 * channel.spread * swing, channel.low, channel.high)
+        for name, channel in family.channels.items()
+    }
+    return Window(values, rate_hz)
+
+
+def canary(bundle: Bundle, family: Family | None = None) -> None:
+    """Let a bundle score the canary window.
+
+    Raises:
+        ArtefactRejected: It gives no probability.
+    """
+    kind = family or read_family(bundle.card.family)
+    sheet = make_sheet([canary_window(kind)], [None], kind)
+    raw = bundle.detector.vote(sheet).anomaly
+    calibrated = Platt(bundle.card.slope, bundle.card.intercept).apply(raw)
+    if not (np.isfinite(calibrated).all() and (raw >= 0).all() and (raw <= 1).all()):
+        raise ArtefactRejected(bundle.card.detector, "does not score the canary window")

@@ -1,0 +1,90 @@
+"""Last step of detect: which part of the machine is off nominal, how badly, and what that is called.
+
+Exists so that an anomaly has the name of something one can go and look at.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.families import Component, Family
+from pipelines.diagnosis.records import Attribution, ComponentFinding
+from pipelines.signals.windows import Floats
+
+# Source: a component is named when it is more likely off nominal than not.
+AFFECTED = 0.5
+
+
+def findings(family: Family, heads: Mapping[str, Floats], rows: int) -> list[tuple[ComponentFinding, ...]]:
+    """Judge every component of each window, the most probably off nominal first.
+
+    Args:
+        heads: By head `float64[N, K]`; a row of NaN where no member knows.
+    """
+    judged = {
+        name: _judge(family, name, component, heads[component.head])
+        for name, component in family.components.items()
+        if component.head in heads
+    }
+    return [_ranked(family, judged, row) for row in range(rows)]
+
+
+def _judge(family: Family, name: str, component: Component, probability: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the probability that a component is off nominal, and the place of its most probable grade.
+
+    Where components share a head, a class that only means another one is off counts as nominal for this one.
+    """
+    classes = family.heads[component.head].classes
+    of_others = {
+        grade
+        for other, part in family.components.items()
+        if other != name and part.head == component.head
+        for grade in part.off
+        if grade not in component.off
+    }
+    own = np.nan_to_num(probability)
+    strange = [place for place, grade in enumerate(classes) if grade in of_others]
+    own[:, 0] += own[:, strange].sum(axis=1)
+    own[:, strange] = 0.0
+    off = probability[:, [place for place, grade in enumerate(classes) if grade in component.off]].sum(axis=1)
+    return off, own.argmax(axis=1)
+
+
+def _ranked(
+    family: Family, judged: Mapping[str, tuple[Floats, NDArray[np.int64]]], row: int
+) -> tuple[ComponentFinding, ...]:
+    found = [
+        ComponentFinding(name, float(off[row]), family.heads[family.components[name].head].classes[grade[row]])
+        for name, (off, grade) in judged.items()
+        if not np.isnan(off[row])
+    ]
+    return tuple(sorted(found, key=lambda finding: -finding.probability))
+
+
+def affected(family: Family, found: Sequence[ComponentFinding]) -> tuple[str, ...]:
+    """Return the components to name in an anomaly: those more likely off than not, else the most likely one.
+
+    What counts as an anomaly of this family is named before what does not.
+    """
+    likely = tuple(finding.component for finding in found if finding.probability >= AFFECTED)
+    causes = [finding.component for finding in found if not family.anomaly or finding.component in family.anomaly]
+    if not causes or any(component in causes for component in likely):
+        return likely
+    return (causes[0], *likely)
+
+
+def anomaly_type(
+    family: Family,
+    found: Sequence[ComponentFinding],
+    named: Sequence[str],
+    attribution: Sequence[Attribution],
+) -> str | None:
+    """Return what kind of anomaly it is: by the first component named, else by the channel that speaks loudest."""
+    if named:
+        causes = [name for name in named if name in family.anomaly] or list(named)
+        component = family.components[causes[0]]
+        grade = next(finding.grade for finding in found if finding.component == causes[0])
+        return component.kinds.get(grade, component.kind)
+    loudest = next((share for share in attribution if share.contribution > 0), None)
+    return f"{loudest.direction}_{loudest.channel}" if loudest else None

@@ -1,0 +1,207 @@
+"""Last step of detect: the members' votes become one diagnosis a window.
+
+Exists so that service and offline scoring weigh, explain and grade in one and the same way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.families import Family
+from pipelines.detectors.base import Baseline, Sheet
+from pipelines.detectors.bundle import OUTSIDE, MemberVotes
+from pipelines.diagnosis.attribution import attribute
+from pipelines.diagnosis.calibration import expit
+from pipelines.diagnosis.components import affected, anomaly_type, findings
+from pipelines.diagnosis.records import (
+    Attribution,
+    ComponentFinding,
+    Diagnosis,
+    Inspection,
+    Quality,
+    SeverityName,
+    Vote,
+)
+from pipelines.errors import NoQuorum
+from pipelines.signals.features import learn, level_columns
+from pipelines.signals.quality import quality
+from pipelines.signals.windows import Floats, Window
+
+# Source: held-out sets have some thousand windows, so no member can have earned more certainty than this.
+CERTAINTY = 1e-3
+# Source: own choice; a member no better than chance is heard only where nobody else votes.
+WEIGHT_LEAST = 1e-6
+# Source: on the water loop a baseline that also learns from windows near the alarm absorbs the fault.
+LEARN_BELOW = 0.5
+# Source: own choice; a window of less than half the length asked for shows levels, not spreads.
+LEARN_LENGTH = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """The votes of M members on N windows, weighed.
+
+    Attributes:
+        scores: `float64[M, N]`; NaN where a member abstains.
+        weights: `float64[M, N]`; each column adds up to 1, or to 0 where all abstain.
+        score: `float64[N]`; NaN where all abstain.
+        spread: `float64[N]` weighted standard deviation of the members' scores.
+        contributions: `float64[N, F]` in log-odds, by the members that can explain themselves.
+        heads: By head `float64[N, K]`.
+    """
+
+    members: tuple[MemberVotes, ...]
+    scores: Floats
+    weights: Floats
+    score: Floats
+    spread: Floats
+    contributions: Floats
+    heads: Mapping[str, Floats]
+
+
+def judge(
+    family: Family,
+    inspections: Sequence[Inspection],
+    sheet: Sheet,
+    votes: Mapping[str, MemberVotes],
+    absent: Mapping[str, str],
+    quorum: int,
+) -> list[Diagnosis | NoQuorum]:
+    """Combine the votes on each inspection.
+
+    A window on which some members abstain is answered by the rest; one on which all abstain has the error at its
+    place, so that it spoils no other window's answer.
+
+    Raises:
+        NoQuorum: Fewer members than the quorum are there at all.
+    """
+    if len(votes) < max(quorum, 1):
+        missing = "; ".join(f"{detector}: {reason}" for detector, reason in absent.items())
+        raise NoQuorum("ensemble", f"{len(votes)} of {quorum} detectors needed are there ({missing or 'none known'})")
+    tally = weigh(tuple(votes.values()), sheet)
+    attributions = attribute(family, sheet, tally.contributions)
+    found = findings(family, tally.heads, len(inspections))
+    return [
+        _diagnosis(family, inspection.window, sheet, tally, row, found[row], attributions[row], absent)
+        if np.isfinite(tally.score[row])
+        else NoQuorum("ensemble", f"no detector can judge this window ({_silence(tally.members, row)})")
+        for row, inspection in enumerate(inspections)
+    ]
+
+
+def _silence(members: Sequence[MemberVotes], row: int) -> str:
+    return "; ".join(f"{member.detector}: {member.reasons[row]}" for member in members)
+
+
+def _diagnosis(
+    family: Family,
+    window: Window,
+    sheet: Sheet,
+    tally: Tally,
+    row: int,
+    found: tuple[ComponentFinding, ...],
+    attribution: tuple[Attribution, ...],
+    absent: Mapping[str, str],
+) -> Diagnosis:
+    """Write the answer for one window that somebody voted on."""
+    score = float(tally.score[row])
+    is_anomaly = score >= family.severity.warning
+    named = affected(family, found) if is_anomaly else ()
+    data = quality(window, family, float(sheet.evidence[row]))
+    return Diagnosis(
+        family=family.name,
+        is_anomaly=is_anomaly,
+        score=score,
+        severity=_severity(score, family),
+        confidence=max(score, 1 - score) * data.score * (1 - float(tally.spread[row])),
+        threshold=family.severity.warning,
+        anomaly_type=anomaly_type(family, found, named, attribution) if is_anomaly else None,
+        components=found,
+        affected=named,
+        attribution=attribution,
+        votes=_votes(tally, row, data),
+        absent=dict(absent),
+        quality=data,
+        features=int(np.isfinite(sheet.raw[row]).sum()),
+        learned=_learned(family, window, sheet, tally, row),
+    )
+
+
+def weigh(members: tuple[MemberVotes, ...], sheet: Sheet) -> Tally:
+    """Weigh the votes by the members' skill.
+
+    Scores are averaged as log-odds: calibrated members that look at the same window with some independence add
+    evidence, and one sure member is not drowned by three that know little, as it is in a mean of probabilities.
+    """
+    scores = np.stack([member.anomaly for member in members])
+    skill = np.array([max(member.weight, WEIGHT_LEAST) for member in members])
+    weights = _shares(np.where(np.isnan(scores), 0.0, skill[:, None]))
+    clipped = np.clip(scores, CERTAINTY, 1 - CERTAINTY)
+    odds = np.nan_to_num(np.log(clipped / (1 - clipped)))
+    score = np.where(weights.any(axis=0), expit((weights * odds).sum(axis=0)), np.nan)
+    apart = np.where(weights > 0, scores - np.nan_to_num(score), 0.0)
+    spread = np.sqrt((weights * apart * apart).sum(axis=0))
+    return Tally(members, scores, weights, score, spread, _contributions(members, weights, sheet), _heads(members))
+
+
+def _shares(weights: Floats) -> Floats:
+    """Scale weights so that each column adds up to 1; a column of zeros stays."""
+    total = weights.sum(axis=0)
+    return weights / np.where(total > 0, total, 1.0)
+
+
+def _contributions(members: Sequence[MemberVotes], weights: Floats, sheet: Sheet) -> Floats:
+    """Return each feature's share, over the members that explain themselves."""
+    speaks = np.array([member.contributions is not None for member in members])
+    shares = _shares(np.where(speaks[:, None], weights, 0.0))
+    total = np.zeros(sheet.raw.shape)
+    for share, member in zip(shares, members, strict=True):
+        if member.contributions is not None:
+            total += share[:, None] * member.contributions
+    return total
+
+
+def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
+    """Return each head's probabilities, averaged over the members that know it."""
+    heads: dict[str, Floats] = {}
+    for head in dict.fromkeys(name for member in members for name in member.heads):
+        known = [member for member in members if head in member.heads]
+        tables = np.stack([member.heads[head] for member in known])
+        skill = np.array([max(member.weight, WEIGHT_LEAST) for member in known])
+        silent: NDArray[np.bool_] = np.any(np.isnan(tables), axis=2)
+        weights = _shares(np.where(silent, 0.0, skill[:, None]))
+        mean = (weights[:, :, None] * np.nan_to_num(tables)).sum(axis=0)
+        heads[head] = np.where(np.all(silent, axis=0)[:, None], np.nan, mean)
+    return heads
+
+
+def _severity(score: float, family: Family) -> SeverityName:
+    if score < family.severity.warning:
+        return "normal"
+    return "critical" if score >= family.severity.critical else "warning"
+
+
+def _votes(tally: Tally, row: int, data: Quality) -> tuple[Vote, ...]:
+    return tuple(
+        Vote(
+            detector=member.detector,
+            version=member.version,
+            score=None if member.reasons[row] else float(score),
+            confidence=0.0 if member.reasons[row] else max(float(score), 1 - float(score)) * data.score,
+            weight=float(weight),
+            milliseconds=member.milliseconds,
+            reason=member.reasons[row],
+        )
+        for member, score, weight in zip(tally.members, tally.scores[:, row], tally.weights[:, row], strict=True)
+    )
+
+
+def _learned(family: Family, window: Window, sheet: Sheet, tally: Tally, row: int) -> Baseline | None:
+    """Return what the window adds to its system's baseline: nothing unless it is clearly normal and well known."""
+    strange = any(member.reasons[row] == OUTSIDE for member in tally.members)
+    if strange or tally.score[row] >= LEARN_BELOW * family.severity.warning:
+        return None
+    whole = window.seconds >= LEARN_LENGTH * family.window_s
+    return learn(np.where(whole | level_columns(sheet.names), sheet.raw[row], np.nan))

@@ -1,0 +1,98 @@
+"""First step of detect: from a body's arrays to a checked window.
+
+Exists so that nothing but finite numbers inside the family's plausible range ever reaches a detector.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from configs.families import Channel, Family
+from configs.settings import Limits
+from pipelines.errors import InvalidInput
+from pipelines.signals.windows import Floats, Window
+
+# Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.
+RATE_MAX_HZ = 1e5
+NUMBERS = (int, float, np.integer, np.floating)
+
+
+def read_window(
+    sensor_data: Mapping[str, object],
+    sampling_hz: float | None,
+    family: Family,
+    limits: Limits,
+    field: str = "sensor_data",
+) -> Window:
+    """Check the arrays of one body and return them as a window.
+
+    Args:
+        sampling_hz: None means the family's rate of the first channel that was sent.
+
+    Raises:
+        InvalidInput: Names the first value that breaks a rule, as `sensor_data.pressure[3]`.
+    """
+    for name in sensor_data:
+        if name not in family.channels:
+            raise InvalidInput(f"{field}.{name}", name, f"must be one of {', '.join(family.channels)}")
+    names = [name for name in family.channels if name in sensor_data]
+    if not names:
+        raise InvalidInput(field, None, f"must hold at least one of {', '.join(family.channels)}")
+    values = {name: _samples(sensor_data[name], family.channels[name], limits, f"{field}.{name}") for name in names}
+    length = len(values[names[0]])
+    for name in names[1:]:
+        if len(values[name]) != length:
+            rule = f"must have as many values as {names[0]} ({length})"
+            raise InvalidInput(f"{field}.{name}", len(values[name]), rule)
+    return Window(values, _rate(sampling_hz, family.channels[names[0]]))
+
+
+def _rate(sampling_hz: float | None, channel: Channel) -> float:
+    if sampling_hz is None:
+        return channel.rate_hz
+    if not (math.isfinite(sampling_hz) and 0 < sampling_hz <= RATE_MAX_HZ):
+        raise InvalidInput("sampling_hz", sampling_hz, f"must be above 0 and at most {RATE_MAX_HZ:g}")
+    return float(sampling_hz)
+
+
+def _samples(given: object, channel: Channel, limits: Limits, field: str) -> Floats:
+    """Return one channel's samples, all checks vectorised; an offender is searched for only once there is one."""
+    if isinstance(given, np.ndarray) and given.ndim == 1:
+        given = given.tolist()
+    if not isinstance(given, list | tuple):
+        raise InvalidInput(field, given, "must be an array of numbers")
+    if len(given) > limits.values:
+        raise InvalidInput(field, len(given), f"must have at most {limits.values} values")
+    if len(given) < limits.values_min:
+        raise InvalidInput(field, len(given), f"must have at least {limits.values_min} values")
+    if not all(map(_is_number, set(map(type, given)))):
+        raise _offence(given, lambda value: _is_number(type(value)), "must be a number", field)
+    try:
+        values = np.array(given, dtype=np.float64)
+    except OverflowError:
+        values = np.array([np.inf])
+    if not np.isfinite(values).all():
+        raise _offence(given, _is_finite, "must be finite", field)
+    if values.min() < channel.low or values.max() > channel.high:
+        rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}"
+        raise _offence(given, lambda value: channel.low <= value <= channel.high, rule, field)
+    return values
+
+
+def _is_number(kind: type) -> bool:
+    # A bool is an int to Python, and no measurement.
+    return issubclass(kind, NUMBERS) and kind is not bool
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _offence(given: Sequence[float], is_right: Callable[[float], bool], rule: str, field: str) -> InvalidInput:
+    """Return the error for the first value that is not right."""
+    place = next(place for place, value in enumerate(given) if not is_right(value))
+    return InvalidInput(f"{field}[{place}]", given[place], rule)

@@ -1,0 +1,243 @@
+"""First step behind the edge: who is calling, and what that role may do; log-in, refresh and log-out.
+
+Exists so that a route names the roles it serves and never sees a credential.
+"""
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from pipelines.errors import Forbidden, Overloaded, Unauthenticated
+from serve_app import logs
+from serve_app.api import problems
+from serve_app.api.ports import Services
+from serve_app.api.schemas import LoginBody, RefreshBody, TokenReply
+from serve_app.credentials import TokenIssuer, digest, hash_password, verify_password
+from serve_app.store.records import Account, Principal, Role
+
+# Eight failures in five minutes are at most 96 an hour. Source: OWASP ASVS 4.0.3, 2.2.1: no more than 100 failed
+# attempts an hour on one account.
+FAILURES_MAX = 8
+FAILURES_S = 300.0
+# Source: own choice; what is remembered of strangers stays under a few megabytes.
+REMEMBERED_MAX = 10_000
+# How long a token just verified is believed without doing it again: half of a busy client's cost here is the
+# signature. Source: own choice; a token lives that much longer at most, less than two hosts' clocks differ.
+KNOWN_S = 1.0
+WRONG = "user name or password is wrong"
+GONE = "the account is gone"
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="accessToken")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey")
+
+
+class Attempts:
+    """Log-in attempts by account and address that have not succeeded, in this replica.
+
+    The address is the peer's: behind a proxy it is the proxy's, and the limit then holds for the account alone.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._times: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+
+    def count(self, login: str, address: str) -> None:
+        """Count an attempt before its password is checked, so that parallel ones cannot slip through.
+
+        Raises:
+            Overloaded: There were too many; says when the oldest is forgotten.
+        """
+        now = self._clock()
+        times = self._times.setdefault((login.lower(), address), deque())
+        self._times.move_to_end((login.lower(), address))
+        while times and times[0] <= now - FAILURES_S:
+            times.popleft()
+        if len(times) >= FAILURES_MAX:
+            raise Overloaded(max(1, math.ceil(times[0] + FAILURES_S - now)))
+        times.append(now)
+        if len(self._times) > REMEMBERED_MAX:
+            self._times.popitem(last=False)
+
+    def forget(self, login: str, address: str) -> None:
+        """Clear the count after a success."""
+        self._times.pop((login.lower(), address), None)
+
+
+class Gate:
+    """Turns credentials into principals."""
+
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._issuer = TokenIssuer(services.settings)
+        self._attempts = Attempts()
+        self._known: dict[str, tuple[float, Principal]] = {}
+        # Checked for an unknown account, so that the time taken does not tell whether it exists.
+        self._nobody = hash_password(secrets.token_hex())
+
+    async def caller(self, token: str | None, api_key: str | None) -> Principal:
+        """Return whose credential it is.
+
+        Raises:
+            Unauthenticated: There is none, or it does not hold.
+        """
+        if token is not None:
+            return self._by_token(token)
+        if api_key:
+            principal = await self._store.principal_by_api_key(digest(api_key))
+            if principal is not None:
+                return principal
+            raise Unauthenticated("the API key is unknown or revoked")
+        raise Unauthenticated
+
+    def _by_token(self, token: str) -> Principal:
+        now = time.monotonic()
+        known = self._known.get(token)
+        if known is not None and known[0] > now:
+            return known[1]
+        caller = self._issuer.read_access(token)
+        if len(self._known) >= REMEMBERED_MAX:
+            self._known.clear()
+        self._known[token] = (now + KNOWN_S, caller)
+        return caller
+
+    async def log_in(self, login: str, password: str, address: str) -> dict[str, Any]:
+        """Return a pair of tokens of a new session.
+
+        Raises:
+            Overloaded: Too many attempts failed.
+            Unauthenticated: The account is unknown or inactive, or the password is wrong.
+        """
+        self._attempts.count(login, address)
+        account = await self._store.account_by_login(login)
+        known = account.password_hash if account else self._nobody
+        right = await asyncio.to_thread(verify_password, known, password)
+        if account is None or not (right and account.active):
+            await self._refused(account, address)
+            raise Unauthenticated(WRONG)
+        self._attempts.forget(login, address)
+        return await self._session(account, address)
+
+    async def refresh(self, token: str) -> dict[str, Any]:
+        """Return a new pair and end the old one; a token used twice ends its whole family.
+
+        Raises:
+            Unauthenticated: The token does not hold, or its account is gone.
+        """
+        claims = self._issuer.read_refresh(token)
+        account = await self._store.account(claims.user_id)
+        if account is None or not account.active:
+            await self._store.end_session(claims.token_id)
+            raise Unauthenticated(GONE)
+        pair = self._issuer.issue(_principal(account), claims.family)
+        await self._store.rotate_session(claims.token_id, pair.token_id, pair.expires_at)
+        return _shown(pair)
+
+    async def log_out(self, token: str) -> None:
+        """End the session of a refresh token.
+
+        Raises:
+            Unauthenticated: The token does not hold.
+        """
+        claims = self._issuer.read_refresh(token)
+        await self._store.end_session(claims.token_id)
+
+    async def _session(self, account: Account, address: str) -> dict[str, Any]:
+        pair = self._issuer.issue(_principal(account))
+        await self._store.start_session(account.user_id, pair.family, pair.token_id, pair.expires_at)
+        await self._store.audit(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
+        return _shown(pair)
+
+    async def _refused(self, account: Account | None, address: str) -> None:
+        """Keep a failed attempt: in the tenant's audit where there is one, else in the log."""
+        if account is None:
+            logs.write("login.failed", logging.WARNING, address=address, reason="unknown account")
+            return
+        logs.write("login.failed", logging.WARNING, address=address, user_id=account.user_id)
+        await self._store.audit(account.tenant_id, account.username, "login.failed", f"user {account.user_id}", address)
+
+
+def _principal(account: Account) -> Principal:
+    return Principal(account.tenant_id, account.user_id, account.username, account.role)
+
+
+def _shown(pair: Any) -> dict[str, Any]:
+    return {
+        "access": pair.access,
+        "refresh": pair.refresh,
+        "token_type": "Bearer",
+        "expires_in": pair.expires_in,
+    }
+
+
+async def gate_of(request: Request) -> Gate:
+    """Return this application's gate."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+Gated = Annotated[Gate, Depends(gate_of)]
+
+
+async def principal(
+    gate: Gated,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    api_key: Annotated[str | None, Depends(API_KEY)],
+) -> Principal:
+    """Return who is calling, by access token or API key."""
+    caller = await gate.caller(bearer.credentials if bearer else None, api_key)
+    logs.note(tenant_id=caller.tenant_id, caller=caller.name)
+    return caller
+
+
+def require(*roles: Role) -> Callable[[Principal], Awaitable[Principal]]:
+    """Return a dependency that lets in these roles only."""
+
+    async def allowed(caller: Annotated[Principal, Depends(principal)]) -> Principal:
+        if caller.role not in roles:
+            raise Forbidden(f"needs one of the roles {', '.join(roles)}")
+        return caller
+
+    return allowed
+
+
+Reader = Annotated[Principal, Depends(principal)]
+Worker = Annotated[Principal, Depends(require("admin", "engineer", "operator"))]
+Editor = Annotated[Principal, Depends(require("admin", "engineer"))]
+
+
+def address_of(request: Request) -> str:
+    """Return the peer's address; `X-Forwarded-For` is the caller's own word and is not read."""
+    return request.client.host if request.client else ""
+
+
+@router.post(
+    "/login/", response_model=TokenReply, responses=problems.documented(400, 401, 413, 415, 429), summary="Log in"
+)
+async def log_in(request: Request, body: LoginBody, gate: Gated) -> Response:
+    """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
+    return JSONResponse(await gate.log_in(body.username, body.password, address_of(request)))
+
+
+@router.post(
+    "/refresh/", response_model=TokenReply, responses=problems.documented(400, 401, 413, 415), summary="Refresh"
+)
+async def refresh(body: RefreshBody, gate: Gated) -> Response:
+    """Return a new pair of tokens; a refresh token sent a second time ends every session that grew from its log-in."""
+    return JSONResponse(await gate.refresh(body.refresh))
+
+
+@router.post("/logout/", status_code=204, responses=problems.documented(400, 401, 413, 415), summary="Log out")
+async def log_out(body: RefreshBody, gate: Gated) -> Response:
+    """End the session of a refresh token; the access token holds until it expires."""
+    await gate.log_out(body.refresh)
+    return Response(status_code=204)

@@ -1,0 +1,162 @@
+"""At log-in and on every request: passwords, tokens and keys.
+
+Exists so that everything that proves who is calling stands in one file that a reviewer can read at one sitting.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from configs.settings import Settings
+from pipelines.errors import Unauthenticated
+from serve_app.store.records import Principal
+
+ALGORITHM = "HS256"
+REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
+ACCESS, REFRESH = "access", "refresh"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a log-in or a refresh hands out.
+
+    Attributes:
+        token_id: Of the refresh token.
+        family: All refresh tokens that descend from one log-in.
+        expires_in: Seconds the access token lives.
+        expires_at: When the refresh token ends.
+    """
+
+    access: str
+    refresh: str
+    token_id: UUID
+    family: UUID
+    expires_in: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """What a refresh token that holds says."""
+
+    user_id: int
+    token_id: UUID
+    family: UUID
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    # Source: OWASP Password Storage Cheat Sheet, Argon2id with m=19 MiB, t=2, p=1.
+    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+def hash_password(password: str) -> str:
+    """Return the Argon2id hash of a password."""
+    return _hasher().hash(password)
+
+
+def verify_password(password_hash: str, password: str) -> bool:
+    """Tell whether a password is the hashed one."""
+    try:
+        return _hasher().verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def new_api_key() -> str:
+    """Return a fresh key; only its digest is ever stored."""
+    return f"hdx_{secrets.token_urlsafe(32)}"
+
+
+def digest(key: str) -> bytes:
+    """Return what is stored of a key; it is random enough that no salt is needed."""
+    return sha256(key.encode()).digest()
+
+
+def same_key(given: str, expected: str) -> bool:
+    """Compare two keys in constant time."""
+    return hmac.compare_digest(digest(given), digest(expected))
+
+
+class TokenIssuer:
+    """Issues and reads JSON Web Tokens by RFC 8725: one algorithm, every claim checked.
+
+    Attributes:
+        kid: Names the signing key, so that a later one can overlap with it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        secret = settings.secret_key.get_secret_value().encode()
+        # Bound to its purpose, so that the secret itself signs nothing.
+        self._key = hmac.new(secret, b"hdx access and refresh tokens", sha256).digest()
+        self.kid = sha256(self._key).hexdigest()[:16]
+        self._tokens = settings.tokens
+
+    def issue(self, principal: Principal, family: UUID | None = None) -> TokenPair:
+        """Return a pair for a principal, of a new family unless one is given."""
+        now, lives = datetime.now(UTC), timedelta(minutes=self._tokens.access_minutes)
+        token_id, family = uuid4(), family or uuid4()
+        ends = now + timedelta(days=self._tokens.refresh_days)
+        user = {"sub": str(principal.user_id)}
+        rights = {"tenant": principal.tenant_id, "name": principal.name, "role": principal.role}
+        access = self._sign(ACCESS, now, now + lives, uuid4(), user | rights)
+        refresh = self._sign(REFRESH, now, ends, token_id, user | {"family": str(family)})
+        return TokenPair(access, refresh, token_id, family, int(lives.total_seconds()), ends)
+
+    def _sign(self, kind: str, now: datetime, ends: datetime, token_id: UUID, more: dict[str, Any]) -> str:
+        claims = {"iss": self._tokens.issuer, "aud": self._tokens.audience, "iat": now, "exp": ends}
+        claims |= {"jti": str(token_id), "typ": kind} | more
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self.kid})
+
+    def read_access(self, token: str) -> Principal:
+        """Return whom an access token stands for.
+
+        Raises:
+            Unauthenticated: It does not hold.
+        """
+        claims = self._read(token, ACCESS)
+        try:
+            return Principal(int(claims["tenant"]), int(claims["sub"]), str(claims["name"]), claims["role"])
+        except (KeyError, TypeError, ValueError):
+            raise Unauthenticated("the access token lacks a claim") from None
+
+    def read_refresh(self, token: str) -> RefreshClaims:
+        """Return what a refresh token says.
+
+        Raises:
+            Unauthenticated: It does not hold.
+        """
+        claims = self._read(token, REFRESH)
+        try:
+            return RefreshClaims(int(claims["sub"]), UUID(claims["jti"]), UUID(claims["family"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Unauthenticated("the refresh token lacks a claim") from None
+
+    def _read(self, token: str, kind: str) -> dict[str, Any]:
+        try:
+            if jwt.get_unverified_header(token).get("kid") != self.kid:
+                raise Unauthenticated("the token was signed with a key that is not known here")
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                audience=self._tokens.audience,
+                issuer=self._tokens.issuer,
+                options={"require": REQUIRED},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthenticated("the token has expired; refresh it or log in again") from None
+        except jwt.InvalidTokenError:
+            raise Unauthenticated("the token does not hold") from None
+        if claims["typ"] != kind:
+            raise Unauthenticated(f"send an {kind} token" if kind == ACCESS else "send a refresh token")
+        return claims

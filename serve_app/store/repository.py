@@ -1,0 +1,172 @@
+"""Between gateway and PostgreSQL: every query there is, each inside its tenant.
+
+Exists so that no other file knows SQL, and no query can forget whose row it reads.
+"""
+
+from dataclasses import asdict
+from typing import Any, Self
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from pipelines.detectors.base import Baseline
+from pipelines.errors import NotFound
+from serve_app.store.accounts import Accounts
+from serve_app.store.records import StoredDiagnosis, System
+from serve_app.store.tables import APP_ROLE, audit, baselines, diagnoses, systems
+
+SYSTEM = (systems.c.system_id, systems.c.name, systems.c.family, systems.c.description, systems.c.created_at)
+BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares)
+DIAGNOSIS = (
+    diagnoses.c.trace_id,
+    diagnoses.c.system_id,
+    diagnoses.c.family,
+    diagnoses.c.created_at,
+    diagnoses.c.window,
+    diagnoses.c.answer,
+)
+
+
+class Store(Accounts):
+    """All rows of HDX; a method that takes a tenant sees that tenant's rows alone."""
+
+    @classmethod
+    def open(cls, url: str, pool_size: int) -> Self:
+        """Prepare connections; none is made before the first query."""
+        engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            pool_pre_ping=True,
+            # The role that owns nothing, from the first moment of every connection.
+            connect_args={"options": f"-c role={APP_ROLE}", "connect_timeout": 5},
+        )
+        return cls(engine)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Ask the server for nothing.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        async with self._login() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def systems(self, tenant_id: int, after: int = 0, limit: int = 100) -> list[System]:
+        """Return a page of systems in the order of their ids."""
+        query = select(*SYSTEM).where(systems.c.system_id > after).order_by(systems.c.system_id).limit(limit)
+        async with self._tenant(tenant_id) as connection:
+            return [System(*row) for row in await connection.execute(query)]
+
+    async def system(self, tenant_id: int, system_id: int) -> System:
+        """Return one system.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        return (await self.machine(tenant_id, system_id))[0]
+
+    async def add_system(self, tenant_id: int, name: str, family: str, description: str) -> System:
+        """Add a system."""
+        row = {"tenant_id": tenant_id, "name": name, "family": family, "description": description}
+        async with self._tenant(tenant_id) as connection:
+            return System(*(await connection.execute(insert(systems).values(row).returning(*SYSTEM))).one())
+
+    async def change_system(
+        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+    ) -> System:
+        """Change what is given.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        given = {"name": name, "description": description}
+        changes = {key: value for key, value in given.items() if value is not None} or {"name": systems.c.name}
+        query = update(systems).where(systems.c.system_id == system_id).values(changes).returning(*SYSTEM)
+        async with self._tenant(tenant_id) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("system", system_id)
+        return System(*row)
+
+    async def delete_system(self, tenant_id: int, system_id: int) -> None:
+        """Delete a system with its baseline and diagnoses.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        async with self._tenant(tenant_id) as connection:
+            gone = await connection.execute(delete(systems).where(systems.c.system_id == system_id))
+        if not gone.rowcount:
+            raise NotFound("system", system_id)
+
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
+        """Return a system with its baseline, in one query.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(systems.c.system_id == system_id)
+        async with self._tenant(tenant_id) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("system", system_id)
+        *system, count, total, squares = row
+        if count is None:
+            return System(*system), None
+        return System(*system), Baseline(np.array(count), np.array(total), np.array(squares))
+
+    async def record(self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None) -> None:
+        """Store an answer, and what its window taught the baseline, both or neither."""
+        async with self._tenant(tenant_id) as connection:
+            await connection.execute(insert(diagnoses).values(asdict(diagnosis) | {"tenant_id": tenant_id}))
+            if learned is not None:
+                await merge(connection, tenant_id, diagnosis.system_id, learned)
+
+    async def teach(self, tenant_id: int, system_id: int, learned: Baseline) -> None:
+        """Merge into a system's baseline what windows known to be normal say."""
+        async with self._tenant(tenant_id) as connection:
+            await merge(connection, tenant_id, system_id, learned)
+
+    async def diagnosis(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
+        """Return an answer that was given.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        query = select(*DIAGNOSIS).where(diagnoses.c.trace_id == trace_id)
+        async with self._tenant(tenant_id) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("diagnosis", trace_id)
+        return StoredDiagnosis(*row)
+
+    async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: str) -> None:
+        """Note who did what to whom."""
+        row = {"tenant_id": tenant_id, "actor": actor, "action": action, "subject": subject, "detail": detail}
+        async with self._tenant(tenant_id) as connection:
+            await connection.execute(insert(audit).values(row))
+
+    async def audit_log(self, tenant_id: int, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the newest notes first."""
+        query = select(audit).order_by(audit.c.audit_id.desc()).limit(limit)
+        async with self._tenant(tenant_id) as connection:
+            return [dict(row._mapping) for row in await connection.execute(query)]
+
+
+async def merge(connection: AsyncConnection, tenant_id: int, system_id: int, learned: Baseline) -> None:
+    """Add sums to a baseline under its row's lock, so that concurrent changes lose nothing.
+
+    A baseline of another length belongs to another feature set and is replaced.
+    """
+    fresh = {name: getattr(learned, name).tolist() for name in ("count", "total", "squares")}
+    query = upsert(baselines).values(system_id=system_id, tenant_id=tenant_id, **fresh)
+    same = func.cardinality(baselines.c.count) == func.cardinality(query.excluded.count)
+    sums = {name: func.hdx_merge(same, baselines.c[name], query.excluded[name]) for name in fresh}
+    await connection.execute(query.on_conflict_do_update(index_elements=[baselines.c.system_id], set_=sums))

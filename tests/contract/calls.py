@@ -1,0 +1,68 @@
+"""What the tests of the HTTP face send, and the shape that every error has."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from uuid import uuid4
+
+from serve_app.api.problems import ProblemReply
+from serve_app.api.schemas import HEALTHY
+from tests.contract.stand_ins import ML_KEY
+
+LogIn = Callable[..., dict[str, str]]
+DETECT = "/api/diagnostics/anomaly/detect/"
+PREDICT = "/internal/ml/api/v1/predict"
+INTERNAL = {"x-internal-api-key": ML_KEY}
+WINDOW: dict[str, Any] = {"system_id": 1, "sensor_data": HEALTHY}
+PREDICTION: dict[str, Any] = {"sensor_data": {"system_id": 1, "pressure": [100.5, 101.2, 99.8]}, "use_cache": False}
+DETECT_KEYS = [
+    "system_id",
+    "prediction",
+    "ensemble_score",
+    "attribution",
+    "ml_predictions",
+    "threshold_used",
+    "features_extracted",
+    "data_quality",
+    "cache_hit",
+    "total_processing_time_ms",
+    "trace_id",
+]
+OPEN = ["/health/", "/health/live", "/health/ready", "/internal/ml/health", "/internal/rag/health", "/openapi.json"]
+GUARDED: list[tuple[str, str, Any]] = [
+    ("POST", DETECT, WINDOW),
+    ("POST", DETECT + "batch/", {"items": [WINDOW]}),
+    ("GET", f"/api/diagnostics/{uuid4()}/", None),
+    ("POST", "/api/rag/query/", {"query": "why"}),
+    ("GET", "/api/systems/", None),
+    ("POST", "/api/systems/", {"name": "Press 2", "family": "generic"}),
+    ("GET", "/api/systems/1/", None),
+    ("PATCH", "/api/systems/1/", {"name": "Press 3"}),
+    ("DELETE", "/api/systems/1/", None),
+    ("GET", "/api/models/", None),
+]
+
+
+class Replied(Protocol):
+    """What these tests read of a reply."""
+
+    status_code: int
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def text(self) -> str: ...
+
+    def json(self) -> Any: ...
+
+
+def assert_problem(reply: Replied, status: int, code: str) -> dict[str, Any]:
+    """Check the shape that every error has, and return it."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = reply.json()
+    ProblemReply.model_validate(problem)
+    assert problem["type"] == f"urn:hdx:problem:{code}"
+    assert problem["status"] == status
+    assert problem["trace_id"] == reply.headers["x-request-id"]
+    return problem

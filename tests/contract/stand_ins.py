@@ -1,0 +1,278 @@
+"""In contract tests: simple working implementations of the ports, in memory.
+
+Exists so that every route is tested without Ray, PostgreSQL or a model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+from pydantic import SecretStr
+
+from configs.settings import Limits, Settings
+from pipelines.detectors.base import Baseline, registry
+from pipelines.diagnosis.records import (
+    Attribution,
+    ComponentFinding,
+    Diagnosis,
+    Inspection,
+    MemberStatus,
+    Quality,
+    Vote,
+)
+from pipelines.errors import Conflict, NotFound, Unauthenticated
+from pipelines.knowledge.records import Answer, Citation, Hit, Passage
+from serve_app.api.ports import Health, Services
+from serve_app.cache import MemoryCache
+from serve_app.credentials import digest, hash_password
+from serve_app.metrics import Metrics
+from serve_app.store.records import Account, Principal, StoredDiagnosis, System
+from serve_app.store.repository import Store
+
+PASSWORD = "correct horse battery"
+API_KEY = "hdx_test_key_of_tenant_one"
+ML_KEY = "ml-key-of-the-test"
+RAG_KEY = "rag-key-of-the-test"
+CHANNELS = ("pressure", "temperature", "flow", "vibration")
+LEARNED = Baseline(np.ones(2), np.ones(2), np.ones(2))
+
+
+class MemoryStore:
+    """Two tenants with an account of each role, a system each, and everything written since."""
+
+    def __init__(self) -> None:
+        hashed = hash_password(PASSWORD)
+        roles = ("admin", "engineer", "operator", "viewer")
+        self.accounts = {
+            number: Account(number, 1, role, f"{role}@example.com", hashed, role, True)
+            for number, role in enumerate(roles, 1)
+        }
+        self.accounts[5] = Account(5, 2, "stranger", "stranger@example.com", hashed, "admin", True)
+        self.accounts[6] = Account(6, 1, "retired", "retired@example.com", hashed, "admin", False)
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.owned = {
+            1: (1, System(1, "Press", "generic", "", now)),
+            2: (2, System(2, "Foreign press", "generic", "", now)),
+        }
+        self.recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = []
+        self.audited: list[tuple[int, str, str, str]] = []
+        self.sessions: dict[Any, tuple[int, Any]] = {}
+        self.used: set[Any] = set()
+        self.ended_families: set[Any] = set()
+        self.up = True
+
+    async def account_by_login(self, login: str) -> Account | None:
+        return next((a for a in self.accounts.values() if login in {a.username, a.email}), None)
+
+    async def account(self, user_id: int) -> Account | None:
+        return self.accounts.get(user_id)
+
+    async def principal_by_api_key(self, sha256: str) -> Principal | None:
+        return Principal(1, None, "line 4", "operator") if sha256 == digest(API_KEY) else None
+
+    async def start_session(self, user_id: int, family: Any, token_id: Any, expires_at: datetime) -> None:
+        self.sessions[token_id] = (user_id, family)
+
+    async def rotate_session(self, token_id: Any, new_id: Any, expires_at: datetime) -> tuple[int, Any]:
+        user_id, family = self.sessions.get(token_id, (0, None))
+        if family is None or family in self.ended_families or token_id in self.used:
+            self.ended_families.add(family)
+            raise Unauthenticated("the refresh token was used before")
+        self.used.add(token_id)
+        self.sessions[new_id] = (user_id, family)
+        return user_id, family
+
+    async def end_session(self, token_id: Any) -> None:
+        _, family = self.sessions.get(token_id, (0, None))
+        self.ended_families.add(family)
+
+    async def systems(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
+        own = [system for tenant, system in self.owned.values() if tenant == tenant_id and system.system_id > after]
+        return own[:limit]
+
+    async def system(self, tenant_id: int, system_id: int) -> System:
+        tenant, system = self.owned.get(system_id, (0, None))
+        if system is None or tenant != tenant_id:
+            raise NotFound("system", system_id)
+        return system
+
+    async def add_system(self, tenant_id: int, name: str, family: str, description: str = "") -> System:
+        if any(tenant == tenant_id and system.name == name for tenant, system in self.owned.values()):
+            raise Conflict("name", name)
+        system = System(max(self.owned) + 1, name, family, description, datetime.now(UTC))
+        self.owned[system.system_id] = (tenant_id, system)
+        return system
+
+    async def change_system(
+        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+    ) -> System:
+        system = await self.system(tenant_id, system_id)
+        changes = {"name": name, "description": description}
+        changed = replace(system, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
+        self.owned[system_id] = (tenant_id, changed)
+        return changed
+
+    async def delete_system(self, tenant_id: int, system_id: int) -> None:
+        await self.system(tenant_id, system_id)
+        del self.owned[system_id]
+
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
+        return await self.system(tenant_id, system_id), None
+
+    async def record(self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None) -> None:
+        self.recorded.append((tenant_id, diagnosis, learned))
+
+    async def diagnosis(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
+        for tenant, stored, _ in self.recorded:
+            if tenant == tenant_id and stored.trace_id == trace_id:
+                return stored
+        raise NotFound("diagnosis", trace_id)
+
+    async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: Any) -> None:
+        self.audited.append((tenant_id, actor, action, subject))
+
+    async def ping(self) -> None:
+        if not self.up:
+            raise ConnectionError("host=10.0.0.7 password=hunter2")
+
+
+def votes(version: str = "1") -> tuple[Vote, ...]:
+    """One vote of each detector."""
+    return tuple(Vote(name, version, 0.2, 0.8, 0.25, 1.5) for name in registry())
+
+
+def diagnosis_of(inspection: Inspection, cast_votes: Sequence[Vote], absent: Mapping[str, str]) -> Diagnosis:
+    """A healthy answer, built by hand."""
+    missing = tuple(name for name in CHANNELS if name not in inspection.window.values)
+    return Diagnosis(
+        family=inspection.family,
+        is_anomaly=False,
+        score=0.23,
+        severity="normal",
+        confidence=0.88,
+        threshold=0.5,
+        anomaly_type=None,
+        components=(ComponentFinding("pump", 0.1, 0),),
+        affected=(),
+        attribution=(Attribution("pressure", -0.4, "low"),),
+        votes=tuple(cast_votes),
+        absent=absent,
+        quality=Quality(1.0 - 0.25 * len(missing), missing, tuple(f"{name} was not sent" for name in missing)),
+        features=42,
+        learned=LEARNED,
+    )
+
+
+class FixedDiagnoser:
+    """Answers every window alike, or fails as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[Inspection] = []
+        self.version = "1"
+        self.absent: dict[str, str] = {}
+        self.failure: Exception | None = None
+        self.statuses = [MemberStatus(name, "generic", "1", "ab" * 32, True) for name in registry()]
+
+    async def diagnose(self, inspection: Inspection) -> Diagnosis:
+        self.asked.append(inspection)
+        if self.failure is not None:
+            raise self.failure
+        present = [vote for vote in votes(self.version) if vote.detector not in self.absent]
+        return diagnosis_of(inspection, present, self.absent)
+
+    async def members(self) -> Sequence[MemberStatus]:
+        return self.statuses
+
+    def promote(self, version: str) -> None:
+        """Move every champion."""
+        self.version = version
+        self.statuses = [replace(status, version=version) for status in self.statuses]
+
+
+TEXT = "Check the suction line. Then measure the pump's case drain flow."
+PASSAGE = Passage("p1", "d1", "Pressure drop", "en", 1, 10, 10 + len(TEXT), "Steps", TEXT)
+
+
+class FixedAssistant:
+    """Answers every question alike, or fails as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str, int]] = []
+        self.state: Health = "ok"
+        self.failure: Exception | None = None
+
+    async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
+        self.asked.append((tenant_id, text, limit))
+        if self.failure is not None:
+            raise self.failure
+        quote = TEXT[:23]
+        citation = Citation(1, "d1", "Pressure drop", 1, 10, 33, quote, 0.9)
+        hits = tuple(Hit(PASSAGE, 0.9) for _ in range(10))
+        return Answer("Check the suction line [1].", (citation,), hits, "extractive", 5, grounded=True, abstained=False)
+
+    async def health(self) -> Health:
+        return self.state
+
+
+@dataclass
+class CountingMetrics:
+    """Keeps every call."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def answered(self, family: str, is_anomaly: bool, score: float, seconds: float) -> None:
+        self.calls.append(("answered", family, is_anomaly))
+
+    def failed(self, code: str) -> None:
+        self.calls.append(("failed", code))
+
+    def looked_up(self, hit: bool) -> None:
+        self.calls.append(("looked_up", hit))
+
+    def asked(self, outcome: str, seconds: float) -> None:
+        self.calls.append(("asked", outcome))
+
+    async def scrape(self) -> bytes:
+        return b"# TYPE ml_predictions_total counter\nml_predictions_total 1\n"
+
+
+@dataclass
+class Bench:
+    """The services with their parts as the test sees them."""
+
+    services: Services
+    store: MemoryStore
+    diagnoser: FixedDiagnoser
+    assistant: FixedAssistant
+    metrics: CountingMetrics
+
+
+def settings_for(home: Path, **changes: Any) -> Settings:
+    """Settings that read neither environment nor files of the machine."""
+    return Settings(
+        home=home,
+        secret_key=SecretStr("s" * 64),
+        ml_internal_api_key=SecretStr(ML_KEY),
+        rag_internal_api_key=SecretStr(RAG_KEY),
+        limits=Limits(batch=4),
+        **changes,
+    )
+
+
+def make_bench(home: Path, **changes: Any) -> Bench:
+    """Services over fresh stand-ins."""
+    settings = settings_for(home, **changes)
+    store, diagnoser, assistant, metrics = MemoryStore(), FixedDiagnoser(), FixedAssistant(), CountingMetrics()
+    services = Services(
+        settings=settings,
+        store=cast(Store, store),
+        diagnoser=diagnoser,
+        assistant=assistant,
+        cache=MemoryCache(settings.cache.ttl_s, 100),
+        metrics=cast(Metrics, metrics),
+    )
+    return Bench(services, store, diagnoser, assistant, metrics)

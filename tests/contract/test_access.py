@@ -1,0 +1,136 @@
+"""Who may call what, and how credentials come and go."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from serve_app.api.schemas import (
+    TokenReply,
+)
+from tests.contract.calls import DETECT, GUARDED, OPEN, PREDICT, PREDICTION, WINDOW, LogIn, assert_problem
+from tests.contract.stand_ins import API_KEY, ML_KEY, PASSWORD, RAG_KEY, Bench
+
+
+class TestAccess:
+    """Who may call what."""
+
+    @pytest.mark.parametrize(("method", "path", "body"), GUARDED)
+    def test_no_credential_is_unauthenticated(self, client: TestClient, method: str, path: str, body: object) -> None:
+        """Without a credential every guarded route answers 401 and says how to authenticate."""
+        reply = client.request(method, path, json=body)
+        assert_problem(reply, 401, "unauthenticated")
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+
+    @pytest.mark.parametrize(("method", "path", "body"), GUARDED)
+    def test_a_viewer_reads_only(
+        self, client: TestClient, headers: LogIn, method: str, path: str, body: object
+    ) -> None:
+        """A viewer is refused whatever stores or changes something, and nothing else."""
+        reply = client.request(method, path, json=body, headers=headers("viewer"))
+        if method == "GET" or path.startswith("/api/rag/"):
+            assert reply.status_code in {200, 404}
+        else:
+            assert_problem(reply, 403, "forbidden")
+
+    @pytest.mark.parametrize(("method", "path", "body"), [row for row in GUARDED if "systems" in row[1]])
+    def test_an_operator_does_not_edit_systems(
+        self, client: TestClient, headers: LogIn, method: str, path: str, body: object
+    ) -> None:
+        """Systems are written by admins and engineers."""
+        reply = client.request(method, path, json=body, headers=headers("operator"))
+        assert reply.status_code == (200 if method == "GET" else 403)
+
+    def test_an_api_key_serves_in_place_of_a_token(self, client: TestClient) -> None:
+        """A known key acts as its principal; an unknown one is a 401."""
+        assert client.post(DETECT, json=WINDOW, headers={"x-api-key": API_KEY}).status_code == 200
+        assert_problem(client.post(DETECT, json=WINDOW, headers={"x-api-key": "no"}), 401, "unauthenticated")
+
+    @pytest.mark.parametrize("path", OPEN)
+    def test_health_and_contract_are_open(self, client: TestClient, path: str) -> None:
+        """Probes and the contract need no credential."""
+        assert client.get(path).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("path", "right", "wrong"),
+        [
+            (PREDICT, ML_KEY, RAG_KEY),
+            (PREDICT + "/batch", ML_KEY, RAG_KEY),
+            ("/internal/rag/api/v1/query", RAG_KEY, ML_KEY),
+            ("/metrics", ML_KEY, "other"),
+            ("/metrics", RAG_KEY, ""),
+        ],
+    )
+    def test_the_internal_face_has_its_own_keys(
+        self, client: TestClient, headers: LogIn, path: str, right: str, wrong: str
+    ) -> None:
+        """403 without the key, with the other service's key and with a user's token; the right key passes."""
+        body: dict[str, Any] = {"items": [PREDICTION]} if path.endswith("batch") else PREDICTION
+        body = {"query": "why"} if "rag" in path else body
+        method, send = ("GET", None) if path == "/metrics" else ("POST", body)
+        assert_problem(client.request(method, path, json=send), 403, "forbidden")
+        assert_problem(client.request(method, path, json=send, headers=headers("admin")), 403, "forbidden")
+        assert_problem(client.request(method, path, json=send, headers={"x-internal-api-key": wrong}), 403, "forbidden")
+        assert client.request(method, path, json=send, headers={"x-internal-api-key": right}).status_code == 200
+
+
+class TestLogIn:
+    """Log-in, refresh and log-out."""
+
+    @pytest.mark.parametrize("name", ["operator", "operator@example.com"])
+    def test_user_name_or_e_mail(self, client: TestClient, bench: Bench, name: str) -> None:
+        """Both open a session, and the log-in is audited."""
+        reply = client.post("/api/auth/login/", json={"username": name, "password": PASSWORD})
+        assert reply.status_code == 200
+        tokens = TokenReply.model_validate(reply.json())
+        assert 0 < tokens.expires_in <= 15 * 60
+        assert (1, "operator", "login", "user 3") in bench.store.audited
+
+    @pytest.mark.parametrize(("name", "password"), [("operator", "wrong"), ("nobody", PASSWORD), ("retired", PASSWORD)])
+    def test_all_refusals_read_alike(self, client: TestClient, bench: Bench, name: str, password: str) -> None:
+        """A caller does not learn whether the account exists, is inactive, or the password is wrong."""
+        reply = client.post("/api/auth/login/", json={"username": name, "password": password})
+        problem = assert_problem(reply, 401, "unauthenticated")
+        assert problem["detail"] == "user name or password is wrong"
+        known = name != "nobody"
+        assert any(action == "login.failed" for _, _, action, _ in bench.store.audited) is known
+
+    def test_too_many_failures_must_wait(self, client: TestClient) -> None:
+        """After eight failures even the right password waits, and is told how long; another account does not."""
+        for _ in range(8):
+            client.post("/api/auth/login/", json={"username": "viewer", "password": "wrong"})
+        reply = client.post("/api/auth/login/", json={"username": "viewer", "password": PASSWORD})
+        assert_problem(reply, 429, "overloaded")
+        assert 0 < int(reply.headers["retry-after"]) <= 300
+        other = client.post("/api/auth/login/", json={"username": "admin", "password": PASSWORD})
+        assert other.status_code == 200
+
+    def test_refresh_rotates(self, client: TestClient) -> None:
+        """A refresh token gives a new pair, and the new access token works."""
+        first = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        second = client.post("/api/auth/refresh/", json={"refresh": first["refresh"]})
+        assert second.status_code == 200
+        TokenReply.model_validate(second.json())
+        assert second.json()["refresh"] != first["refresh"]
+        token = {"authorization": f"Bearer {second.json()['access']}"}
+        assert client.get("/api/systems/", headers=token).status_code == 200
+
+    def test_a_reused_refresh_token_ends_its_family(self, client: TestClient) -> None:
+        """A token sent twice is refused, and so is the one that replaced it."""
+        first = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        second = client.post("/api/auth/refresh/", json={"refresh": first["refresh"]}).json()
+        assert_problem(client.post("/api/auth/refresh/", json={"refresh": first["refresh"]}), 401, "unauthenticated")
+        assert_problem(client.post("/api/auth/refresh/", json={"refresh": second["refresh"]}), 401, "unauthenticated")
+
+    def test_log_out_ends_the_session(self, client: TestClient) -> None:
+        """After log-out the refresh token is worth nothing."""
+        tokens = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        assert client.post("/api/auth/logout/", json={"refresh": tokens["refresh"]}).status_code == 204
+        assert_problem(client.post("/api/auth/refresh/", json={"refresh": tokens["refresh"]}), 401, "unauthenticated")
+
+    def test_tokens_do_not_stand_in_for_each_other(self, client: TestClient) -> None:
+        """A refresh token opens no route, and an access token refreshes nothing."""
+        tokens = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        token = {"authorization": f"Bearer {tokens['refresh']}"}
+        assert_problem(client.get("/api/systems/", headers=token), 401, "unauthenticated")
+        assert_problem(client.post("/api/auth/refresh/", json={"refresh": tokens["access"]}), 401, "unauthenticated")
