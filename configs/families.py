@@ -16,7 +16,7 @@ Grade = int | str
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Channel(_Part):
@@ -76,7 +76,8 @@ class Component(_Part):
     """
 
     head: str
-    off: tuple[Grade, ...] = Field(min_length=1)
+    # YAML 1.1 reads a bare `off` as false, so the files say `faulty`.
+    off: tuple[Grade, ...] = Field(min_length=1, alias="faulty")
     title: dict[Literal["en", "ru"], str]
     kind: str
     kinds: dict[Grade, str] = {}
@@ -106,7 +107,13 @@ class Family(_Part):
         window_s: Length that the detectors were trained on; shorter windows are answered with less confidence.
         reading: `raw` levels (machines of one build) or `relative` to each system's own baseline.
         heads: Questions of the trained detectors beside `anomaly`.
-        anomaly: Components whose being off nominal is an anomaly; empty means the label column `anomaly` says so.
+        layout: One row of a recording is a `window` (list columns) or a `sample`.
+        entity: Column that names the window, or the recording that a sample belongs to.
+        order: Column of the sample's number in it.
+        group: Column of the recording, system or condition block that no split may cut through.
+        label: Column that says whether there is an anomaly; empty where `anomaly` says it.
+        anomaly: Components whose being off nominal is an anomaly.
+        notes: What a reader of the model card must know.
     """
 
     name: str
@@ -117,11 +124,13 @@ class Family(_Part):
     entity: str
     order: str = ""
     group: str
+    label: str = ""
     channels: dict[str, Channel]
     heads: dict[str, Head] = {}
     components: dict[str, Component] = {}
     anomaly: tuple[str, ...] = ()
     severity: Severity
+    notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Family":
@@ -129,6 +138,8 @@ class Family(_Part):
             head = self.heads.get(component.head)
             if head is None or not set(component.off) <= set(head.classes[1:]):
                 raise ValueError(f"family {self.name}, component {name}: head {component.head} lacks {component.off}")
+        if bool(self.label) == bool(self.anomaly):
+            raise ValueError(f"family {self.name}: set one of label and anomaly")
         if unknown := set(self.anomaly) - set(self.components):
             raise ValueError(f"family {self.name}: anomaly names unknown components {sorted(unknown)}")
         return self

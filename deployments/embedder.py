@@ -3,6 +3,7 @@
 Exists so that the one part that gains from a GPU can be placed on one.
 """
 
+import numpy as np
 from ray import serve
 
 from pipelines.knowledge.encoder import Encoder
@@ -18,7 +19,7 @@ class Embedder:
 
     async def encode(self, texts: list[str]) -> Floats:
         """Return one normalised vector a text, `float64[N, dims]`."""
-        return self._encoder.encode(texts)
+        return self._encoder.encode(texts).astype(np.float64)
 
     def check_health(self) -> None:
         """Encode a word; a replica that cannot is replaced."""

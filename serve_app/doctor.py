@@ -176,4 +176,6 @@ def ray_finding(settings: Settings) -> Finding:
     except HdxError as error:
         return Finding("ray", False, str(error))
     ill = sorted(name for name, state in states.items() if state != "HEALTHY")
-    return Finding("ray", not ill, f"{len(states)} deployments healthy" if not ill else f"not healthy: {', '.join(ill)}")
+    return Finding(
+        "ray", not ill, f"{len(states)} deployments healthy" if not ill else f"not healthy: {', '.join(ill)}"
+    )

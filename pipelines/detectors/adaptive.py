@@ -139,9 +139,12 @@ def _variances(raw: Floats, groups: NDArray[np.str_]) -> tuple[Floats, Floats, F
     # Groups of a single window each know no difference between inside and between.
     within = np.where(np.isnan(within), apart, within)
     floor = SIZE_FLOOR**2 * _moment(raw * raw, np.nanmean)
-    within, between = np.maximum(within, floor), np.maximum(apart, floor)
+    within = np.maximum(within, floor)
+    # Machines to come differ more than those in training: one window of its own outweighs the prior's mean.
+    between = np.maximum(apart, within)
     # A feature that is 0 in every healthy window has no scale at all, and says nothing.
-    return np.where(within > 0, mean, np.nan), within, between
+    speaks = within > 0
+    return np.where(speaks, mean, np.nan), np.where(speaks, within, np.nan), np.where(speaks, between, np.nan)
 
 
 def _moment(table: Floats, moment: Callable[..., Floats]) -> Floats:

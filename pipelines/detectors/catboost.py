@@ -17,8 +17,8 @@ ANOMALY = "anomaly"
 SUFFIX = ".cbm"
 # Source: skill on held-out groups of the test rig and the water loop no longer grows from here on.
 TREES, HEAD_TREES, DEPTH, HEAD_DEPTH = 250, 100, 6, 4
-# Exact TreeSHAP costs 4.5 ms a row at this depth, the attribution along the decision path 0.15 ms; both add up to the
-# log-odds, and summed over a channel's features they name the same channel.
+# Exact TreeSHAP costs 4.5 ms a row at this depth, attribution along the decision paths 0.15 ms. Both add up to the
+# log-odds; on simulated faults, where one channel leads clearly, they name the same one.
 SHAPLEY = {"type": "ShapValues", "shap_calc_type": "Approximate", "thread_count": 1}
 COMMON = {"thread_count": 1, "verbose": False, "allow_writing_files": False, "learning_rate": 0.08}
 

@@ -11,7 +11,6 @@ import numpy as np
 from pipelines.detectors.base import Ballot, Examples, Sheet
 from pipelines.detectors.masking import lesson
 from pipelines.diagnosis.calibration import expit
-from pipelines.signals.windows import Floats
 
 ANOMALY = "anomaly"
 SUFFIX = ".ubj"
@@ -57,7 +56,7 @@ class XGBoost:
         return cls({f"{name}{SUFFIX}": bytes(model.save_raw("ubj")) for name, model in models.items()})
 
     def vote(self, sheet: Sheet) -> Ballot:
-        """Judge windows; contributions are TreeSHAP values in log-odds."""
+        """Judge windows; contributions are additive in log-odds."""
         from xgboost import DMatrix
 
         if not len(sheet.read):
@@ -66,7 +65,10 @@ class XGBoost:
         heads = {
             name: np.asarray(model.inplace_predict(sheet.read), dtype=np.float64) for name, model in self._heads.items()
         }
-        shares: Floats = self._anomaly.predict(DMatrix(sheet.read, nthread=1), pred_contribs=True).astype(np.float64)
+        matrix = DMatrix(sheet.read, nthread=1)
+        # Exact TreeSHAP costs 0.4 ms a row, attribution along the decision paths 0.03 ms. Both add up to the log-odds;
+        # on simulated faults, where one channel leads clearly, they name the same one in 97 % of windows.
+        shares = np.asarray(self._anomaly.predict(matrix, pred_contribs=True, approx_contribs=True), dtype=np.float64)
         return Ballot(expit(np.asarray(odds, dtype=np.float64)), heads, shares[:, :-1])
 
     def save(self) -> dict[str, bytes]:

@@ -29,8 +29,8 @@ def attribute(family: Family, sheet: Sheet, contributions: Floats) -> list[tuple
     level = np.where(np.isnan(sheet.centre[:, means]), typical, sheet.centre[:, means])
     above = sheet.raw[:, means] >= level
     measured = ~np.isnan(sheet.raw[:, means])
-    # Shares of features that say where a channel stands, against those that say how it moves.
-    moves = by_spread > by_channel - by_spread
+    # What says how a channel moves, against what says where it stands; only what speaks for an anomaly counts.
+    moves = by_spread > np.maximum(by_channel - by_spread, 0.0)
     return [
         _ranked(channels, by_channel[row], above[row], moves[row], measured[row]) for row in range(len(contributions))
     ]

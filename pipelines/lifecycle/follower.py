@@ -19,6 +19,7 @@ class Held:
 
     release: Release
     bundle: Bundle
+    files: tuple[str, ...]
 
 
 class Follower:
@@ -50,10 +51,11 @@ class Follower:
             return "no champion"
         held = self._held.get(family)
         if held is None or held.release != release:
-            bundle = unpack(self._registry.fetch(release))
+            files = self._registry.fetch(release)
+            bundle = unpack(files)
             canary(bundle)
-            self._held[family] = Held(release, bundle)
-        elif not self._registry.present(release):
+            self._held[family] = Held(release, bundle, tuple(files))
+        elif not self._registry.present(release, held.files):
             return f"artefact of version {release.version} is missing from the registry"
         return ""
 

@@ -59,8 +59,7 @@ def raw_features(stacked: Stack, family: Family) -> Floats:
     """
     features = np.full((len(stacked.values), len(feature_names(family))), np.nan)
     measured: NDArray[np.bool_] = ~np.all(np.isnan(stacked.values), axis=1)
-    lengths = measured.shape[1] - np.argmax(measured[:, ::-1], axis=1) if measured.size else np.zeros(0, np.int64)
-    lengths[~measured.any(axis=1)] = 0
+    lengths = (measured * np.arange(1, measured.shape[1] + 1)).max(axis=1, initial=0)
     for length in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(lengths == length)
         # Contiguous in time: numpy then adds each window's samples in one and the same order, whatever N is.

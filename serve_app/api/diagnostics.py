@@ -122,7 +122,7 @@ class Detection:
 
     async def _keep(self, case: Case, diagnosis: Diagnosis, findings: Mapping[str, Any]) -> None:
         if case.use_cache and self.services.cache.ttl_s > 0:
-            versions = {vote.detector: vote.version for vote in diagnosis.votes if vote.score is not None}
+            versions = {vote.detector: vote.version for vote in diagnosis.votes}
             key = answer_key(case.tenant_id, case.system_id, case.family, versions, case.window)
             await self.services.cache.put(key, dict(findings))
 

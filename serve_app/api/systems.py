@@ -42,7 +42,7 @@ async def list_systems(
     "/",
     status_code=201,
     response_model=SystemReply,
-    responses=problems.documented(400, 401, 403, 409, 413, 415),
+    responses=problems.documented(400, 401, 403, 413, 415),
     summary="Add a system",
 )
 async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Response:
@@ -65,7 +65,7 @@ async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> R
 @router.patch(
     "/{system_id}/",
     response_model=SystemReply,
-    responses=problems.documented(400, 401, 403, 404, 409, 413, 415),
+    responses=problems.documented(400, 401, 403, 404, 413, 415),
     summary="Change a system",
 )
 async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Editor, services: Ports) -> Response:

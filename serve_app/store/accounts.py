@@ -43,7 +43,9 @@ class Accounts:
         """
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": setting, "value": value})
+                await connection.execute(
+                    text("SELECT set_config(:name, :value, true)"), {"name": setting, "value": value}
+                )
                 yield connection
         except (OperationalError, InterfaceError, OSError):
             raise Unavailable("database", "does not answer") from None
@@ -126,7 +128,13 @@ class Accounts:
         Raises:
             Conflict: The user name or the e-mail address is taken, in whatever case.
         """
-        row = {"tenant_id": tenant_id, "username": username, "email": email, "password_hash": password_hash, "role": role}
+        row = {
+            "tenant_id": tenant_id,
+            "username": username,
+            "email": email,
+            "password_hash": password_hash,
+            "role": role,
+        }
         try:
             async with self._tenant(tenant_id) as connection:
                 return Account(*(await connection.execute(insert(users).values(row).returning(*ACCOUNT))).one())

@@ -1,5 +1,6 @@
 """What contract tests share: the application over stand-ins, and ways to call it."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ Headers = dict[str, str]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """The services behind the application."""
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The services behind the application, whatever the environment says."""
+    for name in [name for name in os.environ if name.startswith("HDX_")]:
+        monkeypatch.delenv(name)
     return make_bench(tmp_path)
 
 

@@ -24,13 +24,13 @@ from pipelines.diagnosis.records import (
     Quality,
     Vote,
 )
-from pipelines.errors import Conflict, NotFound, Unauthenticated
+from pipelines.errors import NotFound, Unauthenticated
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
 from serve_app.api.ports import Health, Services
 from serve_app.cache import MemoryCache
 from serve_app.credentials import digest, hash_password
 from serve_app.metrics import Metrics
-from serve_app.store.records import Account, Principal, StoredDiagnosis, System
+from serve_app.store.records import Account, Principal, Role, StoredDiagnosis, System
 from serve_app.store.repository import Store
 
 PASSWORD = "correct horse battery"
@@ -46,7 +46,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         hashed = hash_password(PASSWORD)
-        roles = ("admin", "engineer", "operator", "viewer")
+        roles: tuple[Role, ...] = ("admin", "engineer", "operator", "viewer")
         self.accounts = {
             number: Account(number, 1, role, f"{role}@example.com", hashed, role, True)
             for number, role in enumerate(roles, 1)
@@ -60,9 +60,9 @@ class MemoryStore:
         }
         self.recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = []
         self.audited: list[tuple[int, str, str, str]] = []
-        self.sessions: dict[Any, tuple[int, Any]] = {}
-        self.used: set[Any] = set()
-        self.ended_families: set[Any] = set()
+        self.sessions: dict[UUID, tuple[int, UUID]] = {}
+        self.used: set[UUID] = set()
+        self.ended_families: set[UUID] = set()
         self.up = True
 
     async def account_by_login(self, login: str) -> Account | None:
@@ -71,24 +71,23 @@ class MemoryStore:
     async def account(self, user_id: int) -> Account | None:
         return self.accounts.get(user_id)
 
-    async def principal_by_api_key(self, sha256: str) -> Principal | None:
+    async def principal_by_api_key(self, sha256: bytes) -> Principal | None:
         return Principal(1, None, "line 4", "operator") if sha256 == digest(API_KEY) else None
 
-    async def start_session(self, user_id: int, family: Any, token_id: Any, expires_at: datetime) -> None:
+    async def start_session(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
         self.sessions[token_id] = (user_id, family)
 
-    async def rotate_session(self, token_id: Any, new_id: Any, expires_at: datetime) -> tuple[int, Any]:
-        user_id, family = self.sessions.get(token_id, (0, None))
-        if family is None or family in self.ended_families or token_id in self.used:
+    async def rotate_session(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
+        user_id, family = self.sessions[token_id]
+        if family in self.ended_families or token_id in self.used:
             self.ended_families.add(family)
             raise Unauthenticated("the refresh token was used before")
         self.used.add(token_id)
         self.sessions[new_id] = (user_id, family)
         return user_id, family
 
-    async def end_session(self, token_id: Any) -> None:
-        _, family = self.sessions.get(token_id, (0, None))
-        self.ended_families.add(family)
+    async def end_session(self, token_id: UUID) -> None:
+        self.ended_families.add(self.sessions[token_id][1])
 
     async def systems(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
         own = [system for tenant, system in self.owned.values() if tenant == tenant_id and system.system_id > after]
@@ -101,8 +100,6 @@ class MemoryStore:
         return system
 
     async def add_system(self, tenant_id: int, name: str, family: str, description: str = "") -> System:
-        if any(tenant == tenant_id and system.name == name for tenant, system in self.owned.values()):
-            raise Conflict("name", name)
         system = System(max(self.owned) + 1, name, family, description, datetime.now(UTC))
         self.owned[system.system_id] = (tenant_id, system)
         return system
@@ -132,7 +129,7 @@ class MemoryStore:
                 return stored
         raise NotFound("diagnosis", trace_id)
 
-    async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: Any) -> None:
+    async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: str) -> None:
         self.audited.append((tenant_id, actor, action, subject))
 
     async def ping(self) -> None:
@@ -252,15 +249,15 @@ class Bench:
 
 
 def settings_for(home: Path, **changes: Any) -> Settings:
-    """Settings that read neither environment nor files of the machine."""
-    return Settings(
-        home=home,
-        secret_key=SecretStr("s" * 64),
-        ml_internal_api_key=SecretStr(ML_KEY),
-        rag_internal_api_key=SecretStr(RAG_KEY),
-        limits=Limits(batch=4),
-        **changes,
-    )
+    """Settings that read no `.env`."""
+    given = {
+        "home": home,
+        "secret_key": SecretStr("s" * 64),
+        "ml_internal_api_key": SecretStr(ML_KEY),
+        "rag_internal_api_key": SecretStr(RAG_KEY),
+        "limits": Limits(batch=4),
+    }
+    return Settings(_env_file=None, **{**given, **changes})
 
 
 def make_bench(home: Path, **changes: Any) -> Bench:

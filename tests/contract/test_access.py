@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from pipelines.errors import Overloaded
+from serve_app.api.auth import FAILURES_MAX, Attempts
 from serve_app.api.schemas import (
     TokenReply,
 )
@@ -134,3 +136,37 @@ class TestLogIn:
         token = {"authorization": f"Bearer {tokens['refresh']}"}
         assert_problem(client.get("/api/systems/", headers=token), 401, "unauthenticated")
         assert_problem(client.post("/api/auth/refresh/", json={"refresh": tokens["access"]}), 401, "unauthenticated")
+
+
+class TestAttempts:
+    """The count of failed log-ins."""
+
+    def test_an_attempt_is_forgotten_after_its_time(self) -> None:
+        """The wait that is told is the wait that helps."""
+        now = [0.0]
+        attempts = Attempts(lambda: now[0])
+        for _ in range(FAILURES_MAX):
+            attempts.count("admin", "10.0.0.1")
+            now[0] += 1
+        with pytest.raises(Overloaded) as refused:
+            attempts.count("admin", "10.0.0.1")
+        now[0] += refused.value.retry_after_s
+        attempts.count("admin", "10.0.0.1")
+
+    def test_another_spelling_is_no_other_count(self) -> None:
+        """Accounts are found whatever the case; so are their counts. Another address has its own."""
+        attempts = Attempts()
+        for number in range(FAILURES_MAX):
+            attempts.count(["admin", "ADMIN", " Admin "][number % 3], "10.0.0.1")
+        with pytest.raises(Overloaded):
+            attempts.count("aDmin", "10.0.0.1")
+        attempts.count("admin", "10.0.0.2")
+
+    def test_a_success_clears_the_count(self) -> None:
+        """Who mistypes seven times and then succeeds starts afresh."""
+        attempts = Attempts()
+        for _ in range(FAILURES_MAX - 1):
+            attempts.count("admin", "10.0.0.1")
+        attempts.forget("admin", "10.0.0.1")
+        for _ in range(FAILURES_MAX):
+            attempts.count("admin", "10.0.0.1")

@@ -224,11 +224,6 @@ class TestSystems:
         assert (problem["field"], problem["value"]) == ("family", "saw")
         assert "generic" in str(problem["rule"])
 
-    def test_a_name_is_taken_once(self, client: TestClient, headers: LogIn) -> None:
-        """A second system of the same name is a conflict."""
-        reply = client.post("/api/systems/", json={"name": "Press", "family": "generic"}, headers=headers("admin"))
-        assert_problem(reply, 409, "conflict")
-
 
 class TestModels:
     """Trained versions."""

@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serve_app.api.schemas import HEALTHY
+from serve_app.credentials import TokenIssuer
+from serve_app.store.records import Principal
 from tests.contract.calls import DETECT, PREDICT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import ML_KEY, PASSWORD, Bench
 
@@ -164,6 +166,7 @@ def unsigned(claims: dict[str, Any], header: dict[str, Any]) -> str:
 
 
 def foreign(claims: dict[str, Any], header: dict[str, Any]) -> str:
+    """Under another key."""
     return jwt.encode(
         claims, "another key of sufficient length, 32+", algorithm="HS256", headers={"kid": header["kid"]}
     )
@@ -183,6 +186,15 @@ def test_a_forged_token_opens_nothing(client: TestClient, headers: LogIn, forge:
     problem = assert_problem(reply, 401, "unauthenticated")
     assert problem["field"] == "authorization"
     assert forged not in reply.text
+
+
+def test_an_expired_token_opens_nothing(client: TestClient, bench: Bench) -> None:
+    """The real signature does not help once the time is over."""
+    tokens = bench.services.settings.tokens.model_copy(update={"access_minutes": -1})
+    issuer = TokenIssuer(bench.services.settings.model_copy(update={"tokens": tokens}))
+    token = issuer.issue(Principal(1, 1, "admin", "admin")).access
+    reply = client.get("/api/systems/", headers={"authorization": f"Bearer {token}"})
+    assert "expired" in assert_problem(reply, 401, "unauthenticated")["detail"]
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer x", "Bearer a.b.c", "Basic YTpi", "x", "Bearer \x01"])

@@ -6,8 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import NoQuorum
+from serve_app.api.app import create_app
+from serve_app.api.edge import middlewares
 from serve_app.api.schemas import (
     HealthReply,
     MlHealthReply,
@@ -180,3 +185,57 @@ class TestHealth:
         rag = client.get("/internal/rag/health")
         RagHealthReply.model_validate(rag.json())
         assert (rag.status_code, rag.json()["status"]) == (503, "unhealthy")
+
+
+class TestRayEdge:
+    """The layer around Ray's own HTTP layer, with that layer's habits written out."""
+
+    @staticmethod
+    def layered(app: ASGIApp) -> TestClient:
+        """The application inside a layer that appends the request's own id, inside ours."""
+
+        async def ray(scope: Scope, receive: Receive, send: Send) -> None:
+            given = Headers(scope=scope)["x-request-id"]
+
+            async def reply(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"x-request-id", given.encode())]
+                await send(message)
+
+            await app(scope, receive, reply)
+
+        for middleware in middlewares():
+            wrapped = middleware.cls(ray, *middleware.args, **middleware.kwargs)
+        return TestClient(wrapped)
+
+    def test_an_answer_has_one_request_id_and_it_is_ours(self, bench: Bench) -> None:
+        """The id that Ray appends is dropped; a caller's own reaches neither Ray nor the answer."""
+        client = self.layered(create_app(bench.services))
+        wanted = str(uuid4())
+        reply = client.get("/nowhere", headers={"x-request-id": wanted})
+        assert reply.headers.get_list("x-request-id") == [reply.json()["trace_id"]]
+        assert wanted not in reply.text
+
+    @pytest.mark.parametrize(
+        ("status", "code"), [(503, "unavailable"), (408, "timeout"), (500, "internal"), (429, "overloaded")]
+    )
+    def test_what_ray_refuses_itself_is_a_problem(self, status: int, code: str) -> None:
+        """Overload, time-out and failure in plain text become problems; the time to wait is kept."""
+
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = {"retry-after": "2"} if status == 503 else {}
+            await PlainTextResponse("Request dropped at /srv/replica.py", status, headers)(scope, receive, send)
+
+        reply = self.layered(refuse).post(DETECT, json=WINDOW)
+        assert_problem(reply, status, code)
+        assert "replica.py" not in reply.text
+        assert reply.headers.get("retry-after") == ("2" if status == 503 else None)
+
+    def test_what_load_balancers_ask_ray_passes_unchanged(self) -> None:
+        """`/-/healthz` is Ray's own, also when it says no."""
+
+        async def draining(scope: Scope, receive: Receive, send: Send) -> None:
+            await PlainTextResponse("draining", 503)(scope, receive, send)
+
+        reply = self.layered(draining).get("/-/healthz")
+        assert (reply.status_code, reply.text) == (503, "draining")

@@ -6,24 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.families import Channel, Family, Severity
+from configs.families import Severity, read_family
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import Unavailable
 from pipelines.signals.windows import Window
 from serve_app.cache import MemberVersions, MemoryCache, answer_key
 
-CHANNEL = Channel(unit="bar", low=0, high=400, column="p", typical=100, spread=1, source="test")
-FAMILY = Family(
-    name="press",
-    title="A press",
-    reading="raw",
-    window_s=60,
-    layout="sample",
-    entity="id",
-    group="id",
-    channels={"pressure": CHANNEL, "flow": CHANNEL},
-    severity=Severity(warning=0.5, critical=0.8, source="test"),
-)
+FAMILY = read_family("generic")
 WINDOW = Window({"pressure": np.array([1.0, 2.0, 3.0]), "flow": np.array([4.0, 5.0, 6.0])}, 1.0)
 VERSIONS = {"catboost": "3", "xgboost": "2"}
 
@@ -80,7 +69,7 @@ async def test_a_caller_cannot_change_what_is_kept() -> None:
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
     """Tenant, system, family, thresholds, versions, values, their places, channels and rate each change the key."""
-    strict = FAMILY.model_copy(update={"severity": Severity(warning=0.4, critical=0.8, source="test")})
+    strict = FAMILY.model_copy(update={"severity": Severity(warning=0.123, critical=0.8, source="test")})
     swapped = {"pressure": WINDOW.values["flow"], "flow": WINDOW.values["pressure"]}
     shifted = {"flow": np.array([4.0, 5.0]), "pressure": np.array([6.0, 1.0, 2.0, 3.0])}
     keys = [
@@ -101,7 +90,7 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
 
 def test_the_key_does_not_depend_on_order() -> None:
     """The same channels and versions in another order are the same window."""
-    turned = Window(dict(reversed(WINDOW.values.items())), 1.0)
+    turned = Window({name: WINDOW.values[name] for name in ("flow", "pressure")}, 1.0)
     versions = dict(reversed(VERSIONS.items()))
     assert answer_key(1, 1, FAMILY, versions, turned) == answer_key(1, 1, FAMILY, VERSIONS, WINDOW)
 

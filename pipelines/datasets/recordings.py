@@ -1,0 +1,177 @@
+"""Beside the request path: labelled windows, wherever they come from.
+
+Exists so that training, evaluation and scoring see one shape of data.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.families import Family
+from pipelines.detectors.base import Baseline
+from pipelines.errors import InvalidInput, NotFound
+from pipelines.signals.features import learn, make_sheet
+from pipelines.signals.windows import Floats, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTLE = 400  # SKAB's protocol: the first 400 samples of a recording may be used to settle
+STRIDE = 5  # neighbouring trailing windows differ by a sample; every fifth keeps what they say at a fifth of the cost
+LENGTHS_S = (60.0, 20.0, 5.0)  # what the notes of both sets were measured on, and what users send
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recordings:
+    """N labelled windows.
+
+    Attributes:
+        baselines: Of each window's system, None where it has none.
+        labels: By label column, N values.
+        groups: `str[N]` recording, system or condition block; a split never cuts through one.
+        fingerprint: SHA-256 of the source.
+    """
+
+    windows: Sequence[Window]
+    baselines: Sequence[Baseline | None]
+    labels: Mapping[str, NDArray[Any]]
+    groups: NDArray[np.str_]
+    fingerprint: str
+
+
+def parquet_of(path: Path) -> Path:
+    """Return the Parquet file that a path names, or the only one in that folder.
+
+    Raises:
+        NotFound: There is none, or more than one.
+    """
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.parquet"))
+    if len(found) != 1:
+        raise NotFound("single Parquet file in", path)
+    return found[0]
+
+
+def read_recordings(family: Family, path: Path, seed: int) -> Recordings:
+    """Read a family's recordings and cut them into windows of several lengths.
+
+    Raises:
+        InvalidInput: A column is missing.
+        NotFound: No file.
+    """
+    import pandas as pd
+
+    source = parquet_of(path)
+    frame = pd.read_parquet(source)
+    labels = [head.column for head in family.heads.values()] or [family.label]
+    check_columns(frame, [*source_columns(family, frame).values(), family.group, *labels])
+    cut = cut_cycles(family, frame, seed) if family.layout == "window" else cut_recordings(family, frame)
+    windows, baselines, rows = cut
+    taken = frame.iloc[rows]
+    return Recordings(
+        windows,
+        baselines,
+        {name: taken[name].to_numpy() for name in labels},
+        taken[family.group].astype(str).to_numpy(dtype=np.str_),
+        sha256(source.read_bytes()).hexdigest(),
+    )
+
+
+def source_columns(family: Family, frame: "pd.DataFrame") -> dict[str, str]:
+    """Return by channel the column that holds it, under its own name or the recording's; extra channels may be absent."""
+    found = {}
+    for name, channel in family.channels.items():
+        column = next((known for known in (channel.column, name) if known in frame.columns), None)
+        if column is not None:
+            found[name] = column
+        elif not channel.extra and not any(c.column in frame.columns for c in family.channels.values()):
+            raise InvalidInput("data", channel.column, f"must have the column {channel.column} or {name}")
+    return found
+
+
+def check_columns(frame: "pd.DataFrame", names: Sequence[str]) -> None:
+    """Check that all columns are there.
+
+    Raises:
+        InvalidInput: Names the first that is not.
+    """
+    for name in names:
+        if name not in frame.columns:
+            raise InvalidInput("data", name, f"must be a column; there are {', '.join(map(str, frame.columns))}")
+
+
+def cut_cycles(
+    family: Family, frame: "pd.DataFrame", seed: int
+) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
+    """Cut one window of each length out of every load cycle, at any phase.
+
+    The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one that begins at the load step.
+    """
+    random = np.random.default_rng(seed)
+    columns = source_columns(family, frame)
+    cycles = {name: np.stack([np.asarray(v, dtype=np.float64) for v in frame[c]]) for name, c in columns.items()}
+    rate = next(iter(family.channels.values())).rate_hz
+    samples = next(iter(cycles.values())).shape[1]
+    windows: list[Window] = []
+    rows: list[int] = []
+    for seconds in (*LENGTHS_S[:1], *LENGTHS_S):  # the whole cycle twice: once as recorded, once turned
+        length = min(samples, round(seconds * rate))
+        for row in range(len(frame)):
+            start = int(random.integers(samples)) if len(windows) >= len(frame) else 0
+            turned = {name: np.roll(values[row], -start)[:length] for name, values in cycles.items()}
+            windows.append(Window(turned, rate))
+            rows.append(row)
+    return windows, [None] * len(windows), np.array(rows)
+
+
+def cut_recordings(
+    family: Family, frame: "pd.DataFrame"
+) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
+    """Cut trailing windows out of every recording after it has settled; its first samples give its baseline."""
+    windows: list[Window] = []
+    baselines: list[Baseline | None] = []
+    rows: list[int] = []
+    for _, places in entities(family.entity, family.order, frame):
+        values, rate = series(family, frame, places), next(iter(family.channels.values())).rate_hz
+        for seconds in LENGTHS_S:
+            length = round(seconds * rate)
+            baseline = settled(values, rate, length, min(SETTLE, len(places)), family)
+            for last in range(SETTLE, len(places), STRIDE):
+                windows.append(trailing(values, last, length, rate))
+                baselines.append(baseline)
+                rows.append(int(places[last]))
+    return windows, baselines, np.array(rows)
+
+
+def entities(entity: str, order: str, frame: "pd.DataFrame") -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Yield each recording's key and the places of its rows, in their order."""
+    for key, places in frame.groupby(entity, sort=True).indices.items():
+        yield key, places[np.argsort(frame[order].to_numpy()[places], kind="stable")] if order else places
+
+
+def series(family: Family, frame: "pd.DataFrame", places: NDArray[np.int64]) -> dict[str, Floats]:
+    """Return by channel the samples of one recording."""
+    columns = source_columns(family, frame)
+    return {name: frame[column].to_numpy(dtype=np.float64)[places] for name, column in columns.items()}
+
+
+def trailing(values: Mapping[str, Floats], last: int, length: int, rate_hz: float) -> Window:
+    """Return the window that ends with sample `last`; shorter where the recording has just begun."""
+    first = max(0, last + 1 - length)
+    return Window({name: samples[first : last + 1] for name, samples in values.items()}, rate_hz)
+
+
+def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: int, family: Family) -> Baseline | None:
+    """Return the baseline that the first `until` samples give, from windows side by side."""
+    ends = range(length - 1, until, max(1, length // 2))
+    windows = [trailing(values, last, length, rate_hz) for last in ends]
+    if not windows:
+        return None
+    learned = [learn(row) for row in make_sheet(windows, [None] * len(windows), family).raw]
+    return sum(learned[1:], learned[0])

@@ -1,0 +1,77 @@
+"""Beside the request path: a trained version goes into MLflow with its evidence.
+
+Exists so that whoever opens the MLflow UI sees what was trained, on what, how good it is and what serves.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from configs.families import Family
+from pipelines.detectors.bundle import CARD, Bundle, pack
+from pipelines.lifecycle import flavor
+from pipelines.lifecycle.registry import Registry, model_name
+
+
+def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool) -> str:
+    """Log one run and register one version; return its number.
+
+    The alias is set when the model has none yet, or when `promote` says so.
+    """
+    import mlflow
+    from mlflow.models import Model
+
+    card = bundle.card
+    name = model_name(card.family, card.detector)
+    files = pack(bundle)
+    digest = sha256(files[CARD]).hexdigest()
+    first = Registry(url, alias).champion(card.family, card.detector) is None
+    mlflow.set_tracking_uri(url)
+    mlflow.set_experiment(f"hdx-{card.family}")
+    with mlflow.start_run(run_name=card.detector):
+        mlflow.log_params({"seed": card.seed, "rows": card.rows, "features": len(card.features)})
+        mlflow.log_metrics({"skill_auc": card.skill, **card.metrics})
+        mlflow.set_tags({"sha256": digest, "data_fingerprint": card.fingerprint, "detector": card.detector})
+        mlflow.log_text(describe(bundle, family), "card.md")
+        info = Model.log(
+            artifact_path=None,
+            name=card.detector,
+            flavor=flavor,
+            registered_model_name=name,
+            files=files,
+            signature=signature(bundle, family),
+        )
+    version = str(info.registered_model_version)
+    client = mlflow.MlflowClient()
+    client.set_model_version_tag(name, version, "sha256", digest)
+    client.set_model_version_tag(name, version, "data_fingerprint", card.fingerprint)
+    client.update_model_version(name, version, describe(bundle, family))
+    if first or promote:
+        client.set_registered_model_alias(name, alias, version)
+    return version
+
+
+def signature(bundle: Bundle, family: Family) -> "object":
+    """Return features in and probabilities out, as MLflow writes them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    def columns(names: Mapping[str, None] | tuple[str, ...] | list[str]) -> Schema:
+        return Schema([ColSpec(DataType.double, name, required=False) for name in names])
+
+    heads = [f"{head}={grade}" for head, spec in family.heads.items() for grade in spec.classes]
+    return ModelSignature(columns(bundle.card.features), columns(["anomaly", *heads]))
+
+
+def describe(bundle: Bundle, family: Family) -> str:
+    """Return the model card for people, in Markdown."""
+    card = bundle.card
+    figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(card.metrics.items()))
+    components = ", ".join(family.components) or "none: this family names no component"
+    notes = "\n".join(f"- {note}" for note in card.notes)
+    return (
+        f"# {card.detector} for {family.title}\n\n"
+        f"Judges windows of {', '.join(family.channels)}; names components: {components}.\n\n"
+        f"Fitted on {card.rows} windows, seed {card.seed}, data {card.fingerprint[:16]}. "
+        "Figures are of groups left out of the fit.\n\n"
+        f"| figure | value |\n|---|---|\n| AUC | {card.skill:.4f} |\n{figures}\n\n{notes}\n"
+    )

@@ -1,0 +1,158 @@
+"""Beside the request path: what `hdx train`, `evaluate`, `score` and `index` do.
+
+Exists so that the command line only reads words, and the pipelines only do work.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Group
+from rich.progress import Progress
+from rich.table import Table
+
+from configs.families import Family, family_names, read_family
+from configs.settings import Settings
+from pipelines.detectors.base import registry
+from pipelines.errors import InvalidInput
+from pipelines.lifecycle.evaluate import Evaluation, Figures
+from pipelines.lifecycle.evaluate import evaluate as judge_left_out
+from pipelines.lifecycle.publish import publish
+from pipelines.lifecycle.registry import Registry, load_members
+from pipelines.lifecycle.score import score
+from pipelines.lifecycle.train import load, train
+
+Step = Callable[[str, int, int], None]
+
+
+def stepping(progress: Progress) -> Step:
+    """Return what pipelines call to move a bar of the terminal."""
+    task = progress.add_task("read", total=None)
+
+    def step(title: str, done: int, total: int) -> None:
+        progress.update(task, description=title, completed=done, total=total)
+
+    return step
+
+
+def known_family(name: str) -> Family:
+    """Return a family.
+
+    Raises:
+        InvalidInput: There is none of that name.
+    """
+    if name not in family_names():
+        raise InvalidInput("family", name, f"must be one of {', '.join(family_names())}")
+    return read_family(name)
+
+
+def train_family(
+    settings: Settings, name: str, data: Path | None, seed: int, promote: bool, progress: Progress
+) -> Table:
+    """Train and register every detector of a family."""
+    family, step = known_family(name), stepping(progress)
+    bundles = train(family, load(family, data, seed), seed, step)
+    table = Table("model", "version", "AUC, groups left out", box=None)
+    for number, bundle in enumerate(bundles):
+        step(f"register {bundle.card.detector}", number, len(bundles))
+        version = publish(bundle, family, settings.tracking_url, settings.models.alias, promote)
+        table.add_row(f"hdx-{family.name}-{bundle.card.detector}", version, f"{bundle.card.skill:.4f}")
+    step("registered", len(bundles), len(bundles))
+    return table
+
+
+def evaluate_family(name: str, data: Path | None, seed: int, report: Path | None, progress: Progress) -> Group:
+    """Judge a family's detectors on groups left out, and write the figures where asked."""
+    family = known_family(name)
+    found = judge_left_out(family, load(family, data, seed), seed, stepping(progress))
+    if report:
+        report.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+    return tables_of(found)
+
+
+def tables_of(found: Evaluation) -> Group:
+    """Return an evaluation as people read it."""
+    rows = (found.ensemble, *found.members)
+    tables = [
+        figures_table("all left out", rows),
+        figures_table("by length", found.lengths),
+        figures_table("by group", found.groups),
+    ]
+    if found.components:
+        parts = Table("component", "AUC", "grade accuracy", title="components, full windows", box=None)
+        for component, figures in found.components.items():
+            parts.add_row(component, f"{figures['auc']:.3f}", f"{figures['grade_accuracy']:.3f}")
+        tables.append(parts)
+    return Group(*tables)
+
+
+def figures_table(title: str, rows: Sequence[Figures]) -> Table:
+    """Return figures as a table."""
+    table = Table("", "windows", "anomalous", "AUC", "F1", "FAR %", "MAR %", "ECE", title=title, box=None)
+    for row in rows:
+        rates = (f"{row.auc:.3f}", f"{row.f1:.3f}", f"{100 * row.far:.1f}", f"{100 * row.mar:.1f}", f"{row.ece:.3f}")
+        table.add_row(row.name, str(row.windows), f"{row.anomalous:.2f}", *rates)
+    return table
+
+
+def score_file(
+    settings: Settings,
+    name: str,
+    source: Path,
+    target: Path,
+    entity: str,
+    order: str,
+    settle: int,
+    detectors: str,
+    progress: Progress,
+) -> int:
+    """Score a file with the champions of a family, or with some of them."""
+    family, step = known_family(name), stepping(progress)
+    wanted = [word.strip() for word in detectors.split(",") if word.strip()] or list(registry())
+    if unknown := set(wanted) - set(registry()):
+        raise InvalidInput("detectors", sorted(unknown)[0], f"must be of {', '.join(registry())}")
+    members = load_members(Registry(settings.tracking_url, settings.models.alias), family.name, wanted)
+    return score(family, source, target, members, entity, order, settle, lambda done, of: step("score", done, of))
+
+
+def index_documents(settings: Settings, folder: Path | None, tenant: str, progress: Progress) -> str:
+    """Index a folder for a tenant, or the built-in knowledge for all; return what became of the files."""
+    from pipelines.knowledge.encoder import Encoder
+    from pipelines.knowledge.index import BUILT_IN, Index
+    from pipelines.knowledge.ingest import articles, ingest, refresh_vectors
+
+    step = stepping(progress)
+    index = Index.open(settings.home / "knowledge", settings.knowledge.encoder_multilingual)
+    encoder = Encoder.load(settings.knowledge.encoder_path, settings.knowledge.device)
+    files = articles() if folder is None else sorted(path for path in folder.rglob("*") if path.is_file())
+    tenant_id = BUILT_IN if folder is None else asyncio.run(tenant_of(settings, tenant))
+    report = ingest(
+        files,
+        index,
+        encoder,
+        tenant_id,
+        lambda number, total, name: step(name, number, total),
+        drop_missing=folder is None,
+    )
+    refresh_vectors(index, encoder)
+    step("indexed", len(files), len(files))
+    failed = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
+    return (
+        f"{len(report.added)} added, {len(report.replaced)} replaced, {len(report.unchanged)} unchanged, "
+        f"{len(report.removed)} removed, {len(report.failed)} failed; {report.passages} passages{failed}"
+    )
+
+
+async def tenant_of(settings: Settings, name: str) -> int:
+    """Return a tenant's id, made when absent."""
+    from serve_app.bootstrap import database
+    from serve_app.store.repository import Store
+
+    with database(settings) as (url, _):
+        store = Store.open(url, 1)
+        try:
+            return await store.ensure_tenant(name)
+        finally:
+            await store.close()

@@ -1,0 +1,269 @@
+"""Rules of the way from votes to a diagnosis."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from configs.families import Family, Head, Severity
+from pipelines.detectors.base import Sheet
+from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
+from pipelines.diagnosis.ensemble import judge
+from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.errors import NoQuorum
+from pipelines.signals.features import make_sheet
+from pipelines.signals.windows import Window
+from tests.contract.examples import baseline, family, window
+
+NAN = float("nan")
+PUMP_WORN = {"pump": [0.1, 0.2, 0.7], "cooler": [0.9, 0.1]}
+NOMINAL = {"pump": [0.9, 0.05, 0.05], "cooler": [0.95, 0.05]}
+
+
+def member(
+    name: str,
+    *scores: float,
+    weight: float = 1.0,
+    heads: Mapping[str, list[float]] | None = None,
+    contributions: dict[str, float] | None = None,
+    reasons: tuple[str, ...] | None = None,
+) -> MemberVotes:
+    """Return votes with the same heads and contributions on every window."""
+    columns = sheet_of([]).names
+    shares = None
+    if contributions is not None:
+        shares = np.tile([contributions.get(column, 0.0) for column in columns], (len(scores), 1))
+    return MemberVotes(
+        detector=name,
+        version="1",
+        weight=weight,
+        anomaly=np.array(scores),
+        heads={head: np.tile(p, (len(scores), 1)) for head, p in (heads or {}).items()},
+        contributions=shares,
+        milliseconds=0.1,
+        reasons=reasons or tuple(OUTSIDE if np.isnan(score) else "" for score in scores),
+    )
+
+
+def sheet_of(windows: list[Window]) -> Sheet:
+    return make_sheet(windows, [baseline()] * len(windows), family())
+
+
+def answers(
+    *members: MemberVotes,
+    windows: list[Window] | None = None,
+    kind: Family | None = None,
+    absent: dict[str, str] | None = None,
+    quorum: int = 1,
+) -> list[Diagnosis | NoQuorum]:
+    rows = windows or [window(seed) for seed in range(len(members[0].anomaly))]
+    inspections = [Inspection(one, "made-up", baseline()) for one in rows]
+    votes = {votes.detector: votes for votes in members}
+    return judge(kind or family(), inspections, sheet_of(rows), votes, absent or {}, quorum)
+
+
+def one(*members: MemberVotes, kind: Family | None = None, windows: list[Window] | None = None) -> Diagnosis:
+    found = answers(*members, kind=kind, windows=windows)[0]
+    assert isinstance(found, Diagnosis)
+    return found
+
+
+def test_agreement_is_kept() -> None:
+    """Members that agree give the score that they agree on, whatever their weights."""
+    assert one(member("a", 0.3, weight=0.9), member("b", 0.3, weight=0.1)).score == pytest.approx(0.3)
+
+
+def test_skill_weighs() -> None:
+    """The more skilled member pulls the score to its side; one no better than chance does not move it."""
+    skilled = one(member("a", 0.9, weight=0.9), member("b", 0.1, weight=0.2))
+    assert skilled.score > 0.5
+    assert [vote.weight for vote in skilled.votes] == pytest.approx([0.9 / 1.1, 0.2 / 1.1])
+    assert one(member("a", 0.9), member("b", 0.1, weight=0.0)).score == pytest.approx(0.9, abs=1e-4)
+
+
+def test_a_member_of_no_skill_is_heard_alone() -> None:
+    """Where nobody else votes, a member no better than chance still answers."""
+    assert one(member("a", 0.7, weight=0.0)).score == pytest.approx(0.7)
+
+
+def test_certainty_is_bounded() -> None:
+    """A member that is wrong with full certainty does not outvote three that know better."""
+    wrong = one(member("a", 1.0), member("b", 0.02), member("c", 0.02), member("d", 0.02))
+    assert wrong.score < 0.5
+
+
+@pytest.mark.parametrize(
+    ("score", "severity", "is_anomaly"),
+    [(0.49, "normal", False), (0.51, "warning", True), (0.79, "warning", True), (0.81, "critical", True)],
+)
+def test_severity_is_the_familys(score: float, severity: str, is_anomaly: bool) -> None:
+    """Bands and threshold come from the family, and an alarm begins with a warning."""
+    found = one(member("a", score, heads=PUMP_WORN))
+    assert (found.severity, found.is_anomaly, found.threshold) == (severity, is_anomaly, 0.5)
+    strict = family().model_copy(update={"severity": Severity(warning=0.2, critical=0.4, source="test")})
+    assert one(member("a", score), kind=strict).severity == "critical"
+
+
+def test_quorum() -> None:
+    """Fewer members than the quorum give no answer at all, and the error names who is missing and why."""
+    with pytest.raises(NoQuorum, match="b: its replica failed"):
+        answers(member("a", 0.2), absent={"b": "its replica failed"}, quorum=2)
+    assert len(answers(member("a", 0.2), member("b", 0.2), quorum=2)) == 1
+
+
+def test_an_abstention_is_answered_by_the_rest() -> None:
+    """A window on which a member abstains has the others' score, full weight among them, and the reason."""
+    first, second = answers(member("a", NAN, 0.9), member("b", 0.2, 0.9))
+    assert isinstance(first, Diagnosis)
+    assert isinstance(second, Diagnosis)
+    assert first.score == pytest.approx(0.2)
+    silent, heard = first.votes
+    assert (silent.score, silent.weight, silent.confidence, silent.reason) == (None, 0.0, 0.0, OUTSIDE)
+    assert heard.weight == pytest.approx(1)
+    assert second.votes[0].reason == ""
+
+
+def test_silence_of_all_spoils_no_other_window() -> None:
+    """A window that nobody can judge has an error at its place, and its neighbours their answers."""
+    first, second = answers(member("a", NAN, 0.2), member("b", NAN, 0.2))
+    assert isinstance(first, NoQuorum)
+    assert OUTSIDE in str(first)
+    assert isinstance(second, Diagnosis)
+
+
+def test_absent_members_are_named() -> None:
+    """Who did not vote stands in the answer, with the reason."""
+    (found,) = answers(member("a", 0.2), absent={"b": "no version loaded"})
+    assert isinstance(found, Diagnosis)
+    assert found.absent == {"b": "no version loaded"}
+
+
+def test_confidence() -> None:
+    """Confidence falls with doubt, with poor data and with disagreement."""
+    sure = one(member("a", 0.02), member("b", 0.02)).confidence
+    assert sure == pytest.approx(0.98)
+    assert one(member("a", 0.4), member("b", 0.4)).confidence < sure
+    assert one(member("a", 0.02), member("b", 0.02), windows=[window(1, samples=3)]).confidence < 0.7 * sure
+    assert one(member("a", 0.001), member("b", 0.6)).confidence < one(member("a", 0.05), member("b", 0.05)).confidence
+
+
+def test_components_are_named_in_an_anomaly() -> None:
+    """A component more likely off than not is affected, with its grade and the grade's kind of anomaly."""
+    found = one(member("a", 0.9, heads=PUMP_WORN))
+    assert found.affected == ("pump",)
+    assert found.anomaly_type == "wear"
+    pump, cooler = found.components
+    assert (pump.component, pump.grade) == ("pump", 2)
+    assert pump.probability == pytest.approx(0.9)
+    assert (cooler.component, cooler.grade) == ("cooler", "full")
+
+
+def test_nothing_is_affected_when_all_is_normal() -> None:
+    """Without an anomaly no component and no kind is named, though their probabilities are told."""
+    found = one(member("a", 0.1, heads=PUMP_WORN))
+    assert (found.affected, found.anomaly_type) == ((), None)
+    assert [finding.component for finding in found.components] == ["pump", "cooler"]
+
+
+def test_the_likeliest_component_is_named_when_none_passes() -> None:
+    """An anomaly for which no component is likely names the most probable one, by its general kind."""
+    heads = {"pump": [0.6, 0.2, 0.2], "cooler": [0.9, 0.1]}
+    found = one(member("a", 0.9, heads=heads))
+    assert found.affected == ("pump",)
+    assert found.anomaly_type == "leakage"
+
+
+def test_what_is_no_anomaly_does_not_explain_one() -> None:
+    """Where a family says whose fault counts as an anomaly, such a component is named first."""
+    kind = family().model_copy(update={"anomaly": ("pump",)})
+    heads = {"pump": [0.6, 0.2, 0.2], "cooler": [0.1, 0.9]}
+    found = one(member("a", 0.9, heads=heads), kind=kind)
+    assert found.affected == ("pump", "cooler")
+    assert found.anomaly_type == "leakage"
+
+
+def test_components_that_share_a_head() -> None:
+    """On a shared head a class of another component counts as nominal for this one."""
+    parts = {
+        name: family().components["pump"].model_copy(update={"head": "fault", "off": (name,), "kinds": {}})
+        for name in ("leak", "clog")
+    }
+    head = Head(column="fault", classes=("none", "leak", "clog"))
+    kind = family().model_copy(update={"heads": {"fault": head}, "components": parts})
+    leak, clog = one(member("a", 0.9, heads={"fault": [0.1, 0.7, 0.2]}), kind=kind).components
+    assert (leak.component, leak.grade) == ("leak", "leak")
+    assert leak.probability == pytest.approx(0.7)
+    assert (clog.component, clog.grade) == ("clog", "none")
+    assert clog.probability == pytest.approx(0.2)
+
+
+def test_heads_come_from_those_who_know() -> None:
+    """A member without heads, or one that abstains, has no say about components."""
+    silent = replace(member("b", NAN, heads=NOMINAL), heads={head: np.full((1, 3), NAN) for head in ("pump",)})
+    found = one(member("a", 0.9, heads={"pump": [0.1, 0.2, 0.7]}), silent, member("c", 0.9))
+    assert found.components[0].probability == pytest.approx(0.9)
+
+
+def test_without_heads_the_channel_names_the_kind() -> None:
+    """When only members without heads vote, no component is affected and the loudest channel names the anomaly."""
+    low_flow = window(1)
+    values = dict(low_flow.values) | {"flow": low_flow.values["flow"] - 5}
+    found = one(member("a", 0.9, contributions={"flow_mean": 2.0}), windows=[Window(values, 1.0)])
+    assert found.affected == ()
+    assert found.anomaly_type == "low_flow"
+
+
+def test_attribution_adds_up() -> None:
+    """Channels' shares add up to the features', largest first; a cross feature counts half for each channel."""
+    shares = {"flow_mean": 2.0, "pressure_std": 0.5, "temperature_mean": -0.25, "pressure_per_flow": 1.0}
+    found = {share.channel: share for share in one(member("a", 0.9, contributions=shares)).attribution}
+    assert list(found)[:3] == ["flow", "pressure", "temperature"]
+    assert found["flow"].contribution == pytest.approx(2.5)
+    assert found["pressure"].contribution == pytest.approx(1.0)
+    assert sum(share.contribution for share in found.values()) == pytest.approx(3.25)
+
+
+def test_direction() -> None:
+    """A channel stands high or low against its system's normal, and is unsteady where its spread speaks."""
+    values = dict(window(1).values)
+    values["temperature"] = values["temperature"] + 9
+    values["flow"] = values["flow"] - 4
+    shares = {"temperature_mean": 1.0, "flow_mean": 1.0, "vibration_std": 1.0}
+    found = one(member("a", 0.9, contributions=shares), windows=[Window(values, 1.0)])
+    direction = {share.channel: share.direction for share in found.attribution}
+    assert (direction["temperature"], direction["flow"], direction["vibration"]) == ("high", "low", "unsteady")
+
+
+def test_a_missing_channel_has_no_share() -> None:
+    """A channel that was not measured is not in the attribution."""
+    values = {name: samples for name, samples in window(1).values.items() if name != "flow"}
+    found = one(member("a", 0.9, contributions={"flow_mean": 1.0}), windows=[Window(values, 1.0)])
+    assert "flow" not in {share.channel for share in found.attribution}
+
+
+def test_only_clearly_normal_windows_teach() -> None:
+    """A baseline learns from no alarm, from no window near one, and from none that a member does not know."""
+    assert one(member("a", 0.1)).learned is not None
+    assert one(member("a", 0.3)).learned is None
+    assert one(member("a", 0.9)).learned is None
+    assert one(member("a", 0.1), member("b", NAN)).learned is None
+    lacks = member("b", NAN, reasons=(INSUFFICIENT,))
+    assert one(member("a", 0.1), lacks).learned is not None
+
+
+def test_what_a_window_teaches() -> None:
+    """A whole window teaches all its features; a short one its levels, which do not depend on the length."""
+    whole = one(member("a", 0.1)).learned
+    short = one(member("a", 0.1), windows=[window(1, samples=5)]).learned
+    assert whole is not None
+    assert short is not None
+    assert whole.count.sum() == len(sheet_of([]).names)
+    assert short.count.sum() == len(family().channels)
+
+
+def test_features_are_counted() -> None:
+    """The number of features is that of those that could be computed."""
+    assert one(member("a", 0.1)).features == len(sheet_of([]).names)
+    pressure = Window({"pressure": window(1).values["pressure"]}, 1.0)
+    assert one(member("a", 0.1), windows=[pressure]).features == 9
