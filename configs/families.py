@@ -16,7 +16,7 @@ Grade = int | str
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Channel(_Part):
@@ -69,15 +69,14 @@ class Component(_Part):
 
     Attributes:
         head: The head that judges it.
-        off: Those classes of the head that mean this component is off nominal.
+        faulty: Those classes of the head that mean this component is off nominal.
         title: What a technician calls it, by language.
         kinds: Anomaly type by class; classes not named have the component's `kind`.
         kind: Anomaly type in the vocabulary of the contract.
     """
 
     head: str
-    # YAML 1.1 reads a bare `off` as false, so the files say `faulty`.
-    off: tuple[Grade, ...] = Field(min_length=1, alias="faulty")
+    faulty: tuple[Grade, ...] = Field(min_length=1)
     title: dict[Literal["en", "ru"], str]
     kind: str
     kinds: dict[Grade, str] = {}
@@ -136,8 +135,8 @@ class Family(_Part):
     def _references_exist(self) -> "Family":
         for name, component in self.components.items():
             head = self.heads.get(component.head)
-            if head is None or not set(component.off) <= set(head.classes[1:]):
-                raise ValueError(f"family {self.name}, component {name}: head {component.head} lacks {component.off}")
+            if head is None or not set(component.faulty) <= set(head.classes[1:]):
+                raise ValueError(f"family {self.name}, component {name}: head {component.head} lacks {component.faulty}")
         if bool(self.label) == bool(self.anomaly):
             raise ValueError(f"family {self.name}: set one of label and anomaly")
         if unknown := set(self.anomaly) - set(self.components):

@@ -13,9 +13,6 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -204,9 +201,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, `.env`, the profile's YAML, base YAML."""
-        assert isinstance(init_settings, InitSettingsSource)
-        assert isinstance(env_settings, EnvSettingsSource)
-        assert isinstance(dotenv_settings, DotEnvSettingsSource)
         named = {**dotenv_settings(), **env_settings(), **init_settings()}
         profile = str(named.get("profile", "local"))
         files = [FOLDER / "base.yaml", FOLDER / f"{profile}.yaml"]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from ray.serve import Application
 
-from configs.settings import Settings, read_settings
+from configs.settings import Graph, Settings, read_settings
 
 
 class Arguments(BaseModel):
@@ -23,7 +23,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     detectors: tuple[str, ...] = ()
-    revision: str = Field("", max_length=100)
+    revision: str = Field(default="", max_length=100)
 
 
 def build(arguments: Arguments) -> Application:
@@ -44,23 +44,20 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     from serve_app.gateway import Gateway
 
     models, knowledge, graph = settings.models, settings.knowledge, settings.graph
-    cpu = {"num_cpus": graph.replica_cpus}
-    encoder = Embedder.options(ray_actor_options={**cpu, "num_gpus": graph.encoder_gpus})
-    generator = Generator.options(ray_actor_options={**cpu, "num_gpus": graph.generator_gpus})
-    ensemble = Ensemble.options(ray_actor_options=cpu).bind(
-        bind_detectors(settings, names), models.quorum, models.vote_timeout_s
-    )
-    retriever = Retriever.options(ray_actor_options=cpu).bind(
-        settings.home / "knowledge", knowledge.encoder_multilingual
-    )
-    gateway: Application = Gateway.options(ray_actor_options=cpu).bind(
+    gateway: Application = sized(Gateway, graph).bind(
         settings,
-        ensemble,
-        encoder.bind(knowledge.encoder_path, knowledge.device),
-        retriever,
-        generator.bind(knowledge),
+        sized(Ensemble, graph).bind(bind_detectors(settings, names), models.quorum, models.vote_timeout_s),
+        sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device),
+        sized(Retriever, graph).bind(settings.home / "knowledge", knowledge.encoder_multilingual),
+        sized(Generator, graph, graph.generator_gpus).bind(knowledge),
     )
     return gateway
+
+
+def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any:
+    """Return a deployment whose replicas reserve what the settings say."""
+    resources = {"num_cpus": graph.replica_cpus, "num_gpus": gpus}
+    return deployment.options(ray_actor_options=resources, **options)
 
 
 def bind_detectors(settings: Settings, names: Sequence[str]) -> dict[str, Application]:
@@ -71,9 +68,9 @@ def bind_detectors(settings: Settings, names: Sequence[str]) -> dict[str, Applic
     known = tuple(registry())
     if unknown := set(names) - set(known):
         raise ValueError(f"unknown detectors {sorted(unknown)}; there are {', '.join(known)}")
-    models, options = settings.models, {"num_cpus": settings.graph.replica_cpus}
+    models = settings.models
     return {
-        name: DetectorReplica.options(name=f"Detector-{name}", ray_actor_options=options).bind(
+        name: sized(DetectorReplica, settings.graph, name=f"Detector-{name}").bind(
             name, settings.tracking_url, models.alias, models.poll_s
         )
         for name in known

@@ -6,14 +6,12 @@ Exists so that a clone and one command end in an answer, and a second start find
 import asyncio
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -21,66 +19,22 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy import make_url
 
-from configs.families import read_family
 from configs.settings import Settings, environment, new_secrets
-from pipelines.detectors.base import Baseline, registry
-from pipelines.errors import HdxError, Unavailable
+from pipelines.detectors.base import registry
+from pipelines.errors import Unavailable
 from pipelines.knowledge.ingest import articles
 from pipelines.lifecycle.registry import Registry
-from pipelines.signals.features import learn, make_sheet
-from serve_app.cluster import BIN, Dashboard, ray_environment, read_config, start_ray
-from serve_app.credentials import hash_password
+from serve_app.cluster import BIN, Dashboard, read_config, start_ray
+from serve_app.demo import DEMO_FAMILY, make_demo
 from serve_app.processes import Child, port_taken, start, wait_until
 from serve_app.store.embedded import EmbeddedPostgres
 from serve_app.store.embedded import start as start_postgres
 from serve_app.store.migrate import create_database, migrate
-from serve_app.store.records import System
-from serve_app.store.repository import Store
+from serve_app.terminal import Steps, screen
 
-DEMO_TENANT = "demo"
-DEMO_FAMILY = "generic"
-DEMO_WINDOWS = 200  # healthy windows behind the demo system's baseline: enough that its scatter is known to 5 %
-WINDOW_SAMPLES = 60
 START_S = 300.0  # the slowest start seen, a first one beside a full build, took under a third of it
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """The first administrator; the password is known only in the run that made it."""
-
-    username: str
-    password: str | None
-
-
-class Steps:
-    """One line a step on the terminal, with a bar while it lasts."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator["Bar"]:
-        """Show a bar until the step is done, then one line with its time."""
-        begun = time.monotonic()
-        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield Bar(progress, progress.add_task(title, total=total))
-        self.console.print(f"  [green]ok[/green] {title} [dim]{time.monotonic() - begun:.1f} s[/dim]")
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The bar of one step."""
-
-    progress: Progress
-    task: TaskID
-
-    def reach(self, done: int, total: int) -> None:
-        """Move the bar."""
-        self.progress.update(self.task, completed=done, total=total)
 
 
 def make_env(path: Path) -> bool:
@@ -150,42 +104,6 @@ def answers(url: str) -> bool:
         return False
 
 
-async def make_demo(settings: Settings, url: str) -> Login:
-    """Make the demo tenant, its administrator and system 1, each only when absent."""
-    store = Store.open(url, 1)
-    try:
-        tenant = await store.ensure_tenant(DEMO_TENANT)
-        login = await make_admin(settings, store, tenant)
-        if not await store.systems(tenant):
-            system = await store.add_system(tenant, "Demo power unit", DEMO_FAMILY, "Healthy; shipped with HDX")
-            await teach_normal(store, tenant, system)
-        return login
-    finally:
-        await store.close()
-
-
-async def make_admin(settings: Settings, store: Store, tenant: int) -> Login:
-    """Make the first administrator with the password of the settings, or with a fresh one."""
-    if await store.account_by_login(settings.admin_username):
-        return Login(settings.admin_username, None)
-    given = settings.admin_password
-    password = given.get_secret_value() if given else secrets.token_urlsafe(12)
-    await store.add_account(tenant, settings.admin_username, settings.admin_email, hash_password(password), "admin")
-    return Login(settings.admin_username, None if given else password)
-
-
-async def teach_normal(store: Store, tenant: int, system: System) -> None:
-    """Give the demo system the baseline of a healthy machine at its family's typical levels."""
-    from pipelines.datasets.simulator import simulate
-
-    family = read_family(system.family)
-    levels = {name: channel.typical for name, channel in family.channels.items()}
-    windows = [simulate("healthy", 0.0, WINDOW_SAMPLES, seed, levels) for seed in range(DEMO_WINDOWS)]
-    sheet = make_sheet(windows, [None] * len(windows), family)
-    learned: list[Baseline] = [learn(row) for row in sheet.raw]
-    await store.teach(tenant, system.system_id, sum(learned[1:], learned[0]))
-
-
 def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
     """Train the demo family when a detector has no champion."""
     source = Registry(settings.tracking_url, settings.models.alias)
@@ -252,7 +170,9 @@ def run(settings: Settings, console: Console) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     check_ports(settings)
     with ExitStack() as stack:
-        signal.signal(signal.SIGTERM, _interrupt)
+        # Set for both: a shell starts background jobs with SIGINT ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         with steps.step("PostgreSQL"):
             url, mlflow_url = stack.enter_context(database(settings))
         names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
@@ -271,7 +191,7 @@ def run(settings: Settings, console: Console) -> None:
             wait_until(Dashboard(settings).ready, children[0], START_S)
         deploy(settings, steps, read_config(settings))
         stack.callback(write_run(settings, children, url).unlink, missing_ok=True)
-        console.print(screen(settings, login))
+        console.print(screen(settings, login), soft_wrap=True, markup=False)
         watch(children)
 
 
@@ -289,31 +209,3 @@ def watch(children: Sequence[Child]) -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def screen(settings: Settings, login: Login) -> str:
-    """Return the one screen that a newcomer needs."""
-    base = f"http://{settings.host}:{settings.port}"
-    if login.password:
-        credential = f"{login.username} / {login.password}   (printed this once)"
-    else:
-        credential = f"{login.username} / the password it was made with"
-    return f"""
-[bold]HDX is ready.[/bold]
-
-  API and its documentation   {base}/docs
-  Health                      {base}/health/
-  Ray dashboard               http://127.0.0.1:{settings.dashboard_port}
-  MLflow                      {settings.tracking_url}
-  Log-in                      {credential}
-  State                       {settings.home}
-
-Paste into another terminal (set PASSWORD first):
-
-  TOKEN=$(curl -s {base}/api/auth/login/ -H 'content-type: application/json' \\
-    -d "{{\\"username\\": \\"{login.username}\\", \\"password\\": \\"$PASSWORD\\"}}" | python3 -c 'import json,sys; print(json.load(sys.stdin)["access"])')
-  curl -s {base}/api/diagnostics/anomaly/detect/ -H "Authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
-    -d '{{"system_id": 1, "sensor_data": {{"pressure": [100.5, 101.2, 99.8, 100.1, 100.3], "temperature": [45.3, 45.1, 45.5, 45.2, 45.4], "flow": [25.0, 24.8, 25.2, 25.1, 24.9], "vibration": [0.5, 0.6, 0.5, 0.5, 0.6]}}}}'
-
-Ctrl-C stops everything that was started here.
-"""

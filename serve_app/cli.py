@@ -75,8 +75,9 @@ def reload() -> None:
     """Load edited code: replace every replica while the service runs."""
     import time
 
-    from serve_app.bootstrap import Steps, deploy
+    from serve_app.bootstrap import deploy
     from serve_app.cluster import read_config
+    from serve_app.terminal import Steps
 
     settings = read_settings()
     config = read_config(settings)

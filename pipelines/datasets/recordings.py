@@ -84,7 +84,11 @@ def read_recordings(family: Family, path: Path, seed: int) -> Recordings:
 
 
 def source_columns(family: Family, frame: "pd.DataFrame") -> dict[str, str]:
-    """Return by channel the column that holds it, under its own name or the recording's; extra channels may be absent."""
+    """Return by channel the column that holds it, under its own name or the recording's.
+
+    Raises:
+        InvalidInput: None of the family's channels is there.
+    """
     found = {}
     for name, channel in family.channels.items():
         column = next((known for known in (channel.column, name) if known in frame.columns), None)
@@ -111,7 +115,8 @@ def cut_cycles(
 ) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
     """Cut one window of each length out of every load cycle, at any phase.
 
-    The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one that begins at the load step.
+    The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one that begins at the
+    load step.
     """
     random = np.random.default_rng(seed)
     columns = source_columns(family, frame)
@@ -151,7 +156,8 @@ def cut_recordings(
 
 def entities(entity: str, order: str, frame: "pd.DataFrame") -> Iterator[tuple[Any, NDArray[np.int64]]]:
     """Yield each recording's key and the places of its rows, in their order."""
-    for key, places in frame.groupby(entity, sort=True).indices.items():
+    for key, found in frame.groupby(entity, sort=True).indices.items():
+        places = np.asarray(found, dtype=np.int64)
         yield key, places[np.argsort(frame[order].to_numpy()[places], kind="stable")] if order else places
 
 

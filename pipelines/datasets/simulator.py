@@ -2,7 +2,7 @@
 
 Exists so that the `generic` family has labelled windows of machines of every size, and tests have faults to plant.
 
-The unit holds its load: one sample a second is a steady state of pump, leakage, load and heat, with slow wander and noise.
+The unit holds its load: a sample a second is a steady state of pump, leakage, load and heat, with slow wander and noise.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,10 +31,10 @@ class Unit:
     """One machine at its operating point.
 
     Attributes:
-        pressure_bar: At the pump outlet; `flow_l_min` delivered; `temperature_c` of the tank; `vibration_mm_s` RMS at the pump.
+        pressure_bar: At the pump outlet; `flow_l_min` delivered; `temperature_c` of the tank; `vibration_mm_s` at the pump.
         ambient_c: Of the air at the cooler.
         efficiency: Volumetric, of the pump when new.
-        held: Share of the pressure that the load holds whatever flows; the rest falls over orifices with the flow squared.
+        held: Share of the pressure that the load holds whatever flows; the rest falls over orifices, with the flow squared.
         noise: By channel, standard deviation of a sample relative to its level (temperature: K).
         wander: Likewise, of the slow movement from window to window.
         resolution: By channel, smallest step of its sensor.
@@ -97,7 +97,7 @@ class Condition:
     knock: float = 0.0
 
 
-# Sizes at severity 1. Sources: a pump is worn out when its volumetric efficiency has lost some 20 to 30 % (common practice of
+# Sizes at severity 1. Source: a pump is worn out when its volumetric efficiency has lost some 20 to 30 % (practice of
 # pump makers); filter indicators trip near a full bypass pressure; vibration of a cavitating pump rises several times.
 CONDITIONS: Mapping[str, Callable[[float], Condition]] = {
     HEALTHY: lambda s: Condition(),
@@ -119,7 +119,7 @@ CONDITIONS: Mapping[str, Callable[[float], Condition]] = {
 def leakage_factor(temperature_c: float, reference_c: float) -> float:
     """Return how leakage grows as oil thins.
 
-    Source: laminar gap flow is inverse to viscosity, and mineral oil thins by about 3 % a kelvin near 45 degC (ISO VG 46).
+    Source: laminar gap flow is inverse to viscosity; mineral oil of ISO VG 46 thins by about 3 % a kelvin near 45 degC.
     """
     return float(np.exp(0.03 * (temperature_c - reference_c)))
 
@@ -127,8 +127,8 @@ def leakage_factor(temperature_c: float, reference_c: float) -> float:
 def steady(unit: Unit, condition: Condition) -> State:
     """Solve flow, pressure and heat balance of a unit in a condition.
 
-    Source: Q = Q_th - k p (gap leakage), p = p_held + c Q^2 (orifice), H = UA (T - T_ambient); P = p Q / 600 kW. As in Ivantysyn,
-    Ivantysynova, "Hydrostatic Pumps and Motors".
+    Source: Q = Q_th - k p (gap leakage), p = p_held + c Q^2 (orifice), H = UA (T - T_ambient); P = p Q / 600 kW. As in
+    Ivantysyn, Ivantysynova, "Hydrostatic Pumps and Motors".
     """
     theoretical = unit.flow_l_min / unit.efficiency
     conductance = (theoretical - unit.flow_l_min) / unit.pressure_bar
@@ -269,8 +269,8 @@ def window_of(unit: Unit, fault: str, severity: float, samples: int, random: np.
 def simulate_recordings(family: Family, systems: int, windows: int, seed: int) -> Recordings:
     """Return labelled windows of many machines; half of the windows are healthy, the faults share the rest.
 
-    Three machines in four have a baseline of healthy windows of their own. The others run at the family's typical levels and have
-    none, since that is all a detector knows of a machine on its first day.
+    Three machines in four have a baseline of healthy windows of their own. The others run at the family's typical
+    levels and have none, since that is all a detector knows of a machine on its first day.
     """
     random = np.random.default_rng(seed)
     faults = [str(grade) for grade in family.heads["fault"].classes[1:]]

@@ -15,7 +15,7 @@ from pipelines.signals.windows import Floats
 
 ANOMALY = "anomaly"
 SUFFIX = ".cbm"
-# Source: skill on held-out groups of the test rig and the water loop no longer grows from here on.
+# Source: own choice within a budget: 4,000 windows and a head of 13 classes are fitted in five seconds on one core.
 TREES, HEAD_TREES, DEPTH, HEAD_DEPTH = 250, 100, 6, 4
 # Exact TreeSHAP costs 4.5 ms a row at this depth, attribution along the decision paths 0.15 ms. Both add up to the
 # log-odds; on simulated faults, where one channel leads clearly, they name the same one.

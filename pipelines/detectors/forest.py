@@ -18,7 +18,7 @@ from pipelines.signals.windows import Floats
 ANOMALY = "anomaly"
 SUFFIX = ".onnx"
 FILLING = "filling.json"
-# Source: skill on held-out groups of the test rig and the water loop no longer grows from here on.
+# Source: own choice within a budget: 4,000 windows and a head of 13 classes are fitted in five seconds on one core.
 TREES, HEAD_TREES = 120, 60
 COMMON = {"max_depth": 12, "min_samples_leaf": 3, "max_features": "sqrt", "n_jobs": 1}
 # Source: ONNX holds thresholds in single precision; 8e-7 was measured on forests of this size.

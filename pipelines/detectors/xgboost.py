@@ -14,7 +14,7 @@ from pipelines.diagnosis.calibration import expit
 
 ANOMALY = "anomaly"
 SUFFIX = ".ubj"
-# Source: skill on held-out groups of the test rig and the water loop no longer grows from here on.
+# Source: own choice within a budget: 4,000 windows and a head of 13 classes are fitted in five seconds on one core.
 TREES, HEAD_TREES = 250, 80
 COMMON = {
     "nthread": 1,

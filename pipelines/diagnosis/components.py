@@ -40,14 +40,14 @@ def _judge(family: Family, name: str, component: Component, probability: Floats)
         grade
         for other, part in family.components.items()
         if other != name and part.head == component.head
-        for grade in part.off
-        if grade not in component.off
+        for grade in part.faulty
+        if grade not in component.faulty
     }
     own = np.nan_to_num(probability)
     strange = [place for place, grade in enumerate(classes) if grade in of_others]
     own[:, 0] += own[:, strange].sum(axis=1)
     own[:, strange] = 0.0
-    off = probability[:, [place for place, grade in enumerate(classes) if grade in component.off]].sum(axis=1)
+    off = probability[:, [place for place, grade in enumerate(classes) if grade in component.faulty]].sum(axis=1)
     return off, own.argmax(axis=1)
 
 

@@ -153,7 +153,7 @@ def component_figures(
     probability = np.array([finding.probability for finding in found])
     grades = [classes[examples.heads[part.head][row]] for row in rows]
     right = [
-        finding.grade == (grade if grade in part.off else classes[0])
+        finding.grade == (grade if grade in part.faulty else classes[0])
         for finding, grade in zip(found, grades, strict=True)
     ]
     return {"auc": auc(probability, off[rows]), "grade_accuracy": float(np.mean(right)) if right else float("nan")}

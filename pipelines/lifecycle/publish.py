@@ -17,8 +17,9 @@ def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool)
 
     The alias is set when the model has none yet, or when `promote` says so.
     """
-    import mlflow
     from mlflow.models import Model
+
+    import mlflow
 
     card = bundle.card
     name = model_name(card.family, card.detector)

@@ -95,9 +95,9 @@ class Registry:
         answer = self._get("/api/2.0/mlflow-artifacts/artifacts", path=release.path)
         return [entry["path"] for entry in self._read(answer).get("files", []) if not entry["is_dir"]]
 
-    def _get(self, path: str, **parameters: str) -> httpx.Response:
+    def _get(self, route: str, **parameters: str) -> httpx.Response:
         try:
-            return self._client.get(path, params=parameters)
+            return self._client.get(route, params=parameters)
         except httpx.TransportError:
             raise Unavailable("registry", "does not answer") from None
 

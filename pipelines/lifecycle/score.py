@@ -40,8 +40,9 @@ def score(
 ) -> int:
     """Score a Parquet file; return the number of rows written.
 
-    With `entity` each row is one sample and is scored from the window that ends with it; the first `settle` samples of each
-    recording give its baseline and are themselves scored without one, so that no row looks ahead. Without it each row is one window.
+    With `entity` each row is one sample and is scored from the window that ends with it; the first `settle` samples of
+    each recording give its baseline and are themselves scored without one, so that no row looks ahead. Without it each
+    row is one window.
 
     Raises:
         InvalidInput: A column is missing or a value breaks a rule.

@@ -69,7 +69,7 @@ def off_nominal(family: Family, component: str, heads: Mapping[str, NDArray[np.i
     """Tell for each window whether a component is off nominal."""
     part = family.components[component]
     classes = family.heads[part.head].classes
-    off: NDArray[np.bool_] = np.isin(heads[part.head], [classes.index(grade) for grade in part.off])
+    off: NDArray[np.bool_] = np.isin(heads[part.head], [classes.index(grade) for grade in part.faulty])
     return off
 
 

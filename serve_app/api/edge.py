@@ -98,7 +98,7 @@ class Edge:
         return b"".join(chunks)
 
 
-class ClientGone(Exception):  # noqa: N818 (an event, not an error)
+class ClientGone(Exception):
     """The client hung up before its body was complete."""
 
 

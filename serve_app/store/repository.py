@@ -10,6 +10,7 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from pipelines.detectors.base import Baseline
@@ -86,8 +87,11 @@ class Store(Accounts):
         Raises:
             NotFound: There is none in this tenant.
         """
-        given = {"name": name, "description": description}
-        changes = {key: value for key, value in given.items() if value is not None} or {"name": systems.c.name}
+        # What is not given keeps its own value.
+        changes = {
+            "name": systems.c.name if name is None else name,
+            "description": systems.c.description if description is None else description,
+        }
         query = update(systems).where(systems.c.system_id == system_id).values(changes).returning(*SYSTEM)
         async with self._tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
@@ -123,11 +127,18 @@ class Store(Accounts):
         return System(*system), Baseline(np.array(count), np.array(total), np.array(squares))
 
     async def record(self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None) -> None:
-        """Store an answer, and what its window taught the baseline, both or neither."""
-        async with self._tenant(tenant_id) as connection:
-            await connection.execute(insert(diagnoses).values(asdict(diagnosis) | {"tenant_id": tenant_id}))
-            if learned is not None:
-                await merge(connection, tenant_id, diagnosis.system_id, learned)
+        """Store an answer, and what its window taught the baseline, both or neither.
+
+        Raises:
+            NotFound: The system has been deleted meanwhile.
+        """
+        try:
+            async with self._tenant(tenant_id) as connection:
+                await connection.execute(insert(diagnoses).values(asdict(diagnosis) | {"tenant_id": tenant_id}))
+                if learned is not None:
+                    await merge(connection, tenant_id, diagnosis.system_id, learned)
+        except IntegrityError:
+            raise NotFound("system", diagnosis.system_id) from None
 
     async def teach(self, tenant_id: int, system_id: int, learned: Baseline) -> None:
         """Merge into a system's baseline what windows known to be normal say."""

@@ -94,7 +94,9 @@ def check_internal(text: str) -> None:
     assert set(answer["data_quality"]["missing_channels"]) == {"temperature", "flow", "vibration"}
 
 
-@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("jq") is None, reason="the quickstart needs curl and jq")
+@pytest.mark.skipif(
+    shutil.which("curl") is None or shutil.which("jq") is None, reason="the quickstart needs curl and jq"
+)
 @pytest.mark.parametrize("document", ["README.md", "docs/ru/quickstart.md"])
 def test_every_step_of_the_quickstart_holds(service: Service, document: str) -> None:
     """Each command of the document runs as written, and each answer has the shape and the values promised."""

@@ -68,7 +68,7 @@ def detect(client: httpx.Client, system_id: int, values: dict[str, list[float]])
 
 
 def test_a_worn_pump_is_named(service: Service) -> None:
-    """The quickstart's machine is healthy; with the simulator's signature of pump wear it is not, and the pump is named."""
+    """The quickstart's machine is healthy; with the simulator's pump wear it is not, and the pump is named."""
     levels = {name: channel.typical for name, channel in read_family("generic").channels.items()}
     worn = simulate("pump_wear", 0.8, 5, 11, levels)
     with service.client() as client:
@@ -85,7 +85,15 @@ def test_a_diagnosis_can_be_read_back(service: Service) -> None:
         stored = client.get(f"/api/diagnostics/{answer['trace_id']}/").raise_for_status().json()
         assert stored["answer"]["prediction"] == answer["prediction"]
         service.hdx(
-            "user", "create", "stranger", "--email", "s@example.com", "--tenant", "other", "--password", "dev-password-3"
+            "user",
+            "create",
+            "stranger",
+            "--email",
+            "s@example.com",
+            "--tenant",
+            "other",
+            "--password",
+            "dev-password-3",
         )
         with service.client("stranger", "dev-password-3") as stranger:
             assert stranger.get(f"/api/diagnostics/{answer['trace_id']}/").status_code == 404
@@ -104,7 +112,9 @@ def test_every_listener_is_on_loopback(service: Service) -> None:
         family, grown = family | more, bool(more)
     listening = listeners(family)
     assert listening
-    assert [address for address in listening if not address.startswith(("0100007F", "0000000000000000FFFF00000100007F"))] == []
+    assert [
+        address for address in listening if not address.startswith(("0100007F", "0000000000000000FFFF00000100007F"))
+    ] == []
 
 
 def listeners(pids: set[int]) -> list[str]:

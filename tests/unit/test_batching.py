@@ -30,7 +30,7 @@ async def test_an_idle_line_does_not_wait() -> None:
 
 
 async def test_items_gather_while_a_batch_is_in_flight() -> None:
-    """One batch is in flight; all that arrive meanwhile leave together, each with its own result, none over the limit."""
+    """All that arrive during a flight leave together, none over the limit, each with its own result."""
     line = Line()
     line.open.clear()
     batch: MicroBatch[int, int] = MicroBatch(line.run, 3)

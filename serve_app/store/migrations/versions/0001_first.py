@@ -126,7 +126,9 @@ def _machines() -> None:
         *map(_text, ("name", "family", "description")),
         _created(),
     )
-    sums = [sa.Column(name, sa.ARRAY(sa.Double), nullable=False) for name in ("count", "total", "squares")]
+    sums: list[sa.Column[list[float]]] = [
+        sa.Column(name, sa.ARRAY(sa.Double), nullable=False) for name in ("count", "total", "squares")
+    ]
     op.create_table("baselines", system(primary_key=True), _tenant(), *sums)
     op.create_table(
         "diagnoses",
