@@ -1,6 +1,6 @@
 """Beside the request path: what detect and ask cost on a running service, as ratios to its own empty route.
 
-Exists so that a figure means something on a noisy machine: all is measured in one run, interleaved, as medians of rounds.
+Exists so that a figure means something on a noisy machine: one run, interleaved rounds, medians.
 """
 
 import asyncio

@@ -136,7 +136,9 @@ class Family(_Part):
         for name, component in self.components.items():
             head = self.heads.get(component.head)
             if head is None or not set(component.faulty) <= set(head.classes[1:]):
-                raise ValueError(f"family {self.name}, component {name}: head {component.head} lacks {component.faulty}")
+                raise ValueError(
+                    f"family {self.name}, component {name}: head {component.head} lacks {component.faulty}"
+                )
         if bool(self.label) == bool(self.anomaly):
             raise ValueError(f"family {self.name}: set one of label and anomaly")
         if unknown := set(self.anomaly) - set(self.components):

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from rich.console import Console
@@ -28,7 +28,7 @@ from pipelines.knowledge.ingest import articles
 from pipelines.lifecycle.registry import Registry
 from serve_app.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.demo import DEMO_FAMILY, make_demo
-from serve_app.processes import Child, port_taken, start, wait_until
+from serve_app.processes import Child, check_running, port_taken, start, wait_until
 from serve_app.store.embedded import EmbeddedPostgres
 from serve_app.store.embedded import start as start_postgres
 from serve_app.store.migrate import create_database, migrate
@@ -176,35 +176,32 @@ def run(settings: Settings, console: Console) -> None:
         with steps.step("PostgreSQL"):
             url, mlflow_url = stack.enter_context(database(settings))
         names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
-        children = [start_ray(settings, names)]
-        stack.callback(children[0].stop)
-        if not settings.mlflow_url:
-            children.append(start_mlflow(settings, mlflow_url))
-            stack.callback(children[1].stop)
+        children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]
         with steps.step("accounts and demo system"):
             login = asyncio.run(make_demo(settings, url))
         with steps.step("MLflow"):
-            wait_until(lambda: answers(f"{settings.tracking_url}/health"), children[-1], START_S)
+            wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
+        # Only now: training takes every core, and a Ray head that starts beside it can miss its own time-outs.
+        children.append(stack.enter_context(start_ray(settings, names)))
         with steps.step("Ray"):
-            wait_until(Dashboard(settings).ready, children[0], START_S)
+            wait_until(Dashboard(settings).ready, children, START_S)
         deploy(settings, steps, read_config(settings))
         stack.callback(write_run(settings, children, url).unlink, missing_ok=True)
         console.print(screen(settings, login), soft_wrap=True, markup=False)
         watch(children)
 
 
-def watch(children: Sequence[Child]) -> None:
+def watch(children: Sequence[Child]) -> NoReturn:
     """Stay until a child ends.
 
     Raises:
         Unavailable: It ended.
     """
-    while all(child.running for child in children):
+    while True:
+        check_running(children)
         time.sleep(0.5)
-    gone = next(child for child in children if not child.running)
-    raise Unavailable(gone.name, f"ended with code {gone.process.returncode}; see {gone.log}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pipelines.errors import Unavailable
 
@@ -30,6 +31,12 @@ class Child:
     def running(self) -> bool:
         """True while it lives."""
         return self.process.poll() is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Ask it to end, and after a while end its whole group."""
@@ -57,18 +64,28 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
     return Child(name, process, log)
 
 
-def wait_until(ready: Callable[[], bool], child: Child, timeout_s: float) -> None:
-    """Wait until `ready`.
+def check_running(children: Sequence[Child]) -> None:
+    """Check that all live.
 
     Raises:
-        Unavailable: The child ended, or the time is over; names its log.
+        Unavailable: One ended; names its log.
+    """
+    for child in children:
+        if not child.running:
+            raise Unavailable(child.name, f"ended with code {child.process.returncode}; see {child.log}")
+
+
+def wait_until(ready: Callable[[], bool], children: Sequence[Child], timeout_s: float) -> None:
+    """Wait until `ready`, which the last child was started for.
+
+    Raises:
+        Unavailable: A child ended, or the time is over.
     """
     end = time.monotonic() + timeout_s
     while not ready():
-        if not child.running:
-            raise Unavailable(child.name, f"ended with code {child.process.returncode}; see {child.log}")
+        check_running(children)
         if time.monotonic() > end:
-            raise Unavailable(child.name, f"not ready after {timeout_s:g} s; see {child.log}")
+            raise Unavailable("start", f"not ready after {timeout_s:g} s; see the logs under HDX_HOME")
         time.sleep(0.2)
 
 

@@ -115,8 +115,8 @@ def cut_cycles(
 ) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
     """Cut one window of each length out of every load cycle, at any phase.
 
-    The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one that begins at the
-    load step.
+    The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one
+    that begins at the load step.
     """
     random = np.random.default_rng(seed)
     columns = source_columns(family, frame)

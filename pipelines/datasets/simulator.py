@@ -2,7 +2,7 @@
 
 Exists so that the `generic` family has labelled windows of machines of every size, and tests have faults to plant.
 
-The unit holds its load: a sample a second is a steady state of pump, leakage, load and heat, with slow wander and noise.
+The unit holds its load: a sample a second is a steady state of pump, leakage, load and heat, slow wander and noise.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,10 +31,10 @@ class Unit:
     """One machine at its operating point.
 
     Attributes:
-        pressure_bar: At the pump outlet; `flow_l_min` delivered; `temperature_c` of the tank; `vibration_mm_s` at the pump.
+        pressure_bar: At the pump outlet; `flow_l_min` delivered; `temperature_c` of the tank.
         ambient_c: Of the air at the cooler.
         efficiency: Volumetric, of the pump when new.
-        held: Share of the pressure that the load holds whatever flows; the rest falls over orifices, with the flow squared.
+        held: Share of the pressure that the load holds whatever flows; the rest falls over orifices.
         noise: By channel, standard deviation of a sample relative to its level (temperature: K).
         wander: Likewise, of the slow movement from window to window.
         resolution: By channel, smallest step of its sensor.
