@@ -19,7 +19,8 @@ from serve_app.processes import Child, start
 
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
 BIN = Path(sys.executable).parent
-SOCKET_PATH_MAX = 107 - 62  # Linux `sun_path` less what Ray appends: /session_<date>_<pid>/sockets/plasma_store
+# Linux `sun_path` holds 107 bytes; Ray appends up to 70: /session_<date>_<time>_<pid>/sockets/dash_MetricsHead.
+SOCKET_PATH_MAX = 107 - 70
 
 
 def ray_folder(home: Path) -> Path:

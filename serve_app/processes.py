@@ -85,7 +85,7 @@ def wait_until(ready: Callable[[], bool], children: Sequence[Child], timeout_s: 
     while not ready():
         check_running(children)
         if time.monotonic() > end:
-            raise Unavailable("start", f"not ready after {timeout_s:g} s; see the logs under HDX_HOME")
+            raise Unavailable(children[-1].name, f"not ready after {timeout_s:g} s; see the logs under HDX_HOME")
         time.sleep(0.2)
 
 

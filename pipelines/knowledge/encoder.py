@@ -45,7 +45,9 @@ class Encoder:
             ArtefactRejected: The weights are missing, or are not the pinned ones.
         """
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         folder = Path(path) if path else _minilm_folder()
         sha256 = _weights_sha256(folder)
         if not path and sha256 != MINILM_SHA256:

@@ -53,8 +53,14 @@ REMEDY_WORDS: dict[Language, frozenset[str]] = {
     ),
 }
 CAUSE_WORDS: dict[Language, frozenset[str]] = {
-    "en": _set("cause causes caused reason reasons mean means meaning"),
-    "ru": _set("причина причины причиной причине причинам означает значит вызвано вызывает вызвать"),
+    "en": _set(
+        """cause causes caused reason reasons mean means meaning sign signs symptom symptoms detect detecting recognise
+        recognize identify notice"""
+    ),
+    "ru": _set(
+        """причина причины причиной причине причинам означает значит вызвано вызывает вызвать признак признаки признаков
+        распознать определить обнаружить выявить заметить"""
+    ),
 }
 # Every source here is about hydraulics, and few say so in every section.
 DOMAIN_WORDS: dict[Language, frozenset[str]] = {

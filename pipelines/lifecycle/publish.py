@@ -6,7 +6,7 @@ Exists so that whoever opens the MLflow UI sees what was trained, on what, how g
 import io
 import logging
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 
 from configs.families import Family
@@ -30,10 +30,11 @@ def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool)
     digest = sha256(files[CARD]).hexdigest()
     first = Registry(url, alias).champion(card.family, card.detector) is None
     mlflow.set_tracking_uri(url)
-    # The library reports every step it takes, on stdout too; the caller reports the outcome.
+    # The library reports every step it takes on stdout and stderr; the caller reports the outcome.
+    quiet = io.StringIO()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_experiment(f"hdx-{card.family}")
-    with redirect_stdout(io.StringIO()), mlflow.start_run(run_name=card.detector):
+    with redirect_stdout(quiet), redirect_stderr(quiet), mlflow.start_run(run_name=card.detector):
         mlflow.log_params({"seed": card.seed, "rows": card.rows, "features": len(card.features)})
         mlflow.log_metrics({"skill_auc": card.skill, **card.metrics})
         mlflow.set_tags({"sha256": digest, "data_fingerprint": card.fingerprint, "detector": card.detector})
