@@ -9,6 +9,7 @@ import time
 from ray import serve
 
 from configs.families import family_names
+from deployments.listening import keep_to_node_address
 from pipelines.detectors.base import Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import MemberStatus
@@ -21,6 +22,7 @@ class DetectorReplica:
     """Votes with the champion that the registry names, and follows it when it moves."""
 
     def __init__(self, detector: str, tracking_url: str, alias: str, poll_s: float) -> None:
+        keep_to_node_address()
         self._follower = Follower(Registry(tracking_url, alias), detector, family_names())
         self._follower.refresh()
         self._poll_s = poll_s

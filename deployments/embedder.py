@@ -6,6 +6,7 @@ Exists so that the one part that gains from a GPU can be placed on one.
 import numpy as np
 from ray import serve
 
+from deployments.listening import keep_to_node_address
 from pipelines.knowledge.encoder import Encoder
 from pipelines.signals.windows import Floats
 
@@ -15,6 +16,7 @@ class Embedder:
     """Holds the sentence encoder."""
 
     def __init__(self, encoder_path: str, device: str) -> None:
+        keep_to_node_address()
         self._encoder = Encoder.load(encoder_path, device)
 
     async def encode(self, texts: list[str]) -> Floats:

@@ -13,6 +13,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.families import read_family
+from deployments.listening import keep_to_node_address
 from pipelines.detectors.base import Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
@@ -28,6 +29,7 @@ class Ensemble:
     """Fans a micro-batch out to the detectors and combines their votes."""
 
     def __init__(self, detectors: Mapping[str, DeploymentHandle[object]], quorum: int, timeout_s: float) -> None:
+        keep_to_node_address()
         self._detectors = dict(detectors)
         self._quorum = min(quorum, len(self._detectors))
         self._timeout_s = timeout_s

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ray import serve
 
 from configs.settings import Knowledge
+from deployments.listening import keep_to_node_address
 from pipelines.knowledge.answer import extract
 from pipelines.knowledge.llm import generate
 from pipelines.knowledge.records import Answer, Hit, Question
@@ -18,6 +19,7 @@ class Generator:
     """Answers with the engine that the settings name."""
 
     def __init__(self, knowledge: Knowledge) -> None:
+        keep_to_node_address()
         self._knowledge = knowledge
 
     async def answer(self, question: Question, hits: Sequence[Hit]) -> Answer:

