@@ -1,0 +1,212 @@
+"""Rules of the lifecycle, on a real MLflow server."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.families import read_family
+from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.detectors.base import registry
+from pipelines.detectors.bundle import Bundle
+from pipelines.diagnosis.ensemble import judge
+from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.errors import ArtefactRejected, HdxError, Unavailable
+from pipelines.lifecycle.follower import Follower
+from pipelines.lifecycle.publish import publish
+from pipelines.lifecycle.registry import Registry, load_members
+from pipelines.lifecycle.score import score
+from pipelines.lifecycle.train import train
+from pipelines.signals.features import make_sheet
+
+FAMILY = read_family("generic")
+NAMES = tuple(registry())
+
+
+@dataclass(frozen=True)
+class Mlflow:
+    """A tracking server and the folder of its artefacts."""
+
+    url: str
+    artefacts: Path
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    """Start a server as `hdx run` does, over SQLite."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.sqlite"]
+    command += ["--artifacts-destination", str(folder / "artefacts")]
+    names = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=names, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            if httpx.get(f"{url}/health").is_success:
+                break
+        except httpx.TransportError:
+            time.sleep(0.2)
+    yield Mlflow(url, folder / "artefacts")
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def bundles() -> dict[str, Bundle]:
+    """Train every detector on a few simulated machines."""
+    trained = train(FAMILY, simulate_recordings(FAMILY, 24, 20, 3), 3, lambda *_: None)
+    return {bundle.card.detector: bundle for bundle in trained}
+
+
+@pytest.fixture(scope="module")
+def published(mlflow: Mlflow, bundles: dict[str, Bundle]) -> Registry:
+    """Register the first version of every detector."""
+    for bundle in bundles.values():
+        assert publish(bundle, FAMILY, mlflow.url, "champion", promote=False) == "1"
+    return Registry(mlflow.url, "champion")
+
+
+def test_what_is_fetched_votes_as_what_was_trained(published: Registry, bundles: dict[str, Bundle]) -> None:
+    """A champion found by its alias votes bit for bit as the bundle that was registered."""
+    windows = [simulate("pump_wear", 0.7, 5, seed) for seed in range(5)]
+    sheet = make_sheet(windows, [None] * 5, FAMILY)
+    for name, member in load_members(published, "generic", NAMES).items():
+        mine, theirs = bundles[name].votes(sheet), member.votes(sheet)
+        np.testing.assert_array_equal(mine.anomaly, theirs.anomaly)
+        for head in mine.heads:
+            np.testing.assert_array_equal(mine.heads[head], theirs.heads[head])
+    assert published.champion("rig", "catboost") is None
+
+
+def test_the_version_carries_its_evidence(mlflow: Mlflow, published: Registry) -> None:
+    """MLflow shows the alias, the hash, the data's fingerprint, the held-out skill, a card and a signature."""
+    import mlflow as library
+
+    library.set_tracking_uri(mlflow.url)
+    client = library.MlflowClient()
+    version = client.get_model_version_by_alias("hdx-generic-xgboost", "champion")
+    release = published.champion("generic", "xgboost")
+    assert release is not None
+    assert version.tags["sha256"] == release.sha256
+    assert len(version.tags["data_fingerprint"]) == 64
+    run = client.get_run(str(version.run_id))
+    assert run.data.metrics["skill_auc"] > 0.8
+    assert run.data.params["seed"] == "3"
+    signature = library.models.get_model_info(f"models:/hdx-generic-xgboost/{version.version}").signature
+    assert "pressure_mean" in signature.inputs.input_names()
+    assert "fault=pump_wear" in signature.outputs.input_names()
+    assert "seed 3" in (version.description or "")
+
+
+def test_a_champion_moves_only_when_told(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
+    """A second version leaves the alias where it is; with `promote` it moves, and a follower moves along."""
+    follower = Follower(published, "adaptive", ["generic"])
+    follower.refresh()
+    assert [status.version for status in follower.statuses()] == ["1"]
+    assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=False) == "2"
+    follower.refresh()
+    assert [status.version for status in follower.statuses()] == ["1"]
+    assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=True) == "3"
+    follower.refresh()
+    (status,) = follower.statuses()
+    assert (status.version, status.scored_canary, status.reason) == ("3", True, "")
+
+
+def test_a_follower_keeps_what_it_has(mlflow: Mlflow, published: Registry) -> None:
+    """A removed artefact and a dead registry are reported, and the version held goes on voting."""
+    follower = Follower(published, "random_forest", ["generic"])
+    follower.refresh()
+    release = published.champion("generic", "random_forest")
+    assert release is not None
+    artefact = next((mlflow.artefacts / release.path).glob("*.onnx"))
+    content = artefact.read_bytes()
+    artefact.unlink()
+    follower.refresh()
+    (status,) = follower.statuses()
+    assert not status.scored_canary
+    assert "missing" in status.reason
+    sheet = make_sheet([simulate("healthy", 0.0, 5, 1)], [None], FAMILY)
+    assert np.isfinite(follower.vote("generic", sheet).anomaly).all()
+    artefact.write_bytes(content)
+    follower.refresh()
+    assert follower.statuses()[0].scored_canary
+
+    lost = Follower(Registry("http://127.0.0.1:1", "champion"), "random_forest", ["generic"])
+    lost.refresh()
+    assert lost.statuses()[0].reason == "registry: does not answer"
+    with pytest.raises(Unavailable):
+        lost.vote("generic", sheet)
+
+
+def test_a_changed_file_is_rejected(mlflow: Mlflow, published: Registry) -> None:
+    """A file or a card that is not the registered one never loads."""
+    release = published.champion("generic", "catboost")
+    assert release is not None
+    for name in ("*.cbm", "card.json"):
+        path = next((mlflow.artefacts / release.path).glob(name))
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ArtefactRejected):
+            load_members(published, "generic", ["catboost"])
+        path.write_bytes(content)
+    assert load_members(published, "generic", ["catboost"])
+
+
+def test_windows_are_scored_by_the_code_that_serves(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """One row a window, columns by channel: keys are kept, and the scores are those of `judge` bit for bit."""
+    windows = [simulate(fault, 0.8, 5, seed) for seed, fault in enumerate(("healthy", "pump_wear", "cavitation"))]
+    rows = [{"id": f"w{i}", **{n: v.tolist() for n, v in w.values.items()}} for i, w in enumerate(windows)]
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pd.DataFrame(rows).to_parquet(source)
+    assert score(FAMILY, source, target, bundles, "", "", 0, lambda *_: None) == 3
+    found = pd.read_parquet(target)
+    assert found["id"].tolist() == ["w0", "w1", "w2"]
+    assert {"score", "pred", "confidence", "p_pump", "cls_pump"} <= set(found.columns)
+    sheet = make_sheet(windows, [None] * 3, FAMILY)
+    votes = {name: bundle.votes(sheet) for name, bundle in bundles.items()}
+    judged = judge(FAMILY, [Inspection(w, "generic") for w in windows], sheet, votes, {}, 1)
+    assert found["score"].tolist() == [d.score for d in judged if isinstance(d, Diagnosis)]
+    assert found["pred"].tolist() == [0, 1, 1]
+
+
+def test_samples_are_scored_without_looking_ahead(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """One row a sample: later samples change no earlier score, whatever order the rows come in."""
+    window = simulate("healthy", 0.0, 80, 5)
+    frame = pd.DataFrame({**window.values, "file": "a", "step": range(80)})
+    adaptive = {"adaptive": bundles["adaptive"]}
+
+    def scored(rows: pd.DataFrame) -> pd.Series:
+        source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+        rows.to_parquet(source)
+        score(FAMILY, source, target, adaptive, "file", "step", 40, lambda *_: None)
+        return pd.read_parquet(target).set_index("step")["score"].sort_index()
+
+    whole = scored(frame)
+    changed = frame.copy()
+    changed.loc[60:, "flow"] *= 0.7
+    again = scored(changed.sample(frac=1, random_state=2))
+    assert (whole[:60] == again[:60]).all()
+    assert again[65:].mean() > whole[65:].mean()
+
+
+def test_bad_recordings_are_refused_by_row(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """A value out of the family's range names its row, its channel and the rule."""
+    source = tmp_path / "in.parquet"
+    pd.DataFrame([{"id": 1, "pressure": [1.0, 2.0, 3.0]}, {"id": 2, "pressure": [1.0, 9e9, 3.0]}]).to_parquet(source)
+    with pytest.raises(HdxError, match=r"row\[1\]\.pressure\[1\].*700 bar"):
+        score(FAMILY, source, tmp_path / "out.parquet", bundles, "", "", 0, lambda *_: None)

@@ -1,0 +1,77 @@
+"""Rules of reading recordings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.families import read_family
+from pipelines.datasets.recordings import SETTLE, cut_cycles, cut_recordings, read_recordings, trailing
+from pipelines.errors import InvalidInput, NotFound
+
+RIG, LOOP = read_family("rig"), read_family("water-loop")
+
+
+def cycles(rows: int = 4) -> pd.DataFrame:
+    """Return load cycles that count their samples."""
+    columns = {c: [np.arange(60.0) + row for row in range(rows)] for c in ("PS1", "TS1", "FS1", "VS1")}
+    labels = {"cooler": [100] * rows, "valve": [100] * rows, "pump_leakage": [0] * rows}
+    return pd.DataFrame({**columns, **labels, "block": [f"b{row % 2}" for row in range(rows)], "cycle": range(rows)})
+
+
+def loop(samples: int = SETTLE + 60) -> pd.DataFrame:
+    """Return one recording of the water loop."""
+    random = np.random.default_rng(1)
+    columns = {
+        c: random.normal(10, 1, samples) for c in ("Pressure", "Thermocouple", "FlowRateRMS", "Accelerometer1RMS")
+    }
+    return pd.DataFrame({**columns, "file_id": "a/1", "step": range(samples), "anomaly": 0})
+
+
+def test_cycles_are_cut_at_any_phase() -> None:
+    """The first cut is as recorded, the second turned; each shorter cut is a stretch of the repeating cycle."""
+    windows, _, rows = cut_cycles(RIG, cycles(), seed=2)
+    assert [windows[i].samples for i in (0, 4, 8, 12)] == [60, 60, 20, 5]
+    assert windows[0].values["pressure"].tolist() == list(range(60))
+    for window, row in zip(windows, rows, strict=True):
+        steps = np.diff(window.values["pressure"])
+        assert set(steps.tolist()) <= {1.0, -59.0}
+        assert window.values["pressure"].min() >= row
+    assert any((np.diff(window.values["pressure"]) < 0).any() for window in windows[4:8])
+
+
+def test_trailing_windows_never_look_ahead() -> None:
+    """Changing later samples changes no window that ended before them."""
+    frame = loop()
+    before, baselines, rows = cut_recordings(LOOP, frame)
+    changed = frame.copy()
+    changed.loc[SETTLE + 30 :, "FlowRateRMS"] = 99.0
+    after, others, _ = cut_recordings(LOOP, changed)
+    for window, again, row in zip(before, after, rows, strict=True):
+        same = (window.values["flow"] == again.values["flow"]).all()
+        assert same == (row < SETTLE + 30)
+    assert baselines[0] is not None
+    assert others[0] is not None
+    assert (baselines[0].total == others[0].total).all()
+
+
+def test_a_recording_that_has_just_begun_gives_a_shorter_window() -> None:
+    """The window never reaches before the first sample."""
+    values = {"flow": np.arange(10.0)}
+    assert trailing(values, 2, 5, 1.0).values["flow"].tolist() == [0, 1, 2]
+    assert trailing(values, 9, 5, 1.0).values["flow"].tolist() == [5, 6, 7, 8, 9]
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    """Recordings without a label or a group column are refused by that column's name."""
+    path = tmp_path / "cycles.parquet"
+    cycles().drop(columns="valve").to_parquet(path)
+    with pytest.raises(InvalidInput, match="valve"):
+        read_recordings(RIG, path, 1)
+    with pytest.raises(NotFound):
+        read_recordings(RIG, tmp_path / "nowhere", 1)
+    cycles().to_parquet(path)
+    found = read_recordings(RIG, tmp_path, 1)
+    assert set(found.groups) == {"b0", "b1"}
+    assert len(found.windows) == len(found.groups) == len(found.labels["valve"]) == 16
