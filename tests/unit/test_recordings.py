@@ -23,9 +23,7 @@ def cycles(rows: int = 4) -> pd.DataFrame:
 def loop(samples: int = SETTLE + 60) -> pd.DataFrame:
     """Return one recording of the water loop."""
     random = np.random.default_rng(1)
-    columns = {
-        c: random.normal(10, 1, samples) for c in ("Pressure", "Thermocouple", "FlowRateRMS", "Accelerometer1RMS")
-    }
+    columns = {channel.column: random.normal(10, 1, samples) for channel in LOOP.channels.values()}
     return pd.DataFrame({**columns, "file_id": "a/1", "step": range(samples), "anomaly": 0})
 
 

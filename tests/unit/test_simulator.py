@@ -38,9 +38,8 @@ def test_faults_move_what_physics_says(fault: str) -> None:
     unit = draw_unit(np.random.default_rng(3), LEVELS)
     states = [steady(unit, CONDITIONS[fault](severity)) for severity in (0.3, 0.6, 1.0)]
     normal = steady(unit, CONDITIONS["healthy"](0.0))
-    for name, sign in zip(
-        ("pressure_bar", "temperature_c", "flow_l_min", "vibration_mm_s"), PHYSICS[fault], strict=True
-    ):
+    names = ("pressure_bar", "temperature_c", "flow_l_min", "vibration_mm_s")
+    for name, sign in zip(names, PHYSICS[fault], strict=True):
         path = [getattr(state, name) * sign for state in (normal, *states)]
         assert path == sorted(path)
         assert not sign or path[-1] > path[0]
