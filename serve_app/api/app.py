@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from configs.settings import version
@@ -38,7 +39,7 @@ TAGS = [
 def create_app(services: Services) -> FastAPI:
     """Return the application over these services."""
     logs.configure(services.settings)
-    app = FastAPI(
+    app = FastAPIOffline(
         title="HDX",
         summary="Hydraulic diagnostics served on Ray",
         description=DESCRIPTION,

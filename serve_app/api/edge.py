@@ -26,11 +26,11 @@ SECURITY = (
     (b"cache-control", b"no-store"),
 )
 NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-# The interactive page loads its script and style from where FastAPI points it, and starts them inline.
+# The interactive page loads its script and style from here, also on a site without internet, and starts them inline.
 DOCS_CONTENT = (
     b"content-security-policy",
-    b"default-src 'none'; connect-src 'self'; img-src 'self' data: https://fastapi.tiangolo.com; "
-    b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    b"default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; "
     b"frame-ancestors 'none'",
 )
 

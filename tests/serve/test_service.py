@@ -33,7 +33,7 @@ def replicas(service: Service) -> dict[str, set[int]]:
     }
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 180) -> bool:
     """Wait for something to become true."""
     end = time.monotonic() + seconds
     while not holds():
