@@ -16,13 +16,14 @@ import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from configs.settings import Settings
+from configs.settings import DEFAULT_SECRET, Settings
 from pipelines.errors import Unauthenticated
 from serve_app.store.records import Principal
 
 ALGORITHM = "HS256"
 REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
 ACCESS, REFRESH = "access", "refresh"
+SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,16 @@ class TokenIssuer:
 
     Attributes:
         kid: Names the signing key, so that a later one can overlap with it.
+
+    Raises:
+        ValueError: The secret key is too short to sign with.
     """
 
     def __init__(self, settings: Settings) -> None:
         secret = settings.secret_key.get_secret_value().encode()
+        marked = settings.profile == "local" and secret == DEFAULT_SECRET.encode()
+        if len(secret) < SECRET_BYTES and not marked:
+            raise ValueError(f"HDX_SECRET_KEY must hold at least {SECRET_BYTES} bytes; `hdx keys` prints a new one")
         # Bound to its purpose, so that the secret itself signs nothing.
         self._key = hmac.new(secret, b"hdx access and refresh tokens", sha256).digest()
         self.kid = sha256(self._key).hexdigest()[:16]

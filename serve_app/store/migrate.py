@@ -3,44 +3,52 @@
 Exists so that every start, also two at once, ends on the same tables.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from psycopg import errors
 from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Unavailable
+from serve_app.store.tables import APP_ROLE
 
 LOCK = 0x484458  # "HDX"; any number that nobody else on this database takes
+TIMEOUT_S = 10  # to connect; own choice, twice what the store allows: nobody waits for an answer here
 
 
 def migrate(url: str, revision: str = "head") -> None:
     """Bring the database to a revision, one start at a time.
 
     Raises:
-        Unavailable: The server does not answer.
+        Unavailable: The server does not answer, or its user may not do what is needed.
     """
-    try:
-        with create_engine(url, poolclass=NullPool).begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            command.upgrade(_config(connection), revision)
-    except OperationalError as error:
-        raise Unavailable("database", f"does not answer: {type(error.orig).__name__}") from None
+    with _alone(url) as connection:
+        command.upgrade(_config(connection), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database back to a revision; `base` is empty."""
-    with create_engine(url, poolclass=NullPool).begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    """Take the database back to a revision; `base` is empty.
+
+    Raises:
+        Unavailable: As `migrate`.
+    """
+    with _alone(url) as connection:
         command.downgrade(_config(connection), revision)
 
 
 def current(url: str) -> str:
-    """Return the revision that the database is at, empty for none."""
-    with create_engine(url, poolclass=NullPool).connect() as connection:
+    """Return the revision that the database is at, empty for none.
+
+    Raises:
+        Unavailable: As `migrate`.
+    """
+    with _alone(url) as connection:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
@@ -49,9 +57,15 @@ def create_database(url: str, name: str) -> None:
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         known = connection.execute(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name})
-        if known.scalar() is None:
-            quoted = engine.dialect.identifier_preparer.quote(name)
+        if known.scalar() is not None:
+            return
+        quoted = engine.dialect.identifier_preparer.quote(name)
+        try:
             connection.execute(text(f"CREATE DATABASE {quoted}"))
+        except (IntegrityError, ProgrammingError) as error:
+            # Another start made it between the two statements, or makes it right now.
+            if not isinstance(error.orig, errors.DuplicateDatabase | errors.UniqueViolation):
+                raise
 
 
 def beside(url: str, name: str) -> str:
@@ -59,8 +73,26 @@ def beside(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
+@contextmanager
+def _alone(url: str) -> Iterator[Connection]:
+    """Open a transaction that no other start's migration runs beside."""
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": TIMEOUT_S})
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            yield connection
+    except OperationalError as error:
+        raise Unavailable("database", f"does not answer: {type(error.orig).__name__}") from None
+    except ProgrammingError as error:
+        if not isinstance(error.orig, errors.InsufficientPrivilege):
+            raise
+        said = error.orig.diag.message_primary
+        rule = f"the user of the address must own the database and have CREATEROLE or be a member of role {APP_ROLE}"
+        raise Unavailable("database", f"{said}; {rule}") from None
+
+
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

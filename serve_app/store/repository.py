@@ -3,19 +3,18 @@
 Exists so that no other file knows SQL, and no query can forget whose row it reads.
 """
 
-from dataclasses import asdict
 from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from pipelines.detectors.base import Baseline
-from pipelines.errors import NotFound
-from serve_app.store.accounts import Accounts
+from pipelines.errors import Conflict, NotFound
+from serve_app.store.accounts import Accounts, constraint
 from serve_app.store.records import StoredDiagnosis, System
 from serve_app.store.tables import APP_ROLE, audit, baselines, diagnoses, systems
 
@@ -51,13 +50,13 @@ class Store(Accounts):
         await self._engine.dispose()
 
     async def ping(self) -> None:
-        """Ask the server for nothing.
+        """Begin and end a transaction that sees nothing.
 
         Raises:
             Unavailable: It does not answer.
         """
-        async with self._login() as connection:
-            await connection.execute(text("SELECT 1"))
+        async with self._tenant(0):
+            pass
 
     async def systems(self, tenant_id: int, after: int = 0, limit: int = 100) -> list[System]:
         """Return a page of systems in the order of their ids."""
@@ -116,10 +115,7 @@ class Store(Accounts):
         Raises:
             NotFound: There is none in this tenant.
         """
-        own = systems.c.system_id == baselines.c.system_id
-        query = (
-            select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines, own).where(systems.c.system_id == system_id)
-        )
+        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(systems.c.system_id == system_id)
         async with self._tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
@@ -133,20 +129,32 @@ class Store(Accounts):
         """Store an answer, and what its window taught the baseline, both or neither.
 
         Raises:
-            NotFound: The system has been deleted meanwhile.
+            NotFound: The system has been deleted meanwhile, or was never this tenant's.
+            Conflict: An answer with this trace id is stored already.
         """
+        # By hand, since `asdict` would copy every sample.
+        row = {column.name: getattr(diagnosis, column.name) for column in DIAGNOSIS}
         try:
             async with self._tenant(tenant_id) as connection:
-                await connection.execute(insert(diagnoses).values(asdict(diagnosis) | {"tenant_id": tenant_id}))
+                await connection.execute(insert(diagnoses).values(row | {"tenant_id": tenant_id}))
                 if learned is not None:
                     await merge(connection, tenant_id, diagnosis.system_id, learned)
-        except IntegrityError:
+        except IntegrityError as error:
+            if constraint(error) == "diagnoses_pkey":
+                raise Conflict("trace_id", diagnosis.trace_id) from None
             raise NotFound("system", diagnosis.system_id) from None
 
     async def teach(self, tenant_id: int, system_id: int, learned: Baseline) -> None:
-        """Merge into a system's baseline what windows known to be normal say."""
-        async with self._tenant(tenant_id) as connection:
-            await merge(connection, tenant_id, system_id, learned)
+        """Merge into a system's baseline what windows known to be normal say.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        try:
+            async with self._tenant(tenant_id) as connection:
+                await merge(connection, tenant_id, system_id, learned)
+        except IntegrityError:
+            raise NotFound("system", system_id) from None
 
     async def diagnosis(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
         """Return an answer that was given.
@@ -182,5 +190,6 @@ async def merge(connection: AsyncConnection, tenant_id: int, system_id: int, lea
     fresh = {name: getattr(learned, name).tolist() for name in ("count", "total", "squares")}
     query = upsert(baselines).values(system_id=system_id, tenant_id=tenant_id, **fresh)
     same = func.cardinality(baselines.c.count) == func.cardinality(query.excluded.count)
+    keys = [baselines.c.tenant_id, baselines.c.system_id]
     sums = {name: func.hdx_merge(same, baselines.c[name], query.excluded[name]) for name in fresh}
-    await connection.execute(query.on_conflict_do_update(index_elements=[baselines.c.system_id], set_=sums))
+    await connection.execute(query.on_conflict_do_update(index_elements=keys, set_=sums))

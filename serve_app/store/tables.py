@@ -7,16 +7,20 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
 )
@@ -33,6 +37,12 @@ def _created() -> Column[object]:
 
 def _tenant() -> Column[object]:
     return Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), nullable=False)
+
+
+def _own_system() -> ForeignKeyConstraint:
+    # With the tenant in it: foreign keys are checked past row-level security.
+    own = ["systems.tenant_id", "systems.system_id"]
+    return ForeignKeyConstraint(["tenant_id", "system_id"], own, ondelete="CASCADE")
 
 
 tenants = Table(
@@ -53,13 +63,19 @@ users = Table(
     Column("role", Text, nullable=False),
     Column("active", Boolean, nullable=False, server_default="true"),
     _created(),
+    # Together with the unique indexes: one log-in never means two accounts.
+    CheckConstraint("position('@' in email) > 0", "users_email_form"),
+    CheckConstraint("position('@' in username) = 0 OR lower(username) = lower(email)", "users_username_form"),
 )
+Index("users_username", func.lower(users.c.username), unique=True)
+Index("users_email", func.lower(users.c.email), unique=True)
+Index("users_by_tenant", users.c.tenant_id)
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("token_id", Uuid, primary_key=True),
     Column("family", Uuid, nullable=False, index=True),
-    Column("user_id", Integer, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Integer, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False, index=True),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
@@ -74,6 +90,7 @@ api_keys = Table(
     Column("role", Text, nullable=False),
     _created(),
 )
+Index("api_keys_by_tenant", api_keys.c.tenant_id)
 systems = Table(
     "systems",
     metadata,
@@ -83,27 +100,31 @@ systems = Table(
     Column("family", Text, nullable=False),
     Column("description", Text, nullable=False),
     _created(),
+    UniqueConstraint("tenant_id", "system_id", name="systems_own"),
 )
 baselines = Table(
     "baselines",
     metadata,
+    Column("tenant_id", Integer, primary_key=True),
     Column("system_id", Integer, primary_key=True),
-    _tenant(),
     Column("count", ARRAY(Double), nullable=False),
     Column("total", ARRAY(Double), nullable=False),
     Column("squares", ARRAY(Double), nullable=False),
+    _own_system(),
 )
 diagnoses = Table(
     "diagnoses",
     metadata,
     Column("trace_id", Uuid, primary_key=True),
-    _tenant(),
+    Column("tenant_id", Integer, nullable=False),
     Column("system_id", Integer, nullable=False),
     Column("family", Text, nullable=False),
     Column("window", JSONB, nullable=False),
     Column("answer", JSONB, nullable=False),
     _created(),
+    _own_system(),
 )
+Index("diagnoses_by_system", diagnoses.c.tenant_id, diagnoses.c.system_id, diagnoses.c.created_at)
 audit = Table(
     "audit",
     metadata,
@@ -115,3 +136,4 @@ audit = Table(
     Column("detail", Text, nullable=False),
     _created(),
 )
+Index("audit_by_tenant", audit.c.tenant_id, audit.c.audit_id)

@@ -1,5 +1,7 @@
 """Rules of passwords, tokens and keys."""
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -7,7 +9,7 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from configs.settings import Settings
+from configs.settings import DEFAULT_SECRET, Settings
 from pipelines.errors import Unauthenticated
 from serve_app.credentials import TokenIssuer, digest, hash_password, new_api_key, same_key, verify_password
 from serve_app.store.records import Principal
@@ -86,3 +88,75 @@ def test_keys_compare_whole() -> None:
     assert same_key(key, key)
     assert not same_key(key, key[:-1])
     assert digest(key) != digest(key[:-1])
+    assert key.startswith("hdx_")
+    assert len(key) == len("hdx_") + 43
+    assert len(digest(key)) == 32
+
+
+def test_a_short_secret_is_refused() -> None:
+    """A secret under 32 bytes signs nothing; only the marked default of the local profile does."""
+    with pytest.raises(ValueError, match="at least 32 bytes"):
+        TokenIssuer(Settings(secret_key="k" * 31, _env_file=None))
+    TokenIssuer(Settings(secret_key="k" * 32, _env_file=None))
+    TokenIssuer(Settings(secret_key=DEFAULT_SECRET, _env_file=None))
+
+
+def test_the_secret_itself_signs_nothing() -> None:
+    """The signing key is bound to its purpose: a token signed with the bare secret does not hold."""
+    with pytest.raises(Unauthenticated):
+        ISSUER.read_access(forged(SETTINGS.secret_key.get_secret_value().encode()))
+
+
+def test_a_token_without_flaw_holds() -> None:
+    """The forgeries above fail for their one flaw alone."""
+    assert ISSUER.read_access(forged(ISSUER._key)).name == "ann"
+
+
+def test_an_unsigned_token_is_refused() -> None:
+    """`alg: none` under our own key id, with and without a signature, and our header without one: none gets in."""
+    header, payload, signature = forged(ISSUER._key).split(".")
+    none = encoded({"alg": "none", "kid": ISSUER.kid})
+    for token in (f"{none}.{payload}.", f"{none}.{payload}.{signature}", f"{header}.{payload}."):
+        with pytest.raises(Unauthenticated):
+            ISSUER.read_access(token)
+
+
+def test_a_changed_payload_is_refused() -> None:
+    """Another role under the same signature does not hold."""
+    header, payload, signature = ISSUER.issue(CALLER).access.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(f"{payload}=="))
+    with pytest.raises(Unauthenticated, match="does not hold"):
+        ISSUER.read_access(f"{header}.{encoded(claims | {'role': 'admin'})}.{signature}")
+
+
+def encoded(part: dict[str, Any]) -> str:
+    """Return a part of a token as it is sent."""
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("token", [".", "..", "Bearer x", "\x00", "токен", "e30.e30.e30", "x" * 5000])
+def test_garbage_is_refused_without_error(token: str) -> None:
+    """What is no token is a refusal for both kinds."""
+    with pytest.raises(Unauthenticated):
+        ISSUER.read_access(token)
+    with pytest.raises(Unauthenticated):
+        ISSUER.read_refresh(token)
+
+
+def test_refusals_name_what_a_caller_can_mend() -> None:
+    """An expired token, one of another key and one of the wrong kind say so; a refresh token needs ids."""
+    expired = forged(ISSUER._key, exp=datetime.now(UTC) - timedelta(seconds=1))
+    other = TokenIssuer(Settings(secret_key="o" * 64, _env_file=None))
+    assert other.kid != ISSUER.kid == TokenIssuer(SETTINGS).kid
+    reasons = {
+        expired: "expired",
+        other.issue(CALLER).access: "key that is not known",
+        ISSUER.issue(CALLER).refresh: "send an access token",
+    }
+    for token, reason in reasons.items():
+        with pytest.raises(Unauthenticated, match=reason):
+            ISSUER.read_access(token)
+    for changes in ({"jti": "7"}, {"family": "x"}):
+        claims = {"typ": "refresh", "family": str(uuid4())} | changes
+        with pytest.raises(Unauthenticated, match="lacks a claim"):
+            ISSUER.read_refresh(forged(ISSUER._key, **dict[str, Any](claims)))

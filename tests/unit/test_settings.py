@@ -60,3 +60,44 @@ def test_secrets_do_not_show() -> None:
     settings = Settings(secret_key="very-secret", _env_file=None)
     assert "very-secret" not in f"{settings} {settings!r}"
     assert settings.home.is_absolute()
+
+
+@pytest.mark.parametrize("left", SECRETS)
+def test_the_secret_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """Production names the one secret that was left out and no other, and shows none."""
+    monkeypatch.setenv("HDX_PROFILE", "production")
+    given = {name: value for name, value in SECRETS.items() if name != left}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as raised:
+        read_settings()
+    said = str(raised.value)
+    assert f"set {left}" in said
+    assert not [word for word in (*given, *given.values()) if word in said]
+
+
+def test_sources_are_merged_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One field set in the environment leaves its neighbours to the profile's YAML, and theirs to the defaults."""
+    for name, value in {**SECRETS, "HDX_PROFILE": "production", "HDX_KNOWLEDGE__DEVICE": "cpu"}.items():
+        monkeypatch.setenv(name, value)
+    knowledge = read_settings().knowledge
+    assert (knowledge.device, knowledge.generator, knowledge.timeout_s) == ("cpu", "openai", 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "0"), ("PORT", "eighty"), ("TOKENS__ACCESS_MINUTES", "60"), ("PROFILE", "staging")],
+)
+def test_a_value_that_breaks_its_rule_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Each value is checked before anything starts."""
+    monkeypatch.setenv(f"HDX_{name}", value)
+    with pytest.raises(ValidationError):
+        read_settings()
+
+
+def test_settings_are_frozen_to_their_leaves() -> None:
+    """Nobody changes a setting after the start, in whatever section it stands."""
+    settings = read_settings()
+    for part, name in ((settings, "port"), (settings.models, "quorum")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, 1)

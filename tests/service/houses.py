@@ -1,0 +1,56 @@
+"""In service tests: tenants with a row in every table."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+import numpy as np
+
+from pipelines.detectors.base import Baseline
+from serve_app.store.records import StoredDiagnosis, System
+from serve_app.store.repository import Store
+
+FEATURES = 5
+
+
+@dataclass(frozen=True)
+class House:
+    """One tenant with a row in every table."""
+
+    tenant_id: int
+    user_id: int
+    username: str
+    system: System
+    diagnosis: StoredDiagnosis
+    token_id: UUID
+    key: bytes
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def learned(value: float, features: int = FEATURES) -> Baseline:
+    total = np.arange(features, dtype=np.float64) + value
+    return Baseline(np.ones(features), total, np.full(features, value * value))
+
+
+def diagnosis_of(system_id: int) -> StoredDiagnosis:
+    window = {"values": {"pressure": [100.5, 101.2]}, "rate_hz": 1.0}
+    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, {"score": 0.23})
+
+
+async def make_house(store: Store) -> House:
+    name = uuid4().hex
+    tenant_id = await store.ensure_tenant(name)
+    account = await store.add_account(tenant_id, name, f"{name}@example.com", "hash", "admin")
+    key = sha256(name.encode()).digest()
+    await store.add_api_key(tenant_id, "line 4", "operator", key)
+    system = await store.add_system(tenant_id, "Press", "generic", "")
+    diagnosis = diagnosis_of(system.system_id)
+    await store.record(tenant_id, diagnosis, learned(1))
+    token_id = uuid4()
+    await store.start_session(account.user_id, uuid4(), token_id, soon())
+    await store.audit(tenant_id, name, "made", "house", "")
+    return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key)

@@ -1,0 +1,186 @@
+"""Isolation of tenants in every table and every method of the store."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from pipelines.errors import Conflict, NotFound
+from serve_app.store.repository import Store
+from serve_app.store.tables import APP_ROLE, metadata
+from tests.service.houses import House, diagnosis_of, learned, make_house
+
+
+@contextmanager
+def as_application(url: str, tenant_id: int | None) -> Iterator[Connection]:
+    """A connection of the role that the application works as."""
+    engine = create_engine(url, poolclass=NullPool, connect_args={"options": f"-c role={APP_ROLE}"})
+    with engine.connect() as connection:
+        if tenant_id is not None:
+            connection.execute(text("SELECT set_config('hdx.tenant', :id, false)"), {"id": str(tenant_id)})
+        yield connection
+
+
+# --- row-level security
+
+
+async def test_without_a_tenant_nothing_is_seen(store: Store, url: str) -> None:
+    """Raw SQL of the application's role sees no row of any table until a tenant is set."""
+    await make_house(store)
+    with as_application(url, None) as connection:
+        seen = {name: len(connection.execute(select(table)).all()) for name, table in metadata.tables.items()}
+    assert seen == dict.fromkeys(metadata.tables, 0)
+
+
+async def test_a_tenant_sees_its_own_rows_alone(store: Store, url: str) -> None:
+    """Raw SQL without any WHERE returns the rows of the tenant that is set, and no session of anybody."""
+    ours, _ = await make_house(store), await make_house(store)
+    with as_application(url, ours.tenant_id) as connection:
+        for name, table in metadata.tables.items():
+            rows = connection.execute(select(table)).all()
+            if name in {"tenants", "refresh_tokens"}:
+                assert rows == []
+            else:
+                assert {row.tenant_id for row in rows} == {ours.tenant_id}
+
+
+async def test_a_tenant_cannot_write_for_another(store: Store, url: str) -> None:
+    """A row can neither be made for nor handed to another tenant."""
+    ours, theirs = await make_house(store), await make_house(store)
+    row = {"other": theirs.tenant_id}
+    for statement in (
+        "INSERT INTO systems (tenant_id, name, family, description) VALUES (:other, 'x', 'generic', '')",
+        "UPDATE systems SET tenant_id = :other",
+    ):
+        with as_application(url, ours.tenant_id) as connection, pytest.raises(ProgrammingError, match="row-level"):
+            connection.execute(text(statement), row)
+    with as_application(url, ours.tenant_id) as connection:
+        assert connection.execute(text("DELETE FROM systems WHERE tenant_id = :other"), row).rowcount == 0
+
+
+async def test_a_log_in_sees_one_account(store: Store, url: str) -> None:
+    """The transaction of a log-in sees the account it names and no other, even where the query forgets to ask."""
+    ours, _ = await make_house(store), await make_house(store)
+    with as_application(url, None) as connection:
+        connection.execute(text("SELECT set_config('hdx.login', :name, false)"), {"name": ours.username})
+        assert [row.user_id for row in connection.execute(text("SELECT user_id FROM users"))] == [ours.user_id]
+
+
+async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
+    """The application can neither change nor delete an audit note or a stored answer."""
+    ours = await make_house(store)
+    for statement in ("DELETE FROM audit", "UPDATE audit SET actor = 'x'", "UPDATE diagnoses SET family = 'x'"):
+        with as_application(url, ours.tenant_id) as connection, pytest.raises(ProgrammingError, match="permission"):
+            connection.execute(text(statement))
+
+
+def test_the_role_owns_nothing(url: str) -> None:
+    """The application's role owns no object, is no superuser, passes no policy by, cannot log in."""
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        role = connection.execute(text("SELECT * FROM pg_roles WHERE rolname = :role"), {"role": APP_ROLE}).one()
+        assert not (role.rolsuper or role.rolbypassrls or role.rolcanlogin or role.rolcreaterole or role.rolcreatedb)
+        owned = "SELECT count(*) FROM pg_class WHERE relowner = (SELECT oid FROM pg_roles WHERE rolname = :role)"
+        assert connection.execute(text(owned), {"role": APP_ROLE}).scalar() == 0
+
+
+def test_security_is_forced_on_every_table(url: str) -> None:
+    """Every table has row-level security, for its owner too."""
+    query = text("SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = CAST(:name AS regclass)")
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        forced = {name: connection.execute(query, {"name": name}).scalar() for name in metadata.tables}
+    assert forced == dict.fromkeys(metadata.tables, True)
+
+
+async def test_an_ordinary_owner_sees_nothing(store: Store, url: str) -> None:
+    """Even the user who owns the tables sees no row without a tenant."""
+    await make_house(store)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        if connection.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar():
+            pytest.skip("the embedded server's user is superuser, whom no policy binds")
+        assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 0
+
+
+async def test_a_connection_forgets_its_tenant(url: str) -> None:
+    """The tenant ends with the transaction: the next one on the same connection starts blind."""
+    store = Store.open(url, 1)
+    try:
+        house = await make_house(store)
+        assert await store.systems(house.tenant_id)
+        async with store._engine.connect() as connection:
+            assert (await connection.execute(text("SELECT current_user"))).scalar() == APP_ROLE
+            assert (await connection.execute(text("SELECT count(*) FROM systems"))).scalar() == 0
+    finally:
+        await store.close()
+
+
+# --- every method keeps to its tenant
+
+Deed = Callable[[Store, int, House], Awaitable[object]]
+FOREIGN: dict[str, Deed] = {
+    "system": lambda store, mine, theirs: store.system(mine, theirs.system.system_id),
+    "machine": lambda store, mine, theirs: store.machine(mine, theirs.system.system_id),
+    "change_system": lambda store, mine, theirs: store.change_system(mine, theirs.system.system_id, name="x"),
+    "delete_system": lambda store, mine, theirs: store.delete_system(mine, theirs.system.system_id),
+    "record": lambda store, mine, theirs: store.record(mine, diagnosis_of(theirs.system.system_id), None),
+    "record, learned": lambda store, mine, theirs: store.record(
+        mine, diagnosis_of(theirs.system.system_id), learned(9)
+    ),
+    "teach": lambda store, mine, theirs: store.teach(mine, theirs.system.system_id, learned(9)),
+    "diagnosis": lambda store, mine, theirs: store.diagnosis(mine, theirs.diagnosis.trace_id),
+}
+
+
+@pytest.mark.parametrize("deed", FOREIGN.values(), ids=FOREIGN)
+async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) -> None:
+    """Another tenant's system or diagnosis reads as absent, and nothing of it changes."""
+    mine, theirs = await make_house(store), await make_house(store)
+    with pytest.raises(NotFound):
+        await deed(store, mine.tenant_id, theirs)
+    system, baseline = await store.machine(theirs.tenant_id, theirs.system.system_id)
+    assert system == theirs.system
+    assert baseline is not None
+    assert baseline.total.tolist() == learned(1).total.tolist()
+    await store.teach(theirs.tenant_id, theirs.system.system_id, learned(1))
+
+
+async def test_lists_hold_own_rows(store: Store) -> None:
+    """Lists of systems and of audit notes hold the tenant's own rows, in pages and newest first."""
+    mine, theirs = await make_house(store), await make_house(store)
+    second = await store.add_system(mine.tenant_id, "Lift", "generic", "second")
+    assert await store.systems(mine.tenant_id) == [mine.system, second]
+    assert await store.systems(mine.tenant_id, after=mine.system.system_id) == [second]
+    assert await store.systems(mine.tenant_id, limit=1) == [mine.system]
+    await store.audit(mine.tenant_id, "me", "later", "system 1", "detail")
+    assert [note["action"] for note in await store.audit_log(mine.tenant_id)] == ["later", "made"]
+    assert [note["actor"] for note in await store.audit_log(theirs.tenant_id)] == [theirs.username]
+
+
+# --- systems, baselines, diagnoses
+
+
+async def test_a_change_keeps_what_is_not_given(store: Store) -> None:
+    """Changing one field leaves the other as it was."""
+    house = await make_house(store)
+    number = house.system.system_id
+    await store.change_system(house.tenant_id, number, description="hall 2")
+    changed = await store.change_system(house.tenant_id, number, name="Lift")
+    assert (changed.name, changed.description) == ("Lift", "hall 2")
+
+
+async def test_a_diagnosis_reads_back_as_written(store: Store) -> None:
+    """A stored answer is read back by its trace id, value for value."""
+    house = await make_house(store)
+    assert await store.diagnosis(house.tenant_id, house.diagnosis.trace_id) == house.diagnosis
+
+
+async def test_a_record_is_whole_or_absent(store: Store) -> None:
+    """A record that fails teaches nothing: its trace id was taken, so its baseline change is not kept."""
+    house = await make_house(store)
+    with pytest.raises(Conflict, match="trace_id"):
+        await store.record(house.tenant_id, house.diagnosis, learned(9))
+    _, baseline = await store.machine(house.tenant_id, house.system.system_id)
+    assert baseline is not None
+    assert baseline.count.tolist() == learned(1).count.tolist()

@@ -1,0 +1,78 @@
+"""Migrations: at once, by users of different rights, and back."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy.pool import NullPool
+
+from pipelines.errors import Unavailable
+from serve_app.store.migrate import beside, create_database, current, downgrade, migrate
+from serve_app.store.tables import APP_ROLE, metadata
+
+
+def tables_of(url: str) -> set[str]:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def test_tables_are_what_the_migration_makes(database_url: str) -> None:
+    """The tables that queries are composed of are those in the database, column by column and index by index."""
+    migrate(database_url)
+    with create_engine(database_url, poolclass=NullPool).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_starts_at_once_do_not_race(database_url: str) -> None:
+    """Four starts at once all succeed on one set of tables."""
+    with ThreadPoolExecutor(4) as starts:
+        list(starts.map(migrate, [database_url] * 4))
+    assert current(database_url) == "0001"
+
+
+def test_a_database_is_made_once(url: str) -> None:
+    """Making a database that is there, or is being made, is no error."""
+    name = f"raced_{uuid4().hex}"
+    with ThreadPoolExecutor(4) as starts:
+        list(starts.map(lambda _: create_database(url, name), range(4)))
+    assert current(beside(url, name)) == ""
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Run statements outside any transaction, as the user of `url`."""
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_a_user_without_rights_is_told_what_is_needed(remote_url: str) -> None:
+    """An owner who may not create roles is told so; made a member of the role by somebody who may, he migrates."""
+    create_database(remote_url, "made_by_owner")
+    migrate(beside(remote_url, "made_by_owner"))
+    user = f"plain_{uuid4().hex}"
+    made = f"CREATE ROLE {user} LOGIN PASSWORD 'plain'", f"GRANT {user} TO CURRENT_USER"
+    run_sql(remote_url, *made, f"CREATE DATABASE {user} OWNER {user}")
+    url = make_url(remote_url).set(username=user, password="plain", database=user)
+    address = url.render_as_string(hide_password=False)
+    with pytest.raises(Unavailable, match=f"CREATEROLE or be a member of role {APP_ROLE}"):
+        migrate(address)
+    assert tables_of(address) == set()
+    run_sql(remote_url, f"GRANT {APP_ROLE} TO {user}")
+    migrate(address)
+    assert tables_of(address) == {*metadata.tables, "alembic_version"}
+
+
+def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:
+    """Down to nothing leaves no table, function or right of the application's role behind."""
+    migrate(database_url)
+    assert tables_of(database_url) == {*metadata.tables, "alembic_version"}
+    downgrade(database_url, "base")
+    assert tables_of(database_url) == {"alembic_version"}
+    with create_engine(database_url, poolclass=NullPool).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'hdx%'")).scalar() == 0
+        rights = text("SELECT nspacl::text FROM pg_namespace WHERE nspname = 'public'")
+        assert APP_ROLE not in str(connection.execute(rights).scalar())
