@@ -205,4 +205,7 @@ def watch(children: Sequence[Child]) -> NoReturn:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # A second Ctrl-C must not cut the stopping short: what it would have stopped next would stay.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

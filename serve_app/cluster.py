@@ -43,6 +43,8 @@ def ray_environment(settings: Settings, names: Mapping[str, str]) -> dict[str, s
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         AUTOSCALER_METRIC_PORT="0",
         DASHBOARD_METRIC_PORT="0",
+        # Requests in hand get this long after Ctrl-C; there is no other node to move to.
+        RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="3",
         RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="serve_app.api.edge:middlewares",
     )
 
