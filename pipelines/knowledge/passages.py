@@ -57,7 +57,7 @@ def _line_sentences(line: str, offset: int, language: Language) -> list[Span]:
     if unit := HEADING.match(line):
         return [(offset + unit.start(2), offset + unit.end(2))] if unit[2] else []
     if unit := ITEM.match(line):
-        return _cut([_trimmed(line, unit.start(3), len(line))], line, offset)
+        return _cut([_trimmed(line, unit.start(3), len(line))], line, offset) if unit[3].strip() else []
     if not line.strip():
         return []
     return _cut(prose(line, language), line, offset)

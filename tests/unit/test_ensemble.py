@@ -186,7 +186,7 @@ def test_what_is_no_anomaly_does_not_explain_one() -> None:
 def test_components_that_share_a_head() -> None:
     """On a shared head a class of another component counts as nominal for this one."""
     parts = {
-        name: family().components["pump"].model_copy(update={"head": "fault", "off": (name,), "kinds": {}})
+        name: family().components["pump"].model_copy(update={"head": "fault", "faulty": (name,), "kinds": {}})
         for name in ("leak", "clog")
     }
     head = Head(column="fault", classes=("none", "leak", "clog"))
