@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FOLDER = Path(__file__).parent / "families"
 
 Grade = int | str
+Reading = Literal["raw", "relative", "both"]
 
 
 class _Part(BaseModel):
@@ -31,6 +32,7 @@ class Channel(_Part):
         typical: Level of a healthy machine of this family, used until a system has a baseline of its own.
         spread: Standard deviation of that level between windows of a healthy machine.
         relation: How a value is compared with its baseline: `ratio` to it or `difference` from it.
+        reading: How trained detectors read it, where that is not as the family says.
         extra: True for a channel that a request may leave out without loss of quality.
         source: Where `low` and `high` come from.
     """
@@ -43,6 +45,7 @@ class Channel(_Part):
     typical: float
     spread: float = Field(gt=0)
     relation: Literal["ratio", "difference"] = "difference"
+    reading: Reading | None = None
     extra: bool = False
     source: str
 
@@ -82,18 +85,50 @@ class Component(_Part):
     kinds: dict[Grade, str] = {}
 
 
+class Cycle(_Part):
+    """The load cycle that a machine repeats.
+
+    Attributes:
+        profile: By channel, what it does over one cycle, in equal steps.
+        phases: First step of each stretch in which the load is alike; the first is 0.
+        channels: Those that are read phase by phase.
+        source: Where the profile comes from.
+    """
+
+    seconds: float = Field(gt=0)
+    profile: dict[str, tuple[float, ...]] = Field(min_length=1)
+    phases: tuple[int, ...] = Field(min_length=2)
+    channels: tuple[str, ...]
+    source: str
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Cycle":
+        (steps,) = {len(profile) for profile in self.profile.values()}
+        if self.phases[0] != 0 or sorted(set(self.phases)) != list(self.phases) or self.phases[-1] >= steps:
+            raise ValueError(f"cycle: phases must rise from 0 and stay below {steps}")
+        return self
+
+
 class Severity(_Part):
     """Bands of the calibrated anomaly score.
 
     Attributes:
         warning: From here on an alarm of low urgency; the threshold of `is_anomaly`.
         critical: From here on an alarm of high urgency.
-        source: The measurement that the two come from.
+        release: Below it an alarm that is on ends; between it and `warning` the state stays as it was.
+        source: The measurement that the three come from.
     """
 
     warning: float = Field(gt=0, lt=1)
     critical: float = Field(gt=0, lt=1)
+    release: float = Field(gt=0, lt=1)
     source: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Severity":
+        if not self.release <= self.warning < self.critical:
+            raise ValueError("severity: must be release <= warning < critical")
+        return self
 
 
 class Family(_Part):
@@ -104,7 +139,9 @@ class Family(_Part):
         title: One line for people.
         data: Columns of recordings and how to cut them.
         window_s: Length that the detectors were trained on; shorter windows are answered with less confidence.
-        reading: `raw` levels (machines of one build) or `relative` to each system's own baseline.
+        reading: `raw` levels (machines of one build), `relative` to each system's own baseline, or `both`.
+        tails_s: The last so many seconds of a window are read apart, too.
+        cycle: The load cycle, where the machine repeats one.
         heads: Questions of the trained detectors beside `anomaly`.
         layout: One row of a recording is a `window` (list columns) or a `sample`.
         entity: Column that names the window, or the recording that a sample belongs to.
@@ -117,7 +154,9 @@ class Family(_Part):
 
     name: str
     title: str
-    reading: Literal["raw", "relative"]
+    reading: Reading
+    tails_s: tuple[float, ...] = ()
+    cycle: Cycle | None = None
     window_s: float = Field(gt=0)
     layout: Literal["window", "sample"]
     entity: str
@@ -144,6 +183,16 @@ class Family(_Part):
         if unknown := set(self.anomaly) - set(self.components):
             raise ValueError(f"family {self.name}: anomaly names unknown components {sorted(unknown)}")
         return self
+
+    @model_validator(mode="after")
+    def _cycle_has_channels(self) -> "Family":
+        if self.cycle and (unknown := {*self.cycle.profile, *self.cycle.channels} - set(self.channels)):
+            raise ValueError(f"family {self.name}: cycle names unknown channels {sorted(unknown)}")
+        return self
+
+    def reading_of(self, channel: str) -> Reading:
+        """Return how trained detectors read a channel."""
+        return self.channels[channel].reading or self.reading
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -19,7 +19,7 @@ from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
 from pipelines.errors import HdxError, NoQuorum
-from pipelines.signals.features import make_sheet
+from pipelines.signals.reading import make_sheet
 
 ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more try lands on another
 

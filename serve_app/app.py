@@ -63,7 +63,7 @@ def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any
 def bind_detectors(settings: Settings, names: Sequence[str]) -> dict[str, Application]:
     """Bind one deployment a detector, in the registry's order."""
     from deployments.detector import DetectorReplica
-    from pipelines.detectors.base import registry
+    from pipelines.detectors.registry import registry
 
     known = tuple(registry())
     if unknown := set(names) - set(known):

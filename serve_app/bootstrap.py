@@ -22,7 +22,7 @@ from rich.console import Console
 from sqlalchemy import make_url
 
 from configs.settings import Settings, environment, new_secrets
-from pipelines.detectors.base import registry
+from pipelines.detectors.registry import registry
 from pipelines.errors import Unavailable
 from pipelines.knowledge.ingest import articles
 from pipelines.lifecycle.registry import Registry

@@ -2,13 +2,13 @@
 
 Exists so that a client that repeats a window costs no second judgement.
 
-A key names everything an answer follows from: tenant, system, family with its thresholds, the window, and the
-version of each detector. Versions are taken from two sides. A look-up uses what the replicas report, asked again
-when the last report is older than the replicas' own poll of the registry (`models.poll_s`); so a promotion changes
-the key at most that much later than it changes the votes. A stored answer goes under the versions that really judged
-it; so a mixed answer in the middle of a swap, or one without a detector that the replicas report as usable, is filed
-where no look-up finds it. The system's baseline is no part of the key: each normal window moves it a little, and an
-answer a minute old is as good.
+A key names everything an answer follows from: tenant, system and its state, family with its thresholds, the
+window, and the version of each detector. Versions are taken from two sides. A look-up uses what the replicas
+report, asked again when the last report is older than the replicas' own poll of the registry (`models.poll_s`); so a
+promotion changes the key at most that much later than it changes the votes. A stored answer goes under the versions
+that really judged it; so a mixed answer in the middle of a swap, or one without a detector that the replicas report as
+usable, is filed where no look-up finds it. The system's baseline is no part of the key: each normal window moves it a
+little, and an answer a minute old is as good.
 """
 
 import asyncio
@@ -209,7 +209,9 @@ class MemberVersions:
         self._known, self._asked = known, time.monotonic()
 
 
-def answer_key(tenant_id: int, system_id: int, family: Family, versions: Mapping[str, str], window: Window) -> str:
+def answer_key(
+    tenant_id: int, system_id: int, family: Family, versions: Mapping[str, str], window: Window, alarm: bool
+) -> str:
     """Return the SHA-256 over everything an answer follows from."""
     names = sorted(window.values)
     head = [
@@ -218,6 +220,8 @@ def answer_key(tenant_id: int, system_id: int, family: Family, versions: Mapping
         family.name,
         family.severity.warning,
         family.severity.critical,
+        family.severity.release,
+        alarm,
         sorted(versions.items()),
         window.rate_hz,
         [(name, len(window.values[name])) for name in names],

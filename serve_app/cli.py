@@ -177,14 +177,17 @@ def train(
 def evaluate(
     family: FamilyOption,
     data: DataOption = None,
+    by: Annotated[str, typer.Option(help="Column of what is left out together; the family's own when empty.")] = "",
     seed: SeedOption = 7,
-    report: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML page with plots; the figures as JSON beside it.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Log figures and page to MLflow.")] = False,
 ) -> None:
     """Judge a family's detectors on recordings or condition blocks left out of training."""
     from serve_app.jobs import evaluate_family
 
+    settings = read_settings()
     with _progress() as progress:
-        console.print(evaluate_family(family, data, seed, report, progress))
+        console.print(evaluate_family(settings, family, data, by, seed, report, log, progress))
 
 
 @app.command()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from configs.families import read_family
 from configs.settings import Settings
-from pipelines.detectors.base import Baseline
-from pipelines.signals.features import learn, make_sheet
+from pipelines.detectors.baseline import Baseline, learn
+from pipelines.signals.reading import make_sheet
 from serve_app.credentials import hash_password
 from serve_app.store.records import System
 from serve_app.store.repository import Store

@@ -6,7 +6,6 @@ Exists so that the command line only reads words, and the pipelines only do work
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Group
@@ -15,11 +14,11 @@ from rich.table import Table
 
 from configs.families import Family, family_names, read_family
 from configs.settings import Settings
-from pipelines.detectors.base import registry
+from pipelines.detectors.registry import registry
 from pipelines.errors import InvalidInput
 from pipelines.lifecycle.evaluate import Evaluation, Figures
 from pipelines.lifecycle.evaluate import evaluate as judge_left_out
-from pipelines.lifecycle.publish import publish
+from pipelines.lifecycle.publish import log_evaluation, publish
 from pipelines.lifecycle.registry import Registry, load_members
 from pipelines.lifecycle.score import score
 from pipelines.lifecycle.train import load, train
@@ -63,22 +62,37 @@ def train_family(
     return table
 
 
-def evaluate_family(name: str, data: Path | None, seed: int, report: Path | None, progress: Progress) -> Group:
-    """Judge a family's detectors on groups left out, and write the figures where asked."""
+def evaluate_family(
+    settings: Settings,
+    name: str,
+    data: Path | None,
+    by: str,
+    seed: int,
+    report: Path | None,
+    log: bool,
+    progress: Progress,
+) -> Group:
+    """Judge a family's detectors on data left out; write and log the report where asked."""
+    from pipelines.lifecycle.report import render
+
     family = known_family(name)
-    found = judge_left_out(family, load(family, data, seed), seed, stepping(progress))
+    found = judge_left_out(family, load(family, data, seed, by), seed, stepping(progress))
+    page = render(family, found) if report or log else ""
     if report:
-        report.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+        report.write_text(page, encoding="utf-8")
+        report.with_suffix(".json").write_text(json.dumps(found.plain(), indent=1), encoding="utf-8")
+    if log:
+        log_evaluation(family, found.plain(), page, settings.tracking_url)
     return tables_of(found)
 
 
 def tables_of(found: Evaluation) -> Group:
     """Return an evaluation as people read it."""
-    rows = (found.ensemble, *found.members)
     tables = [
-        figures_table("all left out", rows),
+        figures_table("all left out", found.panels),
+        figures_table("members' own votes", found.members),
         figures_table("by length", found.lengths),
-        figures_table("by group", found.groups),
+        figures_table("by what was left out together", found.parts),
     ]
     if found.components:
         parts = Table("component", "AUC", "grade accuracy", title="components, full windows", box=None)
@@ -90,10 +104,14 @@ def tables_of(found: Evaluation) -> Group:
 
 def figures_table(title: str, rows: Sequence[Figures]) -> Table:
     """Return figures as a table."""
-    table = Table("", "windows", "anomalous", "AUC", "F1", "FAR %", "MAR %", "ECE", title=title, box=None)
+    rates = ("AUC", "F1", "FAR %", "MAR %", "ECE", "abstained")
+    table = Table("", "windows", "anomalous", *rates, title=title, box=None)
     for row in rows:
-        rates = (f"{row.auc:.3f}", f"{row.f1:.3f}", f"{100 * row.far:.1f}", f"{100 * row.mar:.1f}", f"{row.ece:.3f}")
-        table.add_row(row.name, str(row.windows), f"{row.anomalous:.2f}", *rates)
+        alarms = (f"{100 * row.far:.1f}", f"{100 * row.mar:.1f}")
+        trust = (f"{row.ece:.3f}", f"{row.abstained:.2f}")
+        table.add_row(
+            row.name, str(row.windows), f"{row.anomalous:.2f}", f"{row.auc:.3f}", f"{row.f1:.3f}", *alarms, *trust
+        )
     return table
 
 

@@ -22,6 +22,7 @@ class Metrics:
         self._predictions = metrics.Counter(
             "ml_predictions_total", "Windows answered, by family and outcome", tag_keys=("family", "is_anomaly")
         )
+        self._abstentions = metrics.Counter("ml_abstentions_total", "Windows nobody could judge", ("family",))
         self._errors = metrics.Counter("ml_prediction_errors_total", "Windows not answered, by error code", ("code",))
         self._inference = metrics.Histogram(
             "ml_inference_duration_seconds", "Detect, from body read to answer ready", SECONDS, ("family",)
@@ -32,10 +33,13 @@ class Metrics:
         self._questions = metrics.Counter("rag_query_total", "Questions, by outcome", ("outcome",))
         self._asking = metrics.Histogram("rag_query_duration_seconds", "Ask, from body read to answer", SECONDS)
 
-    def answered(self, family: str, is_anomaly: bool, score: float, seconds: float) -> None:
-        """Count one answered window."""
-        self._predictions.inc(1, {"family": family, "is_anomaly": str(is_anomaly).lower()})
+    def answered(self, family: str, is_anomaly: bool, score: float | None, seconds: float) -> None:
+        """Count one answered window; one without a score is an abstention."""
         self._inference.observe(seconds, {"family": family})
+        if score is None:
+            self._abstentions.inc(1, {"family": family})
+            return
+        self._predictions.inc(1, {"family": family, "is_anomaly": str(is_anomaly).lower()})
         self._score.observe(score, {"family": family})
 
     def failed(self, code: str) -> None:

@@ -4,7 +4,7 @@ Exists so that training, evaluation and scoring see one shape of data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family
-from pipelines.detectors.base import Baseline
+from pipelines.detectors.baseline import Baseline, learn
 from pipelines.errors import InvalidInput, NotFound
-from pipelines.signals.features import learn, make_sheet
+from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
 
 if TYPE_CHECKING:
@@ -23,7 +23,24 @@ if TYPE_CHECKING:
 
 SETTLE = 400  # SKAB's protocol: the first 400 samples of a recording may be used to settle
 STRIDE = 5  # neighbouring trailing windows differ by a sample; every fifth keeps what they say at a fifth of the cost
-LENGTHS_S = (60.0, 20.0, 5.0)  # what the notes of both sets were measured on, and what users send
+LENGTHS_S = (60.0, 20.0, 5.0)  # a whole load cycle, a third of it, and the five samples of the quickstart
+DRAWS = 2  # windows of each length out of each load cycle; a third draw changed no figure
+NO_BASELINE_EVERY = 5  # so many windows are shown without their baseline, as on a system's first day
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One whole recording, sample by sample.
+
+    Attributes:
+        values: By channel `float64[L]`.
+        anomaly: `bool[L]`.
+        part: What is left out together with it in an evaluation.
+    """
+
+    values: Mapping[str, Floats]
+    anomaly: NDArray[np.bool_]
+    part: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,14 +51,18 @@ class Recordings:
         baselines: Of each window's system, None where it has none.
         labels: By label column, N values.
         groups: `str[N]` recording, system or condition block; a split never cuts through one.
+        parts: `str[N]` what an evaluation leaves out together: the groups, or something coarser.
         fingerprint: SHA-256 of the source.
+        series: By group the recordings that the windows were cut from, where they are recorded sample by sample.
     """
 
     windows: Sequence[Window]
     baselines: Sequence[Baseline | None]
     labels: Mapping[str, NDArray[Any]]
     groups: NDArray[np.str_]
+    parts: NDArray[np.str_]
     fingerprint: str
+    series: Mapping[str, Series] = field(default_factory=dict)
 
 
 def parquet_of(path: Path) -> Path:
@@ -58,8 +79,11 @@ def parquet_of(path: Path) -> Path:
     return found[0]
 
 
-def read_recordings(family: Family, path: Path, seed: int) -> Recordings:
+def read_recordings(family: Family, path: Path, seed: int, by: str = "") -> Recordings:
     """Read a family's recordings and cut them into windows of several lengths.
+
+    Args:
+        by: Column of what an evaluation leaves out together; the family's own `group` when empty.
 
     Raises:
         InvalidInput: A column is missing.
@@ -70,7 +94,7 @@ def read_recordings(family: Family, path: Path, seed: int) -> Recordings:
     source = parquet_of(path)
     frame = pd.read_parquet(source)
     labels = [head.column for head in family.heads.values()] or [family.label]
-    check_columns(frame, [*source_columns(family, frame).values(), family.group, *labels])
+    check_columns(frame, [*source_columns(family, frame).values(), family.group, by or family.group, *labels])
     cut = cut_cycles(family, frame, seed) if family.layout == "window" else cut_recordings(family, frame)
     windows, baselines, rows = cut
     taken = frame.iloc[rows]
@@ -79,8 +103,17 @@ def read_recordings(family: Family, path: Path, seed: int) -> Recordings:
         baselines,
         {name: taken[name].to_numpy() for name in labels},
         taken[family.group].astype(str).to_numpy(dtype=np.str_),
+        taken[by or family.group].astype(str).to_numpy(dtype=np.str_),
         sha256(source.read_bytes()).hexdigest(),
+        {} if family.layout == "window" else dict(whole_series(family, frame, by or family.group)),
     )
+
+
+def whole_series(family: Family, frame: "pd.DataFrame", by: str) -> Iterator[tuple[str, Series]]:
+    """Yield each recording by its key."""
+    for key, places in entities(family.entity, family.order, frame):
+        anomaly = frame[family.label].to_numpy()[places].astype(bool)
+        yield str(key), Series(series(family, frame, places), anomaly, str(frame[by].iloc[places[0]]))
 
 
 def source_columns(family: Family, frame: "pd.DataFrame") -> dict[str, str]:
@@ -94,8 +127,9 @@ def source_columns(family: Family, frame: "pd.DataFrame") -> dict[str, str]:
         column = next((known for known in (channel.column, name) if known in frame.columns), None)
         if column is not None:
             found[name] = column
-        elif not channel.extra and not any(c.column in frame.columns for c in family.channels.values()):
-            raise InvalidInput("data", channel.column, f"must have the column {channel.column} or {name}")
+    if not found:
+        known = ", ".join(f"{channel.column} or {name}" for name, channel in family.channels.items())
+        raise InvalidInput("data", ", ".join(map(str, frame.columns)), f"must have a column of {known}")
     return found
 
 
@@ -125,10 +159,10 @@ def cut_cycles(
     samples = next(iter(cycles.values())).shape[1]
     windows: list[Window] = []
     rows: list[int] = []
-    for seconds in (*LENGTHS_S[:1], *LENGTHS_S):  # the whole cycle twice: once as recorded, once turned
+    for seconds in LENGTHS_S * DRAWS:
         length = min(samples, round(seconds * rate))
         for row in range(len(frame)):
-            start = int(random.integers(samples)) if len(windows) >= len(frame) else 0
+            start = int(random.integers(samples))
             turned = {name: np.roll(values[row], -start)[:length] for name, values in cycles.items()}
             windows.append(Window(turned, rate))
             rows.append(row)
@@ -138,20 +172,35 @@ def cut_cycles(
 def cut_recordings(
     family: Family, frame: "pd.DataFrame"
 ) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
-    """Cut trailing windows out of every recording after it has settled; its first samples give its baseline."""
+    """Cut trailing windows out of every recording after it has settled; its healthy samples give its baseline."""
     windows: list[Window] = []
     baselines: list[Baseline | None] = []
     rows: list[int] = []
+    healthy = ~frame[family.label].to_numpy().astype(bool)
     for _, places in entities(family.entity, family.order, frame):
         values, rate = series(family, frame, places), next(iter(family.channels.values())).rate_hz
         for seconds in LENGTHS_S:
             length = round(seconds * rate)
+            lasts = range(SETTLE, len(places), STRIDE)
+            cut = [trailing(values, last, length, rate) for last in lasts]
             baseline = settled(values, rate, length, min(SETTLE, len(places)), family)
-            for last in range(SETTLE, len(places), STRIDE):
-                windows.append(trailing(values, last, length, rate))
-                baselines.append(baseline)
-                rows.append(int(places[last]))
+            windows += cut
+            baselines += followed(baseline, cut, healthy[places[SETTLE::STRIDE]], family)
+            rows += places[SETTLE::STRIDE].tolist()
     return windows, baselines, np.array(rows)
+
+
+def followed(
+    baseline: Baseline | None, windows: Sequence[Window], healthy: NDArray[np.bool_], family: Family
+) -> list[Baseline | None]:
+    """Return the baseline that each window meets when those before it that were healthy have been learned."""
+    met: list[Baseline | None] = []
+    raw = make_sheet(windows, [None] * len(windows), family).raw
+    for number, row in enumerate(raw):
+        met.append(None if number % NO_BASELINE_EVERY == 0 else baseline)
+        if healthy[number]:
+            baseline = learn(row) if baseline is None else baseline + learn(row)
+    return met
 
 
 def entities(entity: str, order: str, frame: "pd.DataFrame") -> Iterator[tuple[Any, NDArray[np.int64]]]:
@@ -175,7 +224,7 @@ def trailing(values: Mapping[str, Floats], last: int, length: int, rate_hz: floa
 
 def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: int, family: Family) -> Baseline | None:
     """Return the baseline that the first `until` samples give, from windows side by side."""
-    ends = range(length - 1, until, max(1, length // 2))
+    ends = range(length - 1, until, max(1, length // 12))
     windows = [trailing(values, last, length, rate_hz) for last in ends]
     if not windows:
         return None

@@ -13,8 +13,8 @@ import numpy as np
 
 from configs.families import Family
 from pipelines.datasets.recordings import Recordings
-from pipelines.detectors.base import Baseline
-from pipelines.signals.features import learn, make_sheet
+from pipelines.detectors.baseline import Baseline, learn
+from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
 
 CHANNELS = ("pressure", "temperature", "flow", "vibration")
@@ -295,7 +295,8 @@ def simulate_recordings(family: Family, systems: int, windows: int, seed: int) -
         f"{family.name} {systems} {windows} {seed}".encode()
         + b"".join(v.tobytes() for w in found for v in w.values.values())
     )
-    return Recordings(found, baselines, columns, np.array(groups), print_of.hexdigest())
+    machines = np.array(groups)
+    return Recordings(found, baselines, columns, machines, machines, print_of.hexdigest())
 
 
 def near_typical(family: Family, random: np.random.Generator) -> dict[str, float]:

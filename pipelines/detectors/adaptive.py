@@ -7,7 +7,7 @@ It keeps no state: the system's baseline comes with the sheet. A short baseline 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.diagnosis.calibration import logit
 from pipelines.errors import InvalidInput
-from pipelines.signals.features import CROSS, statistic_of
+from pipelines.signals.features import CROSS, TAIL, scope_of, statistic_of
 from pipelines.signals.windows import Floats
 
 PRIOR = "prior.json"
@@ -89,20 +90,22 @@ class Adaptive:
         healthy = ~examples.anomaly
         if not healthy.any():
             raise InvalidInput("anomaly", True, "must hold normal windows")
-        sheet = _rows(examples.sheet, healthy)
+        sheet = examples.sheet.rows(healthy)
         moments = _variances(sheet.raw, examples.groups[healthy])
-        reads = np.array([statistic_of(name) in STATISTICS for name in sheet.names])
+        scope = _scope(sheet.names)
+        reads = np.array([statistic_of(name) in STATISTICS and scope_of(name) == scope for name in sheet.names])
         mean, within, between = (np.where(reads, part, np.nan) for part in moments)
         far, _ = _distance(Prior(mean, within, between, 1.0).distances(sheet))
         half = max(float(np.nanquantile(far, HALF_QUANTILE)), 1e-3)
         return cls(Prior(mean, within, between, half))
 
     def vote(self, sheet: Sheet) -> Ballot:
-        """Judge windows; contributions are each feature's share in `-log(1 - score)`."""
+        """Judge windows; contributions divide the log-odds as the distance is made up."""
         far, shares = _distance(self._prior.distances(sheet))
         score = far / (far + self._prior.half)
-        evidence = np.log1p(np.nan_to_num(far) / self._prior.half)
-        return Ballot(score, {}, shares * evidence[:, None])
+        contributions = np.zeros(sheet.read.shape)
+        contributions[:, : shares.shape[1]] = shares * np.nan_to_num(logit(score))[:, None]
+        return Ballot(score, {}, contributions)
 
     def save(self) -> dict[str, bytes]:
         """Return the prior as JSON; a number's shortest decimal form reads back as the same number."""
@@ -123,9 +126,13 @@ def _listed(values: Floats) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def _rows(sheet: Sheet, rows: NDArray[np.bool_]) -> Sheet:
-    parts = (sheet.raw, sheet.read, sheet.centre, sheet.scatter, sheet.evidence)
-    return Sheet(sheet.names, *(part[rows] for part in parts))
+def _scope(names: Sequence[str]) -> str:
+    """Return the part of a window to judge: the longest tail of those that the family reads apart, else the whole.
+
+    Source: water loop, windows of 60 s: 0.87 mean AUC of a recording from the last 20 s, 0.85 from the whole window.
+    """
+    tails = {scope_of(name) for name in names if scope_of(name).endswith(TAIL)}
+    return max(tails, key=lambda scope: float(scope.removesuffix(TAIL)), default="")
 
 
 def _variances(raw: Floats, groups: NDArray[np.str_]) -> tuple[Floats, Floats, Floats]:

@@ -1,9 +1,9 @@
-"""Middle step of detect: what every detector is, and the one list of them.
+"""Middle step of detect: what every detector is.
 
 Exists so that the ensemble, training and scoring treat all detectors alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
 
@@ -14,46 +14,31 @@ from pipelines.signals.windows import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Baseline:
-    """What is normal for one system: running sums of its raw features over windows scored normal.
-
-    Sums add, so changes from concurrent requests merge without loss and in any order.
-
-    Attributes:
-        count: Per feature, windows seen; a feature of a missing channel is not counted.
-        total: Sum of the feature's values.
-        squares: Sum of their squares.
-
-    Shapes: each `float64[F]`, in the order of the family's feature names.
-    """
-
-    count: Floats
-    total: Floats
-    squares: Floats
-
-    def __add__(self, other: "Baseline") -> "Baseline":
-        return Baseline(self.count + other.count, self.total + other.total, self.squares + other.squares)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
     """The features of N windows of one family, computed once and read by every detector.
 
     Attributes:
         names: The F feature names.
+        columns: The R names of what trained detectors read: the features, some of them twice.
         raw: `float64[N, F]` in physical units; NaN for a missing channel.
-        read: `float64[N, F]` as the family reads them: equal to `raw`, or relative to each system's baseline.
+        read: `float64[N, R]` as the family reads them: raw, or set against each system's baseline.
         centre: `float64[N, F]` mean of the raw features over each system's baseline; NaN where it has none.
         scatter: `float64[N, F]` their standard deviation over the baseline; NaN likewise.
         evidence: `float64[N]` windows behind each baseline; 0 where only the prior is known.
     """
 
     names: tuple[str, ...]
+    columns: tuple[str, ...]
     raw: Floats
     read: Floats
     centre: Floats
     scatter: Floats
     evidence: Floats
+
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Sheet":
+        """Return some of the windows."""
+        parts = (self.raw, self.read, self.centre, self.scatter, self.evidence)
+        return Sheet(self.names, self.columns, *(part[chosen] for part in parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,12 +67,14 @@ class Ballot:
     Attributes:
         anomaly: `float64[N]` in 0..1; NaN where it abstains.
         heads: By head, `float64[N, K]` probability of each class; empty for a detector that knows no heads.
-        contributions: `float64[N, F]` additive share of each feature in the score (log-odds for trees), or None.
+        contributions: `float64[N, R]` exact additive share of each column in the log-odds of `anomaly`, or None.
+        base: Log-odds to which the shares add up to the window's own.
     """
 
     anomaly: Floats
     heads: Mapping[str, Floats] = field(default_factory=dict)
     contributions: Floats | None = None
+    base: float = 0.0
 
 
 class Detector(Protocol):
@@ -118,14 +105,3 @@ class Detector(Protocol):
     def load(cls, files: Mapping[str, bytes]) -> Self:
         """Rebuild from `save`; votes are bit-identical."""
         ...
-
-
-def registry() -> Mapping[str, type[Detector]]:
-    """Return every detector by its public name, in the order of answers."""
-    from pipelines.detectors.adaptive import Adaptive
-    from pipelines.detectors.catboost import CatBoost
-    from pipelines.detectors.forest import Forest
-    from pipelines.detectors.xgboost import XGBoost
-
-    members: Sequence[type[Detector]] = (CatBoost, XGBoost, Forest, Adaptive)
-    return {member.name: member for member in members}

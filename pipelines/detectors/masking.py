@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import Examples
 from pipelines.errors import InvalidInput
 from pipelines.signals.features import channels_of
+from pipelines.signals.reading import feature_of
 from pipelines.signals.windows import Floats
 
 # Source: own choice; where the channel that shows a fault is hidden, the answer leans to "normal": with labels drawn
@@ -47,7 +48,7 @@ def lesson(examples: Examples, seed: int) -> Lesson:
     drawn = random.choice(len(truth), len(truth) // 2, p=chance)
     rows = np.concatenate([np.arange(len(truth)), drawn])
     features = examples.sheet.read[rows]
-    features[len(truth) :][_hidden(examples.sheet.names, len(drawn), random)] = np.nan
+    features[len(truth) :][_hidden(examples.sheet.columns, len(drawn), random)] = np.nan
     heads = {name: classes[rows] for name, classes in examples.heads.items() if len(np.unique(classes)) > 1}
     return Lesson(features, truth[rows], heads)
 
@@ -57,11 +58,12 @@ def _hidden(names: tuple[str, ...], rows: int, random: np.random.Generator) -> N
 
     Shapes: `bool[rows, F]`.
     """
-    channels = sorted({channel for name in names for channel in channels_of(name)})
+    used = [channels_of(feature_of(name)) for name in names]
+    channels = sorted({channel for parts in used for channel in parts})
     if len(channels) < 2:
         return np.zeros((rows, len(names)), dtype=np.bool_)
     order = random.random((rows, len(channels))).argsort(axis=1)
     gone = order < random.integers(1, len(channels), size=(rows, 1))
-    uses = np.array([[channel in channels_of(name) for name in names] for channel in channels])
+    uses = np.array([[channel in parts for parts in used] for channel in channels])
     hidden: NDArray[np.bool_] = (gone.astype(np.int64) @ uses.astype(np.int64)) > 0
     return hidden

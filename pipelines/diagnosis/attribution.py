@@ -9,8 +9,9 @@ import numpy as np
 
 from configs.families import Family
 from pipelines.detectors.base import Sheet
-from pipelines.diagnosis.records import Attribution, Direction
+from pipelines.diagnosis.records import Attribution, Deviation, Direction
 from pipelines.signals.features import CROSS, LEVELS, channels_of, statistic_of
+from pipelines.signals.reading import feature_of
 from pipelines.signals.windows import Floats
 
 
@@ -19,21 +20,29 @@ def attribute(family: Family, sheet: Sheet, contributions: Floats) -> list[tuple
 
     A cross feature counts half for each of its two channels. The shares add up as those of the features do.
 
-    Shapes: `contributions` `float64[N, F]`.
+    Shapes: `contributions` `float64[N, R]`.
     """
     channels = tuple(family.channels)
-    by_channel = contributions @ _uses(sheet.names, channels, ())
-    by_spread = contributions @ _uses(sheet.names, channels, (*LEVELS, "slope"))
+    by_channel = contributions @ _uses(sheet.columns, channels, ())
+    by_spread = contributions @ _uses(sheet.columns, channels, (*LEVELS, "slope", "phase"))
     means = [sheet.names.index(f"{channel}_mean") for channel in channels]
     typical = np.array([channel.typical for channel in family.channels.values()])
     level = np.where(np.isnan(sheet.centre[:, means]), typical, sheet.centre[:, means])
     above = sheet.raw[:, means] >= level
     measured = ~np.isnan(sheet.raw[:, means])
+    own = ~np.isnan(sheet.centre[:, means])
     # What says how a channel moves, against what says where it stands; only what speaks for an anomaly counts.
     moves = by_spread > np.maximum(by_channel - by_spread, 0.0)
-    return [
-        _ranked(channels, by_channel[row], above[row], moves[row], measured[row]) for row in range(len(contributions))
-    ]
+    units = [channel.unit for channel in family.channels.values()]
+
+    def one(row: int, place: int) -> Attribution:
+        value, normal = float(sheet.raw[row, means[place]]), float(level[row, place])
+        deviation = Deviation(value, normal, units[place], bool(own[row, place]))
+        direction = _direction(above[row, place], moves[row, place])
+        return Attribution(channels[place], float(by_channel[row, place]), direction, deviation)
+
+    order = np.argsort(-np.abs(by_channel), axis=1, kind="stable")
+    return [tuple(one(row, place) for place in order[row] if measured[row, place]) for row in range(len(order))]
 
 
 def _uses(names: Sequence[str], channels: Sequence[str], without: Sequence[str]) -> Floats:
@@ -42,23 +51,12 @@ def _uses(names: Sequence[str], channels: Sequence[str], without: Sequence[str])
     Shapes: `float64[F, C]`.
     """
     uses = np.zeros((len(names), len(channels)))
-    for row, name in enumerate(names):
+    for row, name in enumerate(map(feature_of, names)):
         parts = channels_of(name)
         if statistic_of(name) not in without and not (without and name in CROSS):
             for channel in parts:
                 uses[row, channels.index(channel)] = 1 / len(parts)
     return uses
-
-
-def _ranked(
-    channels: Sequence[str], shares: Floats, above: Sequence[bool], moves: Sequence[bool], measured: Sequence[bool]
-) -> tuple[Attribution, ...]:
-    order = np.argsort(-np.abs(shares), kind="stable")
-    return tuple(
-        Attribution(channels[place], float(shares[place]), _direction(above[place], moves[place]))
-        for place in order
-        if measured[place]
-    )
 
 
 def _direction(above: bool, moves: bool) -> Direction:

@@ -4,14 +4,15 @@ Exists so that service and offline scoring weigh, explain and grade in one and t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family
-from pipelines.detectors.base import Baseline, Sheet
-from pipelines.detectors.bundle import OUTSIDE, MemberVotes
+from pipelines.detectors.base import Sheet
+from pipelines.detectors.baseline import SETTLED, Baseline, learn
+from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.calibration import expit
 from pipelines.diagnosis.components import affected, anomaly_type, findings
@@ -25,7 +26,7 @@ from pipelines.diagnosis.records import (
     Vote,
 )
 from pipelines.errors import NoQuorum
-from pipelines.signals.features import learn, level_columns
+from pipelines.signals.features import level_columns
 from pipelines.signals.quality import quality
 from pipelines.signals.windows import Floats, Window
 
@@ -48,7 +49,8 @@ class Tally:
         weights: `float64[M, N]`; each column adds up to 1, or to 0 where all abstain.
         score: `float64[N]`; NaN where all abstain.
         spread: `float64[N]` weighted standard deviation of the members' scores.
-        contributions: `float64[N, F]` in log-odds, by the members that can explain themselves.
+        contributions: `float64[N, R]` in log-odds, by the members that can explain themselves.
+        base: `float64[N]` log-odds that the contributions add to.
         heads: By head `float64[N, K]`.
     """
 
@@ -58,6 +60,7 @@ class Tally:
     score: Floats
     spread: Floats
     contributions: Floats
+    base: Floats
     heads: Mapping[str, Floats]
 
 
@@ -68,11 +71,15 @@ def judge(
     votes: Mapping[str, MemberVotes],
     absent: Mapping[str, str],
     quorum: int,
-) -> list[Diagnosis | NoQuorum]:
+    consecutive: bool = False,
+) -> list[Diagnosis]:
     """Combine the votes on each inspection.
 
-    A window on which some members abstain is answered by the rest; one on which all abstain has the error at its
-    place, so that it spoils no other window's answer.
+    A window on which some members abstain is answered by the rest; one on which all abstain has a diagnosis
+    that says why, and no score.
+
+    Args:
+        consecutive: The inspections follow each other on one system: each meets the state that the last one left.
 
     Raises:
         NoQuorum: Fewer members than the quorum are there at all.
@@ -83,21 +90,25 @@ def judge(
     tally = weigh(tuple(votes.values()), sheet)
     attributions = attribute(family, sheet, tally.contributions)
     found = findings(family, tally.heads, len(inspections))
-    return [
-        _diagnosis(family, inspection.window, sheet, tally, row, found[row], attributions[row], absent)
-        if np.isfinite(tally.score[row])
-        else NoQuorum("ensemble", f"no detector can judge this window ({_silence(tally.members, row)})")
-        for row, inspection in enumerate(inspections)
-    ]
+    diagnoses: list[Diagnosis] = []
+    for row, inspection in enumerate(inspections):
+        alarm = diagnoses[-1].is_anomaly if consecutive and diagnoses else inspection.alarm
+        parts = (sheet, tally, row, found[row], attributions[row], absent)
+        diagnoses.append(_diagnosis(family, replace(inspection, alarm=alarm), *parts))
+    return diagnoses
 
 
 def _silence(members: Sequence[MemberVotes], row: int) -> str:
-    return "; ".join(f"{member.detector}: {member.reasons[row]}" for member in members)
+    """Return in words why no member judges a window."""
+    by_reason: dict[str, list[str]] = {}
+    for member in members:
+        by_reason.setdefault(member.reasons[row], []).append(member.detector)
+    return "; ".join(f"{reason} ({', '.join(detectors)})" for reason, detectors in by_reason.items())
 
 
 def _diagnosis(
     family: Family,
-    window: Window,
+    inspection: Inspection,
     sheet: Sheet,
     tally: Tally,
     row: int,
@@ -105,18 +116,21 @@ def _diagnosis(
     attribution: tuple[Attribution, ...],
     absent: Mapping[str, str],
 ) -> Diagnosis:
-    """Write the answer for one window that somebody voted on."""
+    """Write the answer for one window."""
     score = float(tally.score[row])
-    is_anomaly = score >= family.severity.warning
+    # Between the two thresholds the state stays as it was, so that it does not flicker.
+    threshold = family.severity.release if inspection.alarm else family.severity.warning
+    is_anomaly = score >= threshold
     named = affected(family, found) if is_anomaly else ()
-    data = quality(window, family, float(sheet.evidence[row]))
+    data = quality(inspection, family)
+    judged = np.isfinite(score)
     return Diagnosis(
         family=family.name,
         is_anomaly=is_anomaly,
         score=score,
-        severity=_severity(score, family),
-        confidence=max(score, 1 - score) * data.score * (1 - float(tally.spread[row])),
-        threshold=family.severity.warning,
+        severity=_severity(score, is_anomaly, family),
+        confidence=max(score, 1 - score) * data.score * (1 - float(tally.spread[row])) if judged else 0.0,
+        threshold=threshold,
         anomaly_type=anomaly_type(family, found, named, attribution) if is_anomaly else None,
         components=found,
         affected=named,
@@ -125,7 +139,9 @@ def _diagnosis(
         absent=dict(absent),
         quality=data,
         features=int(np.isfinite(sheet.raw[row]).sum()),
-        learned=_learned(family, window, sheet, tally, row),
+        learned=None if is_anomaly else _learned(family, inspection.window, sheet, tally, row),
+        base=float(tally.base[row]),
+        abstained="" if judged else _silence(tally.members, row),
     )
 
 
@@ -143,7 +159,7 @@ def weigh(members: tuple[MemberVotes, ...], sheet: Sheet) -> Tally:
     score = np.where(weights.any(axis=0), expit((weights * odds).sum(axis=0)), np.nan)
     apart = np.where(weights > 0, scores - np.nan_to_num(score), 0.0)
     spread = np.sqrt((weights * apart * apart).sum(axis=0))
-    return Tally(members, scores, weights, score, spread, _contributions(members, weights, sheet), _heads(members))
+    return Tally(members, scores, weights, score, spread, *_contributions(members, weights, sheet), _heads(members))
 
 
 def _shares(weights: Floats) -> Floats:
@@ -152,15 +168,18 @@ def _shares(weights: Floats) -> Floats:
     return weights / np.where(total > 0, total, 1.0)
 
 
-def _contributions(members: Sequence[MemberVotes], weights: Floats, sheet: Sheet) -> Floats:
-    """Return each feature's share, over the members that explain themselves."""
+def _contributions(members: Sequence[MemberVotes], weights: Floats, sheet: Sheet) -> tuple[Floats, Floats]:
+    """Return each column's share over the members that explain themselves, and what the shares add to.
+
+    Shapes: `float64[N, R]`, `float64[N]`.
+    """
     speaks = np.array([member.contributions is not None for member in members])
     shares = _shares(np.where(speaks[:, None], weights, 0.0))
-    total = np.zeros(sheet.raw.shape)
+    total = np.zeros(sheet.read.shape)
     for share, member in zip(shares, members, strict=True):
         if member.contributions is not None:
             total += share[:, None] * member.contributions
-    return total
+    return total, shares.T @ np.array([member.base for member in members])
 
 
 def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
@@ -177,8 +196,10 @@ def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
     return heads
 
 
-def _severity(score: float, family: Family) -> SeverityName:
-    if score < family.severity.warning:
+def _severity(score: float, is_anomaly: bool, family: Family) -> SeverityName:
+    if np.isnan(score):
+        return "unknown"
+    if not is_anomaly:
         return "normal"
     return "critical" if score >= family.severity.critical else "warning"
 
@@ -199,9 +220,13 @@ def _votes(tally: Tally, row: int, data: Quality) -> tuple[Vote, ...]:
 
 
 def _learned(family: Family, window: Window, sheet: Sheet, tally: Tally, row: int) -> Baseline | None:
-    """Return what the window adds to its system's baseline: nothing unless it is clearly normal and well known."""
-    strange = any(member.reasons[row] == OUTSIDE for member in tally.members)
-    if strange or tally.score[row] >= LEARN_BELOW * family.severity.warning:
+    """Return what the window adds to its system's baseline: nothing unless it is clearly normal.
+
+    A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
+    other way to learn what is normal for it, and the answers say so.
+    """
+    first = np.isnan(tally.score[row]) and sheet.evidence[row] < SETTLED
+    if not first and not tally.score[row] < LEARN_BELOW * family.severity.warning:
         return None
     whole = window.seconds >= LEARN_LENGTH * family.window_s
     return learn(np.where(whole | level_columns(sheet.names), sheet.raw[row], np.nan))

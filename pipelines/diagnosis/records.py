@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs.families import Grade
-from pipelines.detectors.base import Baseline
+from pipelines.detectors.baseline import Baseline
 from pipelines.signals.windows import Window
 
-SeverityName = Literal["normal", "warning", "critical"]
+SeverityName = Literal["normal", "warning", "critical", "unknown"]
 Direction = Literal["high", "low", "unsteady"]
 
 
@@ -21,11 +21,13 @@ class Inspection:
 
     Attributes:
         baseline: The system's own normal, or None while it has none.
+        alarm: Whether the system's last window was an alarm.
     """
 
     window: Window
     family: str
     baseline: Baseline | None = None
+    alarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,34 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far a channel's mean lies from what is normal for its system.
+
+    Attributes:
+        normal: Of the system's own baseline, or typical of its family where it has none.
+        own: Whether `normal` is the system's own.
+    """
+
+    value: float
+    normal: float
+    unit: str
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Attribution:
     """One channel's share in the score.
 
     Attributes:
         contribution: Signed share; positive speaks for an anomaly.
         direction: Where the channel stands against the system's normal.
+        deviation: The same in physical units.
     """
 
     channel: str
     contribution: float
     direction: Direction
+    deviation: Deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,9 @@ class Diagnosis:
     """The answer to one inspection.
 
     Attributes:
+        score: NaN where nobody could judge the window.
+        abstained: Why there is no judgement, else empty.
+        base: Log-odds that the attribution's contributions add to.
         learned: What this window adds to the system's baseline; None unless it was judged normal.
         features: Number of features that could be computed.
         absent: Detectors that did not vote, with the reason.
@@ -116,6 +138,8 @@ class Diagnosis:
     quality: Quality
     features: int
     learned: Baseline | None
+    base: float = 0.0
+    abstained: str = ""
 
 
 @dataclass(frozen=True, slots=True)

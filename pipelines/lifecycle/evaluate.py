@@ -3,23 +3,27 @@
 Exists so that a figure quoted to a user comes from the very code that serves, on data no model had seen.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family
-from pipelines.datasets.recordings import Recordings
-from pipelines.detectors.base import Examples, registry
+from pipelines.datasets.recordings import SETTLE, Recordings
+from pipelines.detectors.base import Examples
+from pipelines.detectors.bundle import Bundle
+from pipelines.detectors.registry import registry
 from pipelines.diagnosis.calibration import auc, expected_calibration_error
-from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.lifecycle.score import follow, judged
 from pipelines.lifecycle.train import Progress, examples_of, fit_member, folds, off_nominal, take
 from pipelines.signals.windows import Floats
 
 EVALUATION_FOLDS = 12  # one block at a time where there are that few; recordings in that many parts
+ENSEMBLE = "ensemble"
+COLUMNS = ("anomaly", "groups", "parts", "places", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Figures:
     """How well scores separate windows.
 
     Attributes:
-        windows: How many.
+        windows: How many were judged; `abstained` the share that were not.
         anomalous: Share of them.
         far: False alarms among normal windows; `mar` missed among anomalous ones; NaN where there are none.
     """
@@ -40,6 +44,40 @@ class Figures:
     far: float
     mar: float
     ece: float
+    abstained: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """N windows with what is true of them and what was said of them by models that had not seen their group.
+
+    Attributes:
+        places: Number of the window in its group, in time where it was recorded so.
+        heads: By head of the family, `int64[N]` index into the head's classes.
+    """
+
+    anomaly: NDArray[np.bool_]
+    groups: NDArray[np.str_]
+    parts: NDArray[np.str_]
+    places: NDArray[np.int64]
+    seconds: Floats
+    heads: Mapping[str, NDArray[np.int64]]
+    diagnoses: Sequence[Diagnosis]
+
+    @property
+    def scores(self) -> Floats:
+        """`float64[N]`; NaN where nobody could judge."""
+        return np.array([diagnosis.score for diagnosis in self.diagnoses])
+
+    @property
+    def alarms(self) -> NDArray[np.bool_]:
+        """`bool[N]`, with the hysteresis of consecutive windows where they are consecutive."""
+        return np.array([diagnosis.is_anomaly for diagnosis in self.diagnoses])
+
+    def votes(self, detector: str) -> Floats:
+        """`float64[N]` one member's own scores; NaN where it abstained."""
+        found = [next((v.score for v in d.votes if v.detector == detector), None) for d in self.diagnoses]
+        return np.array([np.nan if score is None else score for score in found])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,25 +85,37 @@ class Evaluation:
     """Figures of a family.
 
     Attributes:
-        members: Of each detector, over all groups.
+        panels: Of the ensemble, of the trained members together, and of the adaptive one alone.
+        members: Of each detector's own votes, where it gave one.
         lengths: Of the ensemble, by window length.
+        parts: Of the ensemble, by what was left out together.
         groups: Of the ensemble, by group.
-        components: By component: AUC of being off nominal, and accuracy of its grade.
+        components: By component and length: AUC of being off nominal, and accuracy of its grade.
+        judged: By panel, what the figures are of.
     """
 
     family: str
-    ensemble: Figures
+    fingerprint: str
+    panels: tuple[Figures, ...]
     members: tuple[Figures, ...]
     lengths: tuple[Figures, ...]
+    parts: tuple[Figures, ...]
     groups: tuple[Figures, ...]
     components: dict[str, dict[str, float]]
+    judged: Mapping[str, Judged]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the figures without the windows, as JSON holds them."""
+        tables = ("panels", "members", "lengths", "parts", "groups")
+        figures = {name: [asdict(row) for row in getattr(self, name)] for name in tables}
+        return {"family": self.family, "fingerprint": self.fingerprint, **figures, "components": self.components}
 
 
-def figures(name: str, scores: Floats, truth: NDArray[np.bool_], threshold: float) -> Figures:
+def figures(name: str, scores: Floats, alarms: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Figures:
     """Compute all figures over the windows that have a score."""
     known = np.isfinite(scores)
-    scores, truth = scores[known], truth[known]
-    alarms = scores >= threshold
+    abstained = float(1 - known.mean()) if len(known) else float("nan")
+    scores, alarms, truth = scores[known], alarms[known], truth[known]
     hits, false = int((alarms & truth).sum()), int((alarms & ~truth).sum())
     missed, normal = int((~alarms & truth).sum()), int((~truth).sum())
     return Figures(
@@ -77,25 +127,37 @@ def figures(name: str, scores: Floats, truth: NDArray[np.bool_], threshold: floa
         false / normal if normal else float("nan"),
         missed / (hits + missed) if hits + missed else float("nan"),
         expected_calibration_error(scores, truth),
+        abstained,
     )
 
 
+def panels() -> dict[str, tuple[str, ...]]:
+    """Return, by name, the members that are judged together."""
+    kinds = registry()
+    trained = tuple(name for name, kind in kinds.items() if kind.supervised)
+    return {
+        ENSEMBLE: tuple(kinds),
+        "trained": trained,
+        "adaptive": tuple(name for name in kinds if name not in trained),
+    }
+
+
 def evaluate(family: Family, recordings: Recordings, seed: int, progress: Progress) -> Evaluation:
-    """Refit everything with each group left out once, and judge what was left out as the service would."""
+    """Refit everything with each part left out once, and judge what was left out as the service would."""
+    from joblib import Parallel, delayed
+
     examples = examples_of(recordings, family)
-    count = len(examples.anomaly)
-    members = {name: np.full(count, np.nan) for name in registry()}
-    diagnoses: list[Diagnosis | None] = [None] * count
-    parts = folds(examples.groups, EVALUATION_FOLDS)
-    for number, (fit_rows, left_out) in enumerate(parts):
-        progress(f"leave out part {number + 1}", number, len(parts))
-        judged = judge_left_out(family, recordings, examples, fit_rows, left_out, seed)
-        for row, diagnosis in zip(left_out, judged, strict=True):
-            diagnoses[row] = diagnosis
-            for vote in diagnosis.votes if diagnosis else ():
-                members[vote.detector][row] = np.nan if vote.score is None else vote.score
-    progress("evaluated", len(parts), len(parts))
-    return summarise(family, recordings, examples, members, diagnoses)
+    parts = folds(recordings.parts, EVALUATION_FOLDS)
+    # Each part is a fit of its own: as many at a time as there are cores, and the same figures whatever their number.
+    work = Parallel(n_jobs=-1, return_as="generator")(
+        delayed(judge_left_out)(family, recordings, examples, fit_rows, left_out, seed) for fit_rows, left_out in parts
+    )
+    found: list[Mapping[str, Judged]] = []
+    for number, judged_part in enumerate(work):
+        found.append(judged_part)
+        progress("leave out parts", number + 1, len(parts))
+    whole = {panel: _joined([part[panel] for part in found]) for panel in panels()}
+    return summarise(family, recordings.fingerprint, whole)
 
 
 def judge_left_out(
@@ -105,53 +167,109 @@ def judge_left_out(
     fit_rows: NDArray[np.int64],
     left_out: NDArray[np.int64],
     seed: int,
-) -> list[Diagnosis | None]:
-    """Fit on some rows and judge the others."""
+) -> dict[str, Judged]:
+    """Fit on some rows and judge the others, by each panel."""
     taken = take(examples, fit_rows)
     fitted = {name: fit_member(kind, family, taken, seed, "evaluation") for name, kind in registry().items()}
-    sheet = take(examples, left_out).sheet
-    inspections = [Inspection(recordings.windows[r], family.name, recordings.baselines[r]) for r in left_out]
-    votes = {name: bundle.votes(sheet) for name, bundle in fitted.items()}
-    outcomes = judge(family, inspections, sheet, votes, {}, 1)
-    return [outcome if isinstance(outcome, Diagnosis) else None for outcome in outcomes]
+    judge_rows = _judge_series if recordings.series else _judge_windows
+    return {
+        panel: judge_rows(family, recordings, examples, left_out, {name: fitted[name] for name in names})
+        for panel, names in panels().items()
+    }
 
 
-def summarise(
+def _judge_windows(
     family: Family,
     recordings: Recordings,
     examples: Examples,
-    members: dict[str, Floats],
-    diagnoses: Sequence[Diagnosis | None],
-) -> Evaluation:
-    """Set scores against labels, over all windows and by group and length."""
-    truth, threshold = examples.anomaly, family.severity.warning
-    scores = np.array([np.nan if diagnosis is None else diagnosis.score for diagnosis in diagnoses])
-    seconds = np.array([window.seconds for window in recordings.windows])
-
-    def of(name: str, rows: NDArray[np.bool_]) -> Figures:
-        return figures(name, scores[rows], truth[rows], threshold)
-
-    return Evaluation(
-        family.name,
-        of("ensemble", np.ones(len(truth), dtype=bool)),
-        tuple(figures(name, votes, truth, threshold) for name, votes in members.items()),
-        tuple(of(f"{length:g} s", seconds == length) for length in np.unique(seconds)[::-1]),
-        tuple(of(str(group), examples.groups == group) for group in np.unique(examples.groups)),
-        {name: component_figures(family, name, examples, diagnoses, seconds) for name in family.components},
+    rows: NDArray[np.int64],
+    members: Mapping[str, Bundle],
+) -> Judged:
+    """Judge windows that stand alone."""
+    windows = [recordings.windows[row] for row in rows]
+    inspections = [Inspection(w, family.name, recordings.baselines[r]) for w, r in zip(windows, rows, strict=True)]
+    return Judged(
+        examples.anomaly[rows],
+        recordings.groups[rows],
+        recordings.parts[rows],
+        rows,
+        np.array([window.seconds for window in windows]),
+        {name: labels[rows] for name, labels in examples.heads.items()},
+        judged(inspections, family, members),
     )
 
 
-def component_figures(
-    family: Family, component: str, examples: Examples, diagnoses: Sequence[Diagnosis | None], seconds: Floats
-) -> dict[str, float]:
-    """Return how well one component is judged from windows of the family's full length or longer."""
+def _judge_series(
+    family: Family,
+    recordings: Recordings,
+    examples: Examples,
+    rows: NDArray[np.int64],
+    members: Mapping[str, Bundle],
+) -> Judged:
+    """Judge recordings sample by sample, from where they have settled."""
+    found = []
+    for group in np.unique(recordings.groups[rows]):
+        series = recordings.series[str(group)]
+        diagnoses = list(follow(family, series.values, members, SETTLE))[SETTLE:]
+        count = len(diagnoses)
+        found.append(
+            Judged(
+                series.anomaly[SETTLE:],
+                np.full(count, group),
+                np.full(count, series.part),
+                np.arange(SETTLE, SETTLE + count),
+                np.full(count, family.window_s),
+                {},
+                diagnoses,
+            )
+        )
+    return _joined(found)
+
+
+def _joined(parts: Sequence[Judged]) -> Judged:
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    heads = {head: np.concatenate([part.heads[head] for part in parts]) for head in parts[0].heads}
+    return Judged(**columns, heads=heads, diagnoses=[d for part in parts for d in part.diagnoses])
+
+
+def summarise(family: Family, fingerprint: str, by_panel: Mapping[str, Judged]) -> Evaluation:
+    """Set scores against labels, over all windows and by group, part and length."""
+    whole = by_panel[ENSEMBLE]
+
+    def of(name: str, rows: NDArray[np.bool_]) -> Figures:
+        return figures(name, whole.scores[rows], whole.alarms[rows], whole.anomaly[rows])
+
+    def by(column: NDArray[Any], title: Callable[[Any], str] = str) -> tuple[Figures, ...]:
+        return tuple(of(title(value), column == value) for value in np.unique(column))
+
+    votes = {name: whole.votes(name) for name in registry()}
+    threshold = family.severity.warning
+    return Evaluation(
+        family.name,
+        fingerprint,
+        tuple(figures(name, part.scores, part.alarms, part.anomaly) for name, part in by_panel.items()),
+        tuple(figures(name, scores, scores >= threshold, whole.anomaly) for name, scores in votes.items()),
+        by(whole.seconds, lambda seconds: f"{seconds:g} s")[::-1],
+        by(whole.parts),
+        by(whole.groups),
+        {name: component_figures(family, name, whole) for name in family.components},
+        by_panel,
+    )
+
+
+def component_figures(family: Family, component: str, whole: Judged) -> dict[str, float]:
+    """Return how well one component is judged, from windows of the family's full length or longer.
+
+    A grade counts as right where it is the recorded one; a class that is another component's counts as nominal.
+    """
     part = family.components[component]
     classes = family.heads[part.head].classes
-    off = off_nominal(family, component, examples.heads)
-    rows = [row for row, diagnosis in enumerate(diagnoses) if diagnosis and seconds[row] >= family.window_s]
-    found: list[Any] = [next(f for f in diagnoses[row].components if f.component == component) for row in rows]  # type: ignore[union-attr]
+    off = off_nominal(family, component, whole.heads)
+    full = whole.seconds >= family.window_s
+    rows = [row for row, diagnosis in enumerate(whole.diagnoses) if full[row] and diagnosis.components]
+    found = [next(f for f in whole.diagnoses[row].components if f.component == component) for row in rows]
     probability = np.array([finding.probability for finding in found])
-    grades = [classes[examples.heads[part.head][row]] for row in rows]
+    grades = [classes[whole.heads[part.head][row]] for row in rows]
     right = [
         finding.grade == (grade if grade in part.faulty else classes[0])
         for finding, grade in zip(found, grades, strict=True)

@@ -5,9 +5,11 @@ Exists so that whoever opens the MLflow UI sees what was trained, on what, how g
 
 import io
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
+from typing import Any
 
 from configs.families import Family
 from pipelines.detectors.bundle import CARD, Bundle, pack
@@ -55,6 +57,24 @@ def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool)
     if first or promote:
         client.set_registered_model_alias(name, alias, version)
     return version
+
+
+def log_evaluation(family: Family, figures: Mapping[str, Any], page: str, url: str) -> str:
+    """Log an evaluation on left-out data as a run of the family's experiment; return the run's id."""
+    import mlflow
+
+    mlflow.set_tracking_uri(url)
+    mlflow.set_experiment(f"hdx-{family.name}")
+    with redirect_stdout(io.StringIO()), mlflow.start_run(run_name="evaluation") as run:
+        mlflow.set_tag("data_fingerprint", figures["fingerprint"])
+        for row in figures["panels"]:
+            measured = {name: row[name] for name in ("auc", "f1", "far", "mar", "ece", "abstained")}
+            known = {f"{row['name']}_{name}": value for name, value in measured.items() if math.isfinite(value)}
+            mlflow.log_metrics(known)
+        mlflow.log_text(page, "evaluation.html")
+        mlflow.log_dict(dict(figures), "evaluation.json")
+    run_id: str = run.info.run_id
+    return run_id
 
 
 def signature(bundle: Bundle, family: Family) -> "object":

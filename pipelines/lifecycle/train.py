@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from configs.families import Family
 from pipelines.datasets.recordings import Recordings, read_recordings
 from pipelines.datasets.simulator import simulate_recordings
-from pipelines.detectors.base import Detector, Examples, Sheet, registry
-from pipelines.detectors.bundle import Bundle, assemble
+from pipelines.detectors.base import Detector, Examples
+from pipelines.detectors.bundle import Bundle, assemble, known_range, outside_range
+from pipelines.detectors.registry import registry
 from pipelines.errors import InvalidInput
-from pipelines.signals.features import make_sheet
+from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats
 
 FOLDS = 4
@@ -26,14 +27,17 @@ SYSTEMS, WINDOWS_EACH = 130, 36
 Progress = Callable[[str, int, int], None]
 
 
-def load(family: Family, data: Path | None, seed: int) -> Recordings:
+def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordings:
     """Read the recordings at `data`, or simulate a family that has a simulator.
+
+    Args:
+        by: Column of what an evaluation leaves out together; the family's own group when empty.
 
     Raises:
         InvalidInput: Neither is there.
     """
     if data is not None:
-        return read_recordings(family, data, seed)
+        return read_recordings(family, data, seed, by)
     if "fault" in family.heads:
         return simulate_recordings(family, SYSTEMS, WINDOWS_EACH, seed)
     raise InvalidInput("data", None, f"family {family.name} has no simulator: give recordings")
@@ -75,11 +79,9 @@ def off_nominal(family: Family, component: str, heads: Mapping[str, NDArray[np.i
 
 def take(examples: Examples, rows: NDArray[np.int64]) -> Examples:
     """Return some of the examples."""
-    sheet = examples.sheet
-    columns = {name: getattr(sheet, name)[rows] for name in ("raw", "read", "centre", "scatter", "evidence")}
     heads = {name: labels[rows] for name, labels in examples.heads.items()}
-    chosen = Sheet(names=sheet.names, **columns)
-    return Examples(chosen, examples.anomaly[rows], heads, examples.classes, examples.groups[rows])
+    sheet = examples.sheet.rows(rows)
+    return Examples(sheet, examples.anomaly[rows], heads, examples.classes, examples.groups[rows])
 
 
 def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -92,13 +94,15 @@ def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64],
 
 
 def out_of_fold(detector: type[Detector], examples: Examples, seed: int) -> Floats:
-    """Return each window's raw score by a detector that had not seen its group."""
+    """Return each window's raw score by a detector that had not seen its group; NaN where that would abstain."""
     scores = np.full(len(examples.anomaly), np.nan)
     # The heads do not enter the score: leaving them out saves most of the time.
     plain = replace(examples, heads={}, classes={})
     for fit_rows, left_out in folds(examples.groups, FOLDS):
-        fitted = detector.fit(take(plain, fit_rows), seed)
-        scores[left_out] = fitted.vote(take(plain, left_out).sheet).anomaly
+        taken, sheet = take(plain, fit_rows), plain.sheet.rows(left_out)
+        fitted = detector.fit(taken, seed)
+        outside = outside_range(sheet, *known_range(taken)) if detector.supervised else False
+        scores[left_out] = np.where(outside, np.nan, fitted.vote(sheet).anomaly)
     return scores
 
 

@@ -4,8 +4,9 @@ Exists so that a poor window gets an answer, and the answer says how poor it was
 """
 
 from configs.families import Family
-from pipelines.diagnosis.records import Quality
-from pipelines.signals.windows import Window
+from pipelines.detectors.baseline import SETTLED, drifts
+from pipelines.diagnosis.records import Inspection, Quality
+from pipelines.signals.features import mean_places
 
 # Source: own choice, in the order that the measurements give: on the test rig a window of a third of the load cycle
 # raises misses from 3 to 13 %; a missing flow channel leaves pressure alone at chance on the water loop.
@@ -15,12 +16,9 @@ CONSTANT_FACTOR = 0.9
 UNKNOWN_FACTOR = 0.8
 
 
-def quality(window: Window, family: Family, evidence: float | None = None) -> Quality:
-    """Rate one window against what its family's detectors were trained on.
-
-    Args:
-        evidence: Windows behind the system's baseline; None where that does not matter.
-    """
+def quality(inspection: Inspection, family: Family) -> Quality:
+    """Rate one window against what its family's detectors were trained on, and its system's baseline."""
+    window, baseline = inspection.window, inspection.baseline
     score, notes = 1.0, []
     if window.seconds < family.window_s:
         score *= SHORT_LEAST + (1 - SHORT_LEAST) * window.seconds / family.window_s
@@ -33,7 +31,14 @@ def quality(window: Window, family: Family, evidence: float | None = None) -> Qu
     if constant:
         score *= CONSTANT_FACTOR ** len(constant)
         notes.append(f"does not change at all: {', '.join(constant)}")
-    if evidence == 0 and family.reading == "relative":
+    evidence = 0.0 if baseline is None else baseline.count.max(initial=0.0)
+    if evidence < SETTLED and any(family.reading_of(name) != "raw" for name in window.values):
         score *= UNKNOWN_FACTOR
-        notes.append("no baseline of this system yet: compared with typical levels of its family")
+        told = f"{evidence:.0f} of {SETTLED:.0f} windows learned" if evidence else "none of its windows learned"
+        notes.append(f"no baseline of this system yet ({told}): compared with typical levels of its family")
+    if baseline is not None:
+        notes += [
+            f"normal {name} has moved from {first:.4g} to {now:.4g} {family.channels[name].unit} since it was learned"
+            for name, (first, now) in drifts(baseline, mean_places(family)).items()
+        ]
     return Quality(score, missing, tuple(notes))

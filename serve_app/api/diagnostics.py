@@ -16,8 +16,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from configs.families import Family, read_family
-from pipelines.detectors.base import Baseline, registry
-from pipelines.diagnosis.records import Diagnosis, Inspection, Vote
+from pipelines.detectors.baseline import Baseline
+from pipelines.detectors.registry import registry
+from pipelines.diagnosis.records import Attribution, Diagnosis, Inspection, Vote
 from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
@@ -50,6 +51,7 @@ class Case:
     trace_id: UUID
     begun: float
     baseline: Baseline | None = None
+    alarm: bool = False
     use_cache: bool = True
 
 
@@ -72,8 +74,11 @@ class Detection:
         system, baseline = await store.machine(caller.tenant_id, body.system_id)
         family = read_family(system.family)
         window = read_window(body.sensor_data, body.sampling_hz, family, limits, "sensor_data")
-        case = Case(caller.tenant_id, body.system_id, family, window, trace_id, begun, baseline)
+        case = Case(caller.tenant_id, body.system_id, family, window, trace_id, begun, baseline, system.alarm)
         answer, learned = await self.judge(case)
+        prediction = answer["prediction"]
+        # An abstention says nothing of the machine: its state stays.
+        alarm: bool = system.alarm if prediction["abstained"] else prediction["is_anomaly"]
         values = {channel: samples.tolist() for channel, samples in window.values.items()}
         stored = StoredDiagnosis(
             trace_id=trace_id,
@@ -83,7 +88,7 @@ class Detection:
             window={"values": values, "rate_hz": window.rate_hz},
             answer=answer,
         )
-        await store.record(caller.tenant_id, stored, learned)
+        await store.record(caller.tenant_id, stored, learned, None if alarm == system.alarm else alarm)
         return answer
 
     async def judge(self, case: Case) -> tuple[dict[str, Any], Baseline | None]:
@@ -91,7 +96,7 @@ class Detection:
         found = await self._look_up(case)
         learned = None
         if found is None:
-            inspection = Inspection(case.window, case.family.name, case.baseline)
+            inspection = Inspection(case.window, case.family.name, case.baseline, case.alarm)
             diagnosis = await self.services.diagnoser.diagnose(inspection)
             findings, learned = findings_of(diagnosis), diagnosis.learned
             await self._keep(case, diagnosis, findings)
@@ -116,19 +121,23 @@ class Detection:
         versions = await self._versions.of(case.family.name)
         if not versions:
             return None
-        found = await cache.get(answer_key(case.tenant_id, case.system_id, case.family, versions, case.window))
+        found = await cache.get(_key(case, versions))
         self.services.metrics.looked_up(found is not None)
         return found
 
     async def _keep(self, case: Case, diagnosis: Diagnosis, findings: Mapping[str, Any]) -> None:
         if case.use_cache and self.services.cache.ttl_s > 0:
             versions = {vote.detector: vote.version for vote in diagnosis.votes}
-            key = answer_key(case.tenant_id, case.system_id, case.family, versions, case.window)
+            key = _key(case, versions)
             await self.services.cache.put(key, dict(findings))
 
     def count_failure(self, error: Exception) -> None:
         """Count a window that got no answer."""
         self.services.metrics.failed(problems.problem_of(error).code)
+
+
+def _key(case: Case, versions: Mapping[str, str]) -> str:
+    return answer_key(case.tenant_id, case.system_id, case.family, versions, case.window, case.alarm)
 
 
 async def detection_of(request: Request) -> Detection:
@@ -225,7 +234,7 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
 
 def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return the part of an answer that follows from the window alone, in the order of the contract."""
-    score = _rounded(diagnosis.score)
+    score = None if diagnosis.abstained else _rounded(diagnosis.score)
     return {
         "prediction": {
             "is_anomaly": bool(diagnosis.is_anomaly),
@@ -234,6 +243,13 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
             "confidence": _rounded(diagnosis.confidence),
             "affected_components": list(diagnosis.affected),
             "anomaly_type": diagnosis.anomaly_type,
+            "components": [
+                {"component": found.component, "probability": _rounded(found.probability), "grade": found.grade}
+                for found in diagnosis.components
+            ],
+            "attribution_base": _rounded(diagnosis.base),
+            "abstained": bool(diagnosis.abstained),
+            "reason": diagnosis.abstained or None,
         },
         "ensemble_score": score,
         "attribution": [
@@ -241,6 +257,7 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
                 "channel": share.channel,
                 "contribution": _rounded(share.contribution),
                 "direction": share.direction,
+                "deviation": _deviation(share),
             }
             for share in diagnosis.attribution
         ],
@@ -252,6 +269,22 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
             "missing_channels": list(diagnosis.quality.missing),
             "notes": list(diagnosis.quality.notes),
         },
+    }
+
+
+def _deviation(share: Attribution) -> dict[str, Any]:
+    """Return how far a channel's mean lies from its normal, in numbers and in words."""
+    deviation = share.deviation
+    apart = deviation.value - deviation.normal
+    side = "above" if apart >= 0 else "below"
+    whose = "its normal" if deviation.own else "the typical"
+    return {
+        "value": _rounded(deviation.value),
+        "normal": _rounded(deviation.normal),
+        "difference": _rounded(apart),
+        "unit": deviation.unit,
+        "own_baseline": deviation.own,
+        "text": f"{share.channel} {abs(apart):.3g} {deviation.unit} {side} {whose} {deviation.normal:.4g}",
     }
 
 
@@ -269,6 +302,7 @@ def _vote(vote: Vote) -> dict[str, Any]:
         "version": vote.version,
         "prediction_score": None if vote.score is None else _rounded(vote.score),
         "confidence": _rounded(vote.confidence),
+        "weight": _rounded(vote.weight),
         "processing_time_ms": round(float(vote.milliseconds), 3),
     }
     return line if vote.score is not None else {**line, "reason": vote.reason[:REASON_MAX]}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from pipelines.detectors.base import registry
+from pipelines.detectors.registry import registry
 from pipelines.diagnosis.records import MemberStatus
 from serve_app import logs
 from serve_app.api.ports import Health, Services

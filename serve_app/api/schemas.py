@@ -125,23 +125,47 @@ class DetectBatchBody(Body):
     items: Items
 
 
+class ComponentReply(Reply):
+    """One component's state."""
+
+    component: str
+    probability: float = Field(ge=0, le=1, description="That it is off nominal")
+    grade: int | str = Field(description="The most probable grade, in the family's own values")
+
+
 class PredictionReply(Reply):
-    """The judgement."""
+    """The judgement; without a score nobody could judge the window, and `reason` says why."""
 
     is_anomaly: bool
-    anomaly_score: float = Field(ge=0, le=1)
-    severity: Literal["normal", "warning", "critical"]
+    anomaly_score: float | None = Field(ge=0, le=1, description="Calibrated probability; null when abstained")
+    severity: Literal["normal", "warning", "critical", "unknown"]
     confidence: float = Field(ge=0, le=1)
     affected_components: list[str]
     anomaly_type: str | None
+    components: list[ComponentReply]
+    attribution_base: float = Field(description="Log-odds that the contributions add to")
+    abstained: bool
+    reason: str | None
+
+
+class DeviationReply(Reply):
+    """How far a channel's mean lies from what is normal for its system."""
+
+    value: float
+    normal: float
+    difference: float
+    unit: str
+    own_baseline: bool = Field(description="False while `normal` is only typical of the family")
+    text: str
 
 
 class AttributionReply(Reply):
     """One channel's share in the score."""
 
     channel: str
-    contribution: float
+    contribution: float = Field(description="In log-odds; all of them and `attribution_base` are the explained score")
     direction: Literal["high", "low", "unsteady"]
+    deviation: DeviationReply
 
 
 class VoteReply(Reply):
@@ -151,6 +175,7 @@ class VoteReply(Reply):
     version: str
     prediction_score: float | None
     confidence: float
+    weight: float = Field(description="Share in the ensemble, from skill on data left out of training")
     processing_time_ms: float
     reason: str | None = None
 
@@ -168,7 +193,7 @@ class DetectReply(Reply):
 
     system_id: int
     prediction: PredictionReply
-    ensemble_score: float
+    ensemble_score: float | None
     attribution: list[AttributionReply]
     ml_predictions: list[VoteReply]
     threshold_used: float
@@ -225,6 +250,7 @@ class SystemReply(Reply):
     name: str
     family: str
     description: str
+    alarm: bool = Field(description="Whether its last window was an alarm")
     created_at: datetime
 
 

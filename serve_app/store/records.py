@@ -41,12 +41,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A machine under diagnosis."""
+    """A machine under diagnosis.
+
+    Attributes:
+        alarm: Whether its last window was an alarm.
+    """
 
     system_id: int
     name: str
     family: str
     description: str
+    alarm: bool
     created_at: datetime
 
 

@@ -7,19 +7,26 @@ from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from pipelines.detectors.base import Baseline
+from pipelines.detectors.baseline import MEMORY, SETTLED, Baseline
 from pipelines.errors import Conflict, NotFound
 from serve_app.store.accounts import Accounts, constraint
 from serve_app.store.records import StoredDiagnosis, System
 from serve_app.store.tables import APP_ROLE, audit, baselines, diagnoses, systems
 
-SYSTEM = (systems.c.system_id, systems.c.name, systems.c.family, systems.c.description, systems.c.created_at)
-BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares)
+SYSTEM = (
+    systems.c.system_id,
+    systems.c.name,
+    systems.c.family,
+    systems.c.description,
+    systems.c.alarm,
+    systems.c.created_at,
+)
+BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares, baselines.c.origin)
 DIAGNOSIS = (
     diagnoses.c.trace_id,
     diagnoses.c.system_id,
@@ -120,13 +127,19 @@ class Store(Accounts):
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound("system", system_id)
-        *system, count, total, squares = row
+        *system, count, total, squares, origin = row
         if count is None:
             return System(*system), None
-        return System(*system), Baseline(np.array(count), np.array(total), np.array(squares))
+        sums = (np.array(count), np.array(total), np.array(squares))
+        return System(*system), Baseline(*sums, None if origin is None else np.array(origin, dtype=np.float64))
 
-    async def record(self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None) -> None:
-        """Store an answer, and what its window taught the baseline, both or neither.
+    async def record(
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+    ) -> None:
+        """Store an answer, what its window taught the baseline, and the system's new state: all or nothing.
+
+        Args:
+            alarm: The state where it has changed.
 
         Raises:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
@@ -139,6 +152,9 @@ class Store(Accounts):
                 await connection.execute(insert(diagnoses).values(row | {"tenant_id": tenant_id}))
                 if learned is not None:
                     await merge(connection, tenant_id, diagnosis.system_id, learned)
+                if alarm is not None:
+                    own = systems.c.system_id == diagnosis.system_id
+                    await connection.execute(update(systems).where(own).values(alarm=alarm))
         except IntegrityError as error:
             if constraint(error) == "diagnoses_pkey":
                 raise Conflict("trace_id", diagnosis.trace_id) from None
@@ -185,11 +201,15 @@ class Store(Accounts):
 async def merge(connection: AsyncConnection, tenant_id: int, system_id: int, learned: Baseline) -> None:
     """Add sums to a baseline under its row's lock, so that concurrent changes lose nothing.
 
-    A baseline of another length belongs to another feature set and is replaced.
+    A baseline of another length belongs to another feature set and is replaced. The same rules as `Baseline.__add__`.
     """
     fresh = {name: getattr(learned, name).tolist() for name in ("count", "total", "squares")}
-    query = upsert(baselines).values(system_id=system_id, tenant_id=tenant_id, **fresh)
+    origin = None if learned.origin is None else learned.origin.tolist()
+    query = upsert(baselines).values(system_id=system_id, tenant_id=tenant_id, **fresh, origin=origin)
     same = func.cardinality(baselines.c.count) == func.cardinality(query.excluded.count)
     keys = [baselines.c.tenant_id, baselines.c.system_id]
     sums = {name: func.hdx_merge(same, baselines.c[name], query.excluded[name]) for name in fresh}
-    await connection.execute(query.on_conflict_do_update(index_elements=keys, set_=sums))
+    faded = {name: func.hdx_fade(values, sums["count"], MEMORY) for name, values in sums.items()}
+    first = func.hdx_centre(sums["count"], sums["total"], SETTLED)
+    began = case((same, func.coalesce(baselines.c.origin, first)), else_=query.excluded.origin)
+    await connection.execute(query.on_conflict_do_update(index_elements=keys, set_={**faded, "origin": began}))

@@ -99,6 +99,7 @@ systems = Table(
     Column("name", Text, nullable=False),
     Column("family", Text, nullable=False),
     Column("description", Text, nullable=False),
+    Column("alarm", Boolean, nullable=False, server_default="false"),
     _created(),
     UniqueConstraint("tenant_id", "system_id", name="systems_own"),
 )
@@ -110,6 +111,7 @@ baselines = Table(
     Column("count", ARRAY(Double), nullable=False),
     Column("total", ARRAY(Double), nullable=False),
     Column("squares", ARRAY(Double), nullable=False),
+    Column("origin", ARRAY(Double)),
     _own_system(),
 )
 diagnoses = Table(

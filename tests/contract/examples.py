@@ -8,9 +8,11 @@ from functools import cache
 import numpy as np
 
 from configs.families import Channel, Component, Family, Head, Severity
-from pipelines.detectors.base import Baseline, Detector, Examples, registry
+from pipelines.detectors.base import Detector, Examples
+from pipelines.detectors.baseline import Baseline, learn
 from pipelines.detectors.bundle import Bundle, assemble
-from pipelines.signals.features import learn, make_sheet
+from pipelines.detectors.registry import registry
+from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Window
 
 WINDOWS = 360
@@ -33,7 +35,7 @@ def channel(unit: str, low: float, high: float, typical: float, spread: float, r
     )
 
 
-def family(reading: str = "relative") -> Family:
+def family(reading: str = "relative", **changes: object) -> Family:
     """Return a machine with a pump that wears and a cooler that fouls."""
     return Family.model_validate(
         {
@@ -60,7 +62,8 @@ def family(reading: str = "relative") -> Family:
                 "cooler": Component(head="cooler", faulty=("fouled",), title={"en": "Cooler"}, kind="overheating"),
             },
             "anomaly": ("pump", "cooler"),
-            "severity": Severity(warning=0.5, critical=0.8, source="made up"),
+            "severity": Severity(warning=0.5, critical=0.8, release=0.4, source="made up"),
+            **changes,
         }
     )
 

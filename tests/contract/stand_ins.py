@@ -14,10 +14,12 @@ import numpy as np
 from pydantic import SecretStr
 
 from configs.settings import Limits, Settings
-from pipelines.detectors.base import Baseline, registry
+from pipelines.detectors.baseline import Baseline
+from pipelines.detectors.registry import registry
 from pipelines.diagnosis.records import (
     Attribution,
     ComponentFinding,
+    Deviation,
     Diagnosis,
     Inspection,
     MemberStatus,
@@ -55,8 +57,8 @@ class MemoryStore:
         self.accounts[6] = Account(6, 1, "retired", "retired@example.com", hashed, "admin", False)
         now = datetime(2026, 1, 1, tzinfo=UTC)
         self.owned = {
-            1: (1, System(1, "Press", "generic", "", now)),
-            2: (2, System(2, "Foreign press", "generic", "", now)),
+            1: (1, System(1, "Press", "generic", "", False, now)),
+            2: (2, System(2, "Foreign press", "generic", "", False, now)),
         }
         self.recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = []
         self.audited: list[tuple[int, str, str, str]] = []
@@ -100,7 +102,7 @@ class MemoryStore:
         return system
 
     async def add_system(self, tenant_id: int, name: str, family: str, description: str = "") -> System:
-        system = System(max(self.owned) + 1, name, family, description, datetime.now(UTC))
+        system = System(max(self.owned) + 1, name, family, description, False, datetime.now(UTC))
         self.owned[system.system_id] = (tenant_id, system)
         return system
 
@@ -120,8 +122,13 @@ class MemoryStore:
     async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
         return await self.system(tenant_id, system_id), None
 
-    async def record(self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None) -> None:
+    async def record(
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+    ) -> None:
         self.recorded.append((tenant_id, diagnosis, learned))
+        if alarm is not None:
+            tenant, system = self.owned[diagnosis.system_id]
+            self.owned[diagnosis.system_id] = (tenant, replace(system, alarm=alarm))
 
     async def diagnosis(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
         for tenant, stored, _ in self.recorded:
@@ -155,7 +162,7 @@ def diagnosis_of(inspection: Inspection, cast_votes: Sequence[Vote], absent: Map
         anomaly_type=None,
         components=(ComponentFinding("pump", 0.1, 0),),
         affected=(),
-        attribution=(Attribution("pressure", -0.4, "low"),),
+        attribution=(Attribution("pressure", -0.4, "low", Deviation(97.5, 100.0, "bar", own=True)),),
         votes=tuple(cast_votes),
         absent=absent,
         quality=Quality(1.0 - 0.25 * len(missing), missing, tuple(f"{name} was not sent" for name in missing)),
@@ -172,6 +179,8 @@ class FixedDiagnoser:
         self.version = "1"
         self.absent: dict[str, str] = {}
         self.failure: Exception | None = None
+        self.alarm = False
+        self.abstained = ""
         self.statuses = [MemberStatus(name, "generic", "1", "ab" * 32, True) for name in registry()]
 
     async def diagnose(self, inspection: Inspection) -> Diagnosis:
@@ -179,7 +188,10 @@ class FixedDiagnoser:
         if self.failure is not None:
             raise self.failure
         present = [vote for vote in votes(self.version) if vote.detector not in self.absent]
-        return diagnosis_of(inspection, present, self.absent)
+        found = diagnosis_of(inspection, present, self.absent)
+        if self.abstained:
+            return replace(found, score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
+        return replace(found, is_anomaly=self.alarm)
 
     async def members(self) -> Sequence[MemberStatus]:
         return self.statuses
@@ -221,7 +233,7 @@ class CountingMetrics:
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def answered(self, family: str, is_anomaly: bool, score: float, seconds: float) -> None:
+    def answered(self, family: str, is_anomaly: bool, score: float | None, seconds: float) -> None:
         self.calls.append(("answered", family, is_anomaly))
 
     def failed(self, code: str) -> None:

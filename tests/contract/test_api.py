@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from pipelines.detectors.base import registry
+from pipelines.detectors.registry import registry
 from pipelines.errors import NoQuorum, Unavailable
 from serve_app.api.schemas import (
     HEALTHY,
@@ -37,6 +37,10 @@ class TestDetect:
             "confidence": 0.88,
             "affected_components": [],
             "anomaly_type": None,
+            "components": [{"component": "pump", "probability": 0.1, "grade": 0}],
+            "attribution_base": 0.0,
+            "abstained": False,
+            "reason": None,
         }
         assert answer["ensemble_score"] == 0.23
         assert [vote["ml_model"] for vote in answer["ml_predictions"]] == list(registry())
@@ -45,11 +49,29 @@ class TestDetect:
             "version",
             "prediction_score",
             "confidence",
+            "weight",
             "processing_time_ms",
         }
-        assert answer["attribution"] == [{"channel": "pressure", "contribution": -0.4, "direction": "low"}]
+        [share] = answer["attribution"]
+        assert (share["channel"], share["contribution"], share["direction"]) == ("pressure", -0.4, "low")
+        assert share["deviation"]["text"] == "pressure 2.5 bar below its normal 100"
         assert answer["cache_hit"] is False
         assert answer["trace_id"] == reply.headers["x-request-id"]
+
+    def test_a_window_nobody_can_judge(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
+        """It is answered without a score, says why, and leaves the system's state as it was."""
+        bench.diagnoser.alarm = True
+        assert client.post(DETECT, json=WINDOW, headers=headers()).json()["prediction"]["is_anomaly"]
+        assert client.get("/api/systems/1/", headers=headers()).json()["alarm"]
+        bench.diagnoser.abstained = "outside the range the models know (catboost)"
+        other = {**WINDOW, "sampling_hz": 2.0}
+        answer = client.post(DETECT, json=other, headers=headers()).json()
+        DetectReply.model_validate(answer)
+        assert (answer["prediction"]["anomaly_score"], answer["ensemble_score"]) == (None, None)
+        assert (answer["prediction"]["severity"], answer["prediction"]["is_anomaly"]) == ("unknown", False)
+        assert answer["prediction"]["reason"] == bench.diagnoser.abstained
+        assert bench.diagnoser.asked[-1].alarm
+        assert client.get("/api/systems/1/", headers=headers()).json()["alarm"]
 
     def test_an_abstention_is_named_with_its_reason(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
         """A detector that did not vote stands in the answer without a score."""

@@ -17,8 +17,8 @@ import pytest
 
 from configs.families import read_family
 from pipelines.datasets.simulator import simulate, simulate_recordings
-from pipelines.detectors.base import registry
 from pipelines.detectors.bundle import Bundle
+from pipelines.detectors.registry import registry
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
@@ -27,7 +27,7 @@ from pipelines.lifecycle.publish import publish
 from pipelines.lifecycle.registry import Registry, load_members
 from pipelines.lifecycle.score import score
 from pipelines.lifecycle.train import train
-from pipelines.signals.features import make_sheet
+from pipelines.signals.reading import make_sheet
 
 FAMILY = read_family("generic")
 NAMES = tuple(registry())

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from pipelines.detectors.base import Baseline
+from pipelines.detectors.baseline import Baseline, learn
 from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from serve_app.store.migrate import current, downgrade, migrate
 from serve_app.store.records import StoredDiagnosis
@@ -99,6 +99,41 @@ async def test_concurrent_merges_lose_nothing(store: Store) -> None:
     _, replaced = await store.machine(a, system.system_id)
     assert replaced is not None
     assert replaced.count.tolist() == [1] * 4
+
+
+async def test_the_database_learns_as_memory_does(store: Store) -> None:
+    """Sums, fading and first level are the same in PostgreSQL as in `Baseline.__add__`, far beyond the memory too."""
+    a, _ = await two_tenants(store)
+    system = await store.add_system(a, "press", "generic", "")
+    random = np.random.default_rng(5)
+    kept: Baseline | None = None
+    for lump in range(60):
+        rows = random.normal(10 + lump / 10, 1, (12, 3))
+        rows[:, 2] = np.nan if lump < 30 else rows[:, 2]
+        pieces = [learn(row) for row in rows]
+        learned = sum(pieces[1:], pieces[0])
+        kept = learned if kept is None else kept + learned
+        await store.teach(a, system.system_id, learned)
+    _, found = await store.machine(a, system.system_id)
+    assert found is not None
+    assert kept is not None
+    for name in ("count", "total", "squares", "origin"):
+        np.testing.assert_allclose(getattr(found, name), getattr(kept, name), rtol=1e-9)
+
+
+async def test_state_is_stored_with_the_answer(store: Store) -> None:
+    """A system begins without an alarm; a diagnosis sets its state in the same transaction, or leaves it."""
+    a, _ = await two_tenants(store)
+    system = await store.add_system(a, "press", "generic", "")
+    assert not system.alarm
+    await store.record(a, diagnosis(system.system_id), None, alarm=True)
+    await store.record(a, diagnosis(system.system_id), None)
+    assert (await store.system(a, system.system_id)).alarm
+    twice = diagnosis(system.system_id)
+    await store.record(a, twice, None)
+    with pytest.raises(Conflict):
+        await store.record(a, twice, None, alarm=False)
+    assert (await store.system(a, system.system_id)).alarm
 
 
 async def test_a_deleted_system_takes_no_diagnosis(store: Store) -> None:

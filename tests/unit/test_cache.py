@@ -69,21 +69,22 @@ async def test_a_caller_cannot_change_what_is_kept() -> None:
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
     """Tenant, system, family, thresholds, versions, values, their places, channels and rate each change the key."""
-    strict = FAMILY.model_copy(update={"severity": Severity(warning=0.123, critical=0.8, source="test")})
+    strict = FAMILY.model_copy(update={"severity": Severity(warning=0.123, critical=0.8, release=0.1, source="test")})
     swapped = {"pressure": WINDOW.values["flow"], "flow": WINDOW.values["pressure"]}
     shifted = {"flow": np.array([4.0, 5.0]), "pressure": np.array([6.0, 1.0, 2.0, 3.0])}
     keys = [
-        answer_key(1, 1, FAMILY, VERSIONS, WINDOW),
-        answer_key(2, 1, FAMILY, VERSIONS, WINDOW),
-        answer_key(1, 2, FAMILY, VERSIONS, WINDOW),
-        answer_key(1, 1, FAMILY.model_copy(update={"name": "other"}), VERSIONS, WINDOW),
-        answer_key(1, 1, strict, VERSIONS, WINDOW),
-        answer_key(1, 1, FAMILY, {**VERSIONS, "catboost": "4"}, WINDOW),
-        answer_key(1, 1, FAMILY, {"catboost": "3"}, WINDOW),
-        answer_key(1, 1, FAMILY, VERSIONS, Window(swapped, 1.0)),
-        answer_key(1, 1, FAMILY, VERSIONS, Window(shifted, 1.0)),
-        answer_key(1, 1, FAMILY, VERSIONS, Window({"pressure": WINDOW.values["pressure"]}, 1.0)),
-        answer_key(1, 1, FAMILY, VERSIONS, replace(WINDOW, rate_hz=2.0)),
+        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False),
+        answer_key(2, 1, FAMILY, VERSIONS, WINDOW, False),
+        answer_key(1, 2, FAMILY, VERSIONS, WINDOW, False),
+        answer_key(1, 1, FAMILY.model_copy(update={"name": "other"}), VERSIONS, WINDOW, False),
+        answer_key(1, 1, strict, VERSIONS, WINDOW, False),
+        answer_key(1, 1, FAMILY, {**VERSIONS, "catboost": "4"}, WINDOW, False),
+        answer_key(1, 1, FAMILY, {"catboost": "3"}, WINDOW, False),
+        answer_key(1, 1, FAMILY, VERSIONS, Window(swapped, 1.0), False),
+        answer_key(1, 1, FAMILY, VERSIONS, Window(shifted, 1.0), False),
+        answer_key(1, 1, FAMILY, VERSIONS, Window({"pressure": WINDOW.values["pressure"]}, 1.0), False),
+        answer_key(1, 1, FAMILY, VERSIONS, replace(WINDOW, rate_hz=2.0), False),
+        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, True),
     ]
     assert len(set(keys)) == len(keys)
 
@@ -92,7 +93,7 @@ def test_the_key_does_not_depend_on_order() -> None:
     """The same channels and versions in another order are the same window."""
     turned = Window({name: WINDOW.values[name] for name in ("flow", "pressure")}, 1.0)
     versions = dict(reversed(VERSIONS.items()))
-    assert answer_key(1, 1, FAMILY, versions, turned) == answer_key(1, 1, FAMILY, VERSIONS, WINDOW)
+    assert answer_key(1, 1, FAMILY, versions, turned, False) == answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False)
 
 
 class Replicas:

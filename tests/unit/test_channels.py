@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from configs.settings import Limits
+from pipelines.diagnosis.records import Inspection
 from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
 from pipelines.signals.quality import quality
 from pipelines.signals.windows import Window
-from tests.contract.examples import family, window
+from tests.contract.examples import baseline, family, window
 
 GOOD = [100.5, 101.2, 99.8, 100.1]
 
@@ -120,20 +121,20 @@ def test_field_is_the_callers() -> None:
 def test_quality_of_a_whole_window_is_one() -> None:
     """A full window of every required channel has quality 1 and nothing to note, without the extra channel too."""
     values = {name: samples for name, samples in window(1).values.items() if name != "motor_current"}
-    found = quality(Window(values, 1.0), family(), evidence=50)
+    found = quality(Inspection(Window(values, 1.0), "made-up", baseline()), family())
     assert (found.score, found.missing, found.notes) == (1.0, (), ())
 
 
 def test_each_lack_lowers_quality_and_is_noted() -> None:
     """Shortness, a missing channel, a constant channel and a missing baseline each cost and are each said."""
     short = Window({"pressure": np.array([100.0, 100.0, 100.0])}, 1.0)
-    found = quality(short, family(), evidence=0)
+    found = quality(Inspection(short, "made-up"), family())
     assert found.missing == ("temperature", "flow", "vibration")
     assert len(found.notes) == 4
     assert 0 < found.score < 0.25
     less = [
-        quality(window(1, samples=10), family()),
-        quality(Window({"pressure": window(1).values["pressure"]}, 1.0), family()),
-        quality(window(1), family(), evidence=0),
+        quality(Inspection(window(1, samples=10), "made-up", baseline()), family()),
+        quality(Inspection(Window({"pressure": window(1).values["pressure"]}, 1.0), "made-up", baseline()), family()),
+        quality(Inspection(window(1), "made-up"), family()),
     ]
     assert all(each.score < 1 and len(each.notes) == 1 for each in less)

@@ -1,5 +1,6 @@
 """Rules of reading recordings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,17 @@ import pandas as pd
 import pytest
 
 from configs.families import read_family
-from pipelines.datasets.recordings import SETTLE, cut_cycles, cut_recordings, read_recordings, trailing
+from pipelines.datasets.recordings import (
+    SETTLE,
+    cut_cycles,
+    cut_recordings,
+    read_recordings,
+    source_columns,
+    trailing,
+)
+from pipelines.detectors.baseline import Baseline
 from pipelines.errors import InvalidInput, NotFound
+from pipelines.signals.features import feature_names
 
 RIG, LOOP = read_family("rig"), read_family("water-loop")
 
@@ -28,15 +38,14 @@ def loop(samples: int = SETTLE + 60) -> pd.DataFrame:
 
 
 def test_cycles_are_cut_at_any_phase() -> None:
-    """The first cut is as recorded, the second turned; each shorter cut is a stretch of the repeating cycle."""
+    """Every cut of every length is a stretch of the repeating cycle, begun anywhere."""
     windows, _, rows = cut_cycles(RIG, cycles(), seed=2)
-    assert [windows[i].samples for i in (0, 4, 8, 12)] == [60, 60, 20, 5]
-    assert windows[0].values["pressure"].tolist() == list(range(60))
+    assert [windows[i].samples for i in range(0, 24, 4)] == [60, 20, 5] * 2
     for window, row in zip(windows, rows, strict=True):
         steps = np.diff(window.values["pressure"])
         assert set(steps.tolist()) <= {1.0, -59.0}
         assert window.values["pressure"].min() >= row
-    assert any((np.diff(window.values["pressure"]) < 0).any() for window in windows[4:8])
+    assert any((np.diff(window.values["pressure"]) < 0).any() for window in windows[:4])
 
 
 def test_trailing_windows_never_look_ahead() -> None:
@@ -49,9 +58,34 @@ def test_trailing_windows_never_look_ahead() -> None:
     for window, again, row in zip(before, after, rows, strict=True):
         same = (window.values["flow"] == again.values["flow"]).all()
         assert same == (row < SETTLE + 30)
-    assert baselines[0] is not None
-    assert others[0] is not None
-    assert (baselines[0].total == others[0].total).all()
+    assert baselines[1] is not None
+    assert others[1] is not None
+    assert (baselines[1].total == others[1].total).all()
+
+
+def test_a_missing_channel_is_no_error() -> None:
+    """Columns may be named as channels or as recorded, and some may be missing; none at all is an error."""
+    frame = pd.DataFrame({"pressure": [1.0], "FS1": [2.0]})
+    assert source_columns(RIG, frame) == {"pressure": "pressure", "flow": "FS1"}
+    with pytest.raises(InvalidInput, match="PS1 or pressure"):
+        source_columns(RIG, frame.drop(columns=["pressure", "FS1"]))
+
+
+def test_only_healthy_windows_move_a_baseline() -> None:
+    """A recording's baseline follows its healthy windows and stands still while a fault is on."""
+    frame = loop()
+    frame["FlowRateRMS"] = np.linspace(10, 30, len(frame))
+    _, moving, _ = cut_recordings(LOOP, frame)
+    _, frozen, _ = cut_recordings(LOOP, frame.assign(anomaly=1))
+    place = feature_names(LOOP).index("flow_mean")
+
+    def level(baselines: Sequence[Baseline | None], row: int) -> float:
+        found = baselines[row]
+        assert found is not None
+        return float(found.total[place] / found.count[place])
+
+    assert level(moving, 11) > level(moving, 1)
+    assert level(frozen, 11) == level(frozen, 1)
 
 
 def test_a_recording_that_has_just_begun_gives_a_shorter_window() -> None:
@@ -72,4 +106,4 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     cycles().to_parquet(path)
     found = read_recordings(RIG, tmp_path, 1)
     assert set(found.groups) == {"b0", "b1"}
-    assert len(found.windows) == len(found.groups) == len(found.labels["valve"]) == 16
+    assert len(found.windows) == len(found.groups) == len(found.labels["valve"]) == 24

@@ -1,0 +1,71 @@
+"""Second step of detect, for machines that repeat a load cycle: where in the cycle each sample of a window lies.
+
+Exists so that windows that begin anywhere are compared at the same point of the load.
+
+The place is found in the signals themselves, by the best fit to the family's profile; no clock or sample number enters.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.families import Cycle
+from pipelines.signals.windows import Floats
+
+
+def phase_means(values: Floats, rate_hz: float, channels: Sequence[str], cycle: Cycle) -> Floats:
+    """Return the mean of each of the cycle's channels in each of its phases.
+
+    A window longer than a cycle is read from its last cycle on. Phases that it does not touch are NaN, and so are all
+    phases where no channel of the profile was measured or the rate is below the profile's.
+
+    Shapes: `values` `float64[N, C, L]` -> `float64[N, len(cycle.channels) * len(cycle.phases)]`.
+    """
+    width = len(cycle.channels) * len(cycle.phases)
+    steps = len(next(iter(cycle.profile.values())))
+    per_step = rate_hz * cycle.seconds / steps
+    count = min(int(values.shape[2] / per_step + 1e-9), steps)
+    if per_step < 1 or count < 1:
+        return np.full((len(values), width), np.nan)
+    grid = _on_grid(values, per_step, count)
+    place = (_start(grid, channels, cycle)[:, None] + np.arange(count)) % steps
+    phase = np.searchsorted(cycle.phases, place, side="right") - 1
+    read = grid[:, [channels.index(name) for name in cycle.channels]]
+    means = np.full((len(values), len(cycle.channels), len(cycle.phases)), np.nan)
+    for number in range(len(cycle.phases)):
+        inside = phase == number
+        samples = inside.sum(axis=1)
+        total = np.where(inside[:, None, :], read, 0.0).sum(axis=2)
+        means[:, :, number] = np.where(samples[:, None] > 0, total / np.maximum(samples, 1)[:, None], np.nan)
+    # Without any channel of the profile, the place in the cycle is not known.
+    lost = np.isnan(grid[:, [channels.index(name) for name in cycle.profile], 0]).sum(axis=1) == len(cycle.profile)
+    means[lost] = np.nan
+    return means.reshape(len(values), width)
+
+
+def _on_grid(values: Floats, per_step: float, count: int) -> Floats:
+    """Return the means over the last `count` steps of the profile's own spacing."""
+    if per_step == 1:
+        return np.ascontiguousarray(values[:, :, -count:])
+    edges = values.shape[2] - np.round(np.arange(count, -1, -1) * per_step).astype(np.int64)
+    sums = np.add.reduceat(values[:, :, edges[0] :], edges[:-1] - edges[0], axis=2)
+    grid: Floats = sums / np.diff(edges)
+    return grid
+
+
+def _start(grid: Floats, channels: Sequence[str], cycle: Cycle) -> NDArray[np.int64]:
+    """Return the step of the profile at which each window begins: the least squared distance from it.
+
+    Shapes: `float64[N, C, count]` -> `int64[N]`.
+    """
+    steps = len(next(iter(cycle.profile.values())))
+    turned = (np.arange(steps)[:, None] + np.arange(grid.shape[2])) % steps
+    distance = np.zeros((len(grid), steps))
+    for name, profile in cycle.profile.items():
+        expected = np.array(profile)
+        scale = expected.std()
+        apart = (grid[:, channels.index(name), None, :] - expected[turned][None]) / scale
+        distance += np.nan_to_num((apart * apart).sum(axis=2))
+    start: NDArray[np.int64] = distance.argmin(axis=1)
+    return start
