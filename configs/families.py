@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FOLDER = Path(__file__).parent / "families"
 
 Grade = int | str
-Reading = Literal["raw", "relative", "both"]
+Reading = Literal["raw", "relative", "both", "changes"]
 
 
 class _Part(BaseModel):
@@ -139,7 +139,8 @@ class Family(_Part):
         title: One line for people.
         data: Columns of recordings and how to cut them.
         window_s: Length that the detectors were trained on; shorter windows are answered with less confidence.
-        reading: `raw` levels (machines of one build), `relative` to each system's own baseline, or `both`.
+        reading: `raw` levels (machines of one build), `relative` to each system's own baseline, `both`,
+            or only its `changes` within a window.
         tails_s: The last so many seconds of a window are read apart, too.
         cycle: The load cycle, where the machine repeats one.
         heads: Questions of the trained detectors beside `anomaly`.

@@ -94,10 +94,11 @@ def tables_of(found: Evaluation) -> Group:
         figures_table("by length", found.lengths),
         figures_table("by what was left out together", found.parts),
     ]
-    if found.components:
-        parts = Table("component", "AUC", "grade accuracy", title="components, full windows", box=None)
-        for component, figures in found.components.items():
-            parts.add_row(component, f"{figures['auc']:.3f}", f"{figures['grade_accuracy']:.3f}")
+    parts = Table("", "component", "AUC", "grade accuracy", title="components, full windows", box=None)
+    for panel, components in found.components.items():
+        for component, figures in components.items():
+            parts.add_row(panel, component, f"{figures['auc']:.3f}", f"{figures['grade_accuracy']:.3f}")
+    if parts.row_count:
         tables.append(parts)
     return Group(*tables)
 

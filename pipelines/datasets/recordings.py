@@ -4,7 +4,7 @@ Exists so that training, evaluation and scoring see one shape of data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,7 +179,7 @@ def cut_recordings(
     healthy = ~frame[family.label].to_numpy().astype(bool)
     for _, places in entities(family.entity, family.order, frame):
         values, rate = series(family, frame, places), next(iter(family.channels.values())).rate_hz
-        for seconds in LENGTHS_S:
+        for seconds in (family.window_s, family.window_s / 3):
             length = round(seconds * rate)
             lasts = range(SETTLE, len(places), STRIDE)
             cut = [trailing(values, last, length, rate) for last in lasts]
@@ -229,4 +229,5 @@ def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: in
     if not windows:
         return None
     learned = [learn(row) for row in make_sheet(windows, [None] * len(windows), family).raw]
-    return sum(learned[1:], learned[0])
+    found = sum(learned[1:], learned[0])
+    return replace(found, origin=found.total / np.where(found.count > 0, found.count, np.nan))

@@ -93,7 +93,10 @@ class Adaptive:
         sheet = examples.sheet.rows(healthy)
         moments = _variances(sheet.raw, examples.groups[healthy])
         scope = _scope(sheet.names)
-        reads = np.array([statistic_of(name) in STATISTICS and scope_of(name) == scope for name in sheet.names])
+        # What the family never reads, as the level of a channel that tells only the day, is not judged either.
+        is_read = np.isfinite(sheet.read[:, : len(sheet.names)]).any(axis=0)
+        judged = [statistic_of(name) in STATISTICS and scope_of(name) == scope for name in sheet.names]
+        reads = np.logical_and(is_read, judged)
         mean, within, between = (np.where(reads, part, np.nan) for part in moments)
         far, _ = _distance(Prior(mean, within, between, 1.0).distances(sheet))
         half = max(float(np.nanquantile(far, HALF_QUANTILE)), 1e-3)

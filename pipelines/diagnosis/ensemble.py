@@ -34,8 +34,9 @@ from pipelines.signals.windows import Floats, Window
 CERTAINTY = 1e-3
 # Source: own choice; a member no better than chance is heard only where nobody else votes.
 WEIGHT_LEAST = 1e-6
-# Source: on the water loop a baseline that also learns from windows near the alarm absorbs the fault.
-LEARN_BELOW = 0.5
+# Share of the warning threshold below which a window is normal enough to learn from. Source: water loop, the adaptive
+# member alone: mean AUC of a recording 0.867 at 0.5, 0.888 at 0.7, 0.871 at 1, where faults begin to be absorbed.
+LEARN_BELOW = 0.7
 # Source: own choice; a window of less than half the length asked for shows levels, not spreads.
 LEARN_LENGTH = 0.5
 

@@ -5,7 +5,7 @@ Exists so that a figure quoted to a user comes from the very code that serves, o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ from pipelines.diagnosis.calibration import auc, expected_calibration_error
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.lifecycle.score import follow, judged
 from pipelines.lifecycle.train import Progress, examples_of, fit_member, folds, off_nominal, take
-from pipelines.signals.windows import Floats
+from pipelines.signals.windows import Floats, Window
 
 EVALUATION_FOLDS = 12  # one block at a time where there are that few; recordings in that many parts
-ENSEMBLE = "ensemble"
+ENSEMBLE, TRAINED, ADAPTIVE, WITH_EXTRAS = "ensemble", "trained", "adaptive", "with extra channels"
 COLUMNS = ("anomaly", "groups", "parts", "places", "seconds")
 
 
@@ -90,7 +90,7 @@ class Evaluation:
         lengths: Of the ensemble, by window length.
         parts: Of the ensemble, by what was left out together.
         groups: Of the ensemble, by group.
-        components: By component and length: AUC of being off nominal, and accuracy of its grade.
+        components: By panel and component: AUC of being off nominal, and accuracy of its grade.
         judged: By panel, what the figures are of.
     """
 
@@ -101,7 +101,7 @@ class Evaluation:
     lengths: tuple[Figures, ...]
     parts: tuple[Figures, ...]
     groups: tuple[Figures, ...]
-    components: dict[str, dict[str, float]]
+    components: dict[str, dict[str, dict[str, float]]]
     judged: Mapping[str, Judged]
 
     def plain(self) -> dict[str, Any]:
@@ -131,15 +131,23 @@ def figures(name: str, scores: Floats, alarms: NDArray[np.bool_], truth: NDArray
     )
 
 
-def panels() -> dict[str, tuple[str, ...]]:
-    """Return, by name, the members that are judged together."""
-    kinds = registry()
-    trained = tuple(name for name, kind in kinds.items() if kind.supervised)
-    return {
-        ENSEMBLE: tuple(kinds),
-        "trained": trained,
-        "adaptive": tuple(name for name in kinds if name not in trained),
-    }
+class Panel(NamedTuple):
+    """Members that are judged together, and the channels they are shown."""
+
+    members: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+def panels(family: Family) -> dict[str, Panel]:
+    """Return every panel of a family by name; only where it has extra channels, one is shown them."""
+    supervised = {name: kind.supervised for name, kind in registry().items()}
+    trained = tuple(name for name, is_trained in supervised.items() if is_trained)
+    adaptive = tuple(name for name, is_trained in supervised.items() if not is_trained)
+    members = {ENSEMBLE: tuple(supervised), TRAINED: trained, ADAPTIVE: adaptive}
+    found = {name: Panel(detectors, family.required) for name, detectors in members.items()}
+    if len(family.required) < len(family.channels):
+        found[WITH_EXTRAS] = Panel(tuple(supervised), tuple(family.channels))
+    return found
 
 
 def evaluate(family: Family, recordings: Recordings, seed: int, progress: Progress) -> Evaluation:
@@ -156,7 +164,7 @@ def evaluate(family: Family, recordings: Recordings, seed: int, progress: Progre
     for number, judged_part in enumerate(work):
         found.append(judged_part)
         progress("leave out parts", number + 1, len(parts))
-    whole = {panel: _joined([part[panel] for part in found]) for panel in panels()}
+    whole = {panel: _joined([part[panel] for part in found]) for panel in panels(family)}
     return summarise(family, recordings.fingerprint, whole)
 
 
@@ -173,8 +181,8 @@ def judge_left_out(
     fitted = {name: fit_member(kind, family, taken, seed, "evaluation") for name, kind in registry().items()}
     judge_rows = _judge_series if recordings.series else _judge_windows
     return {
-        panel: judge_rows(family, recordings, examples, left_out, {name: fitted[name] for name in names})
-        for panel, names in panels().items()
+        name: judge_rows(family, recordings, examples, left_out, {key: fitted[key] for key in members}, channels)
+        for name, (members, channels) in panels(family).items()
     }
 
 
@@ -184,9 +192,10 @@ def _judge_windows(
     examples: Examples,
     rows: NDArray[np.int64],
     members: Mapping[str, Bundle],
+    channels: tuple[str, ...],
 ) -> Judged:
     """Judge windows that stand alone."""
-    windows = [recordings.windows[row] for row in rows]
+    windows = [shown(recordings.windows[row], channels) for row in rows]
     inspections = [Inspection(w, family.name, recordings.baselines[r]) for w, r in zip(windows, rows, strict=True)]
     return Judged(
         examples.anomaly[rows],
@@ -205,12 +214,14 @@ def _judge_series(
     examples: Examples,
     rows: NDArray[np.int64],
     members: Mapping[str, Bundle],
+    channels: tuple[str, ...],
 ) -> Judged:
     """Judge recordings sample by sample, from where they have settled."""
     found = []
     for group in np.unique(recordings.groups[rows]):
         series = recordings.series[str(group)]
-        diagnoses = list(follow(family, series.values, members, SETTLE))[SETTLE:]
+        values = {name: series.values[name] for name in channels}
+        diagnoses = list(follow(family, values, members, SETTLE))[SETTLE:]
         count = len(diagnoses)
         found.append(
             Judged(
@@ -224,6 +235,11 @@ def _judge_series(
             )
         )
     return _joined(found)
+
+
+def shown(window: Window, channels: tuple[str, ...]) -> Window:
+    """Return a window with some of its channels."""
+    return Window({name: window.values[name] for name in channels if name in window.values}, window.rate_hz)
 
 
 def _joined(parts: Sequence[Judged]) -> Judged:
@@ -252,7 +268,10 @@ def summarise(family: Family, fingerprint: str, by_panel: Mapping[str, Judged]) 
         by(whole.seconds, lambda seconds: f"{seconds:g} s")[::-1],
         by(whole.parts),
         by(whole.groups),
-        {name: component_figures(family, name, whole) for name in family.components},
+        {
+            panel: {name: component_figures(family, name, part) for name in family.components}
+            for panel, part in by_panel.items()
+        },
         by_panel,
     )
 
@@ -267,6 +286,8 @@ def component_figures(family: Family, component: str, whole: Judged) -> dict[str
     off = off_nominal(family, component, whole.heads)
     full = whole.seconds >= family.window_s
     rows = [row for row, diagnosis in enumerate(whole.diagnoses) if full[row] and diagnosis.components]
+    if not rows:
+        return {"auc": float("nan"), "grade_accuracy": float("nan")}
     found = [next(f for f in whole.diagnoses[row].components if f.component == component) for row in rows]
     probability = np.array([finding.probability for finding in found])
     grades = [classes[whole.heads[part.head][row]] for row in rows]
@@ -274,4 +295,4 @@ def component_figures(family: Family, component: str, whole: Judged) -> dict[str
         finding.grade == (grade if grade in part.faulty else classes[0])
         for finding, grade in zip(found, grades, strict=True)
     ]
-    return {"auc": auc(probability, off[rows]), "grade_accuracy": float(np.mean(right)) if right else float("nan")}
+    return {"auc": auc(probability, off[rows]), "grade_accuracy": float(np.mean(right))}

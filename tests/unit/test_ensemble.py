@@ -280,10 +280,10 @@ def test_a_missing_channel_has_no_share() -> None:
 def test_only_clearly_normal_windows_teach() -> None:
     """A baseline learns from no alarm and from no window near one, whoever else abstains."""
     assert one(member("a", 0.1)).learned is not None
-    assert one(member("a", 0.3)).learned is None
+    assert one(member("a", 0.4)).learned is None
     assert one(member("a", 0.9)).learned is None
     assert one(member("a", 0.1), member("b", NAN)).learned is not None
-    assert one(member("a", 0.3), member("b", NAN, reasons=(INSUFFICIENT,))).learned is None
+    assert one(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,))).learned is None
 
 
 def test_what_a_window_teaches() -> None:
