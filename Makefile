@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench install help openapi
+.PHONY: run test check bench bench-quality install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -24,6 +24,9 @@ check: install  ## Format, lint, strict types, import contracts, unit tests; und
 bench: install  ## Measure detect and ask on a service started for the purpose
 	@$(BIN)/python -m benchmarks.detect
 
+bench-quality: install  ## Measure detection on data left out, beside every promised figure; needs the recordings
+	@$(BIN)/python -m benchmarks.quality
+
 openapi: install  ## Rewrite the snapshot of the HTTP contract after a wanted change
 	@$(BIN)/python -m tests.contract.snapshot
 
@@ -38,4 +41,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,6 +1,6 @@
 """Beside everything: `make bench-quality`, every promised figure of detection beside what is measured now.
 
-Exists so that no change makes the detectors worse unseen. Figures are of data left out of training, by the code that serves.
+Exists so that no change makes the detectors worse unseen. Figures are of data left out of training.
 """
 
 import argparse
@@ -180,7 +180,7 @@ def simulated(family: Family, members: Mapping[str, Bundle]) -> tuple[list[Row],
 
 
 def delay_s(family: Family, members: Mapping[str, Bundle], fault: str, severity: float) -> float:
-    """Return the median seconds from a fault's beginning to the first alarm of trailing windows; NaN where half stay unseen."""
+    """Return the median seconds from a fault's beginning to the first alarm; infinite where half stay unseen."""
     random = np.random.default_rng(SEED + 2000)
     length = round(family.window_s * RATE_HZ)
     waits = []

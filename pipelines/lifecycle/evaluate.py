@@ -91,6 +91,7 @@ class Evaluation:
         parts: Of the ensemble, by what was left out together.
         groups: Of the ensemble, by group.
         components: By panel and component: AUC of being off nominal, and accuracy of its grade.
+        bands: Of the ensemble, by severity band: precision and recall of the windows from its threshold on.
         judged: By panel, what the figures are of.
     """
 
@@ -102,13 +103,20 @@ class Evaluation:
     parts: tuple[Figures, ...]
     groups: tuple[Figures, ...]
     components: dict[str, dict[str, dict[str, float]]]
+    bands: dict[str, dict[str, float]]
     judged: Mapping[str, Judged]
 
     def plain(self) -> dict[str, Any]:
         """Return the figures without the windows, as JSON holds them."""
         tables = ("panels", "members", "lengths", "parts", "groups")
         figures = {name: [asdict(row) for row in getattr(self, name)] for name in tables}
-        return {"family": self.family, "fingerprint": self.fingerprint, **figures, "components": self.components}
+        return {
+            "family": self.family,
+            "fingerprint": self.fingerprint,
+            **figures,
+            "components": self.components,
+            "bands": self.bands,
+        }
 
 
 def figures(name: str, scores: Floats, alarms: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Figures:
@@ -272,8 +280,16 @@ def summarise(family: Family, fingerprint: str, by_panel: Mapping[str, Judged]) 
             panel: {name: component_figures(family, name, part) for name in family.components}
             for panel, part in by_panel.items()
         },
+        {name: band(whole, getattr(family.severity, name)) for name in ("warning", "critical")},
         by_panel,
     )
+
+
+def band(whole: Judged, threshold: float) -> dict[str, float]:
+    """Return precision and recall of scores from a threshold on."""
+    above = whole.scores >= threshold
+    hits = int((above & whole.anomaly).sum())
+    return {"precision": hits / max(int(above.sum()), 1), "recall": hits / max(int(whole.anomaly.sum()), 1)}
 
 
 def component_figures(family: Family, component: str, whole: Judged) -> dict[str, float]:

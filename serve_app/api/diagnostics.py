@@ -234,7 +234,8 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
 
 def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return the part of an answer that follows from the window alone, in the order of the contract."""
-    score = None if diagnosis.abstained else _rounded(diagnosis.score)
+    # Not rounded: the very number that offline scoring gives for the same window.
+    score = None if diagnosis.abstained else float(diagnosis.score)
     return {
         "prediction": {
             "is_anomaly": bool(diagnosis.is_anomaly),

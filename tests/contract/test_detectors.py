@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from typing import ClassVar, Self
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipelines.detectors import registry as registered
@@ -211,6 +212,20 @@ def test_canary(name: str) -> None:
     broken = Bundle(replace(bundle(name).card, slope=float("nan")), bundle(name).detector)
     with pytest.raises(ArtefactRejected):
         canary(broken, family())
+
+
+@every
+def test_memory_is_bounded(name: str) -> None:
+    """Voting keeps nothing: after many batches the process has grown by less than a hundredth of what they held."""
+    sheet = sheet_of([window(seed) for seed in range(64)] * 8, baseline())
+    process = psutil.Process()
+    for _ in range(5):
+        fitted(name).vote(sheet)
+    before = process.memory_info().rss
+    for _ in range(60):
+        fitted(name).vote(sheet)
+    held = 60 * (sheet.raw.nbytes + sheet.read.nbytes)
+    assert process.memory_info().rss - before < max(0.01 * held, 8 * 2**20)
 
 
 @every

@@ -1,0 +1,58 @@
+"""Rules of evaluation and its report, on a few simulated machines."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs.families import read_family
+from pipelines.datasets.simulator import simulate_recordings
+from pipelines.lifecycle import evaluate as evaluation
+from pipelines.lifecycle.evaluate import ADAPTIVE, ENSEMBLE, TRAINED, Evaluation, evaluate, figures
+from pipelines.lifecycle.report import render
+
+FAMILY = read_family("generic")
+
+
+@pytest.fixture(scope="module")
+def found() -> Evaluation:
+    """Evaluate on machines left out in two parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "EVALUATION_FOLDS", 2)
+        return evaluate(FAMILY, simulate_recordings(FAMILY, 24, 12, 5), 5, lambda *_: None)
+
+
+def test_every_window_is_judged_once_by_each_panel(found: Evaluation) -> None:
+    """The ensemble, the trained members and the adaptive one each judge all windows of all machines."""
+    assert list(found.judged) == [ENSEMBLE, TRAINED, ADAPTIVE]
+    for part in found.judged.values():
+        assert len(part.diagnoses) == len(part.anomaly) == 24 * 12
+        assert len(set(part.places.tolist())) == 24 * 12
+    names = {vote.detector for diagnosis in found.judged[ADAPTIVE].diagnoses for vote in diagnosis.votes}
+    assert names == {"adaptive"}
+
+
+def test_figures_are_of_machines_never_seen(found: Evaluation) -> None:
+    """Even so few machines teach enough to rank unseen ones; every machine has its own row."""
+    (whole, *_) = found.panels
+    assert whole.auc > 0.9
+    assert len(found.groups) == 24
+    assert 0.5 < found.bands["warning"]["precision"] <= 1
+    assert found.bands["critical"]["recall"] <= found.bands["warning"]["recall"]
+
+
+def test_figures_by_hand() -> None:
+    """False alarms are counted among normal windows, misses among anomalous ones, abstentions among all."""
+    scores, truth = np.array([0.9, 0.2, 0.8, 0.1, np.nan]), np.array([True, True, False, False, True])
+    found = figures("x", scores, scores >= 0.5, truth)
+    assert (found.windows, found.far, found.mar, found.f1) == (4, 0.5, 0.5, 0.5)
+    assert found.abstained == pytest.approx(0.2)
+
+
+def test_the_report_stands_alone(found: Evaluation) -> None:
+    """The page has all plots inside, fetches nothing, and its figures survive JSON."""
+    page = render(FAMILY, found)
+    assert page.count("data:image/png;base64,") == 3 + len(FAMILY.components)
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<li>" in page
+    assert json.loads(json.dumps(found.plain()))["family"] == "generic"
