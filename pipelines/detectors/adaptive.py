@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.detectors.baseline import SETTLED
 from pipelines.diagnosis.calibration import logit
 from pipelines.errors import InvalidInput
 from pipelines.signals.features import CROSS, TAIL, scope_of, statistic_of
@@ -62,8 +63,9 @@ class Prior:
         """
         count = np.where(np.isnan(sheet.centre), 0.0, sheet.evidence[:, None])
         centre, scatter = np.nan_to_num(sheet.centre), np.nan_to_num(sheet.scatter)
-        # The posterior of a normal mean under a normal prior.
-        trust = count * self.between / (count * self.between + self.within)
+        # The posterior of a normal mean under a normal prior; a settled baseline knows better than any prior.
+        posterior = count * self.between / (count * self.between + self.within)
+        trust = np.where(count >= SETTLED, 1.0, posterior)
         expected = trust * centre + (1 - trust) * self.mean
         spread = (count * scatter**2 + SCATTER_PSEUDO_COUNT * self.within) / (count + SCATTER_PSEUDO_COUNT)
         variance = np.maximum(spread, SCATTER_FLOOR**2 * self.within) + (1 - trust) * self.between

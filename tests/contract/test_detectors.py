@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.detectors import registry as registered
 from pipelines.detectors.base import Ballot, Examples, Sheet
-from pipelines.detectors.baseline import Baseline
+from pipelines.detectors.baseline import Baseline, learn
 from pipelines.detectors.bundle import (
     CARD,
     INSUFFICIENT,
@@ -307,6 +307,21 @@ def test_adaptive_follows_the_baseline() -> None:
     stranger, known, changed = fitted("adaptive").vote(sheet).anomaly
     assert known < stranger
     assert known < 0.5 < changed
+
+
+def test_a_stranger_is_judged_by_its_own_baseline_or_not_at_all() -> None:
+    """A strange machine is abstained on by every member; once its baseline has settled, the adaptive one judges it."""
+
+    def stranger(seed: int, worn: int = 0) -> Window:
+        return Window({channel: 3 * values for channel, values in window(seed, worn).values.items()}, 1.0)
+
+    alone = {name: bundle(name).votes(sheet_of([stranger(1)])).reasons for name in NAMES}
+    assert alone == dict.fromkeys(NAMES, (OUTSIDE,))
+    rows = sheet_of([stranger(seed) for seed in range(400, 460)]).raw
+    first, *rest = (learn(row) for row in rows)
+    sheet = make_sheet([stranger(500), stranger(501, worn=2)], [sum(rest, first)] * 2, family())
+    normal, worn = bundle("adaptive").votes(sheet).anomaly
+    assert normal < 0.5 < worn
 
 
 def test_adaptive_bears_a_constant_baseline() -> None:

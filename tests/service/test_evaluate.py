@@ -7,9 +7,15 @@ import pytest
 
 from configs.families import read_family
 from pipelines.datasets.simulator import simulate_recordings
+from pipelines.detectors.bundle import OUTSIDE
+from pipelines.detectors.registry import registry
+from pipelines.diagnosis.records import Inspection
 from pipelines.lifecycle import evaluate as evaluation
 from pipelines.lifecycle.evaluate import ADAPTIVE, ENSEMBLE, TRAINED, Evaluation, evaluate, figures
 from pipelines.lifecycle.report import render
+from pipelines.lifecycle.score import judged
+from pipelines.lifecycle.train import examples_of, fit_member, load, take
+from tests.serve.service import SHARED
 
 FAMILY = read_family("generic")
 
@@ -56,3 +62,18 @@ def test_the_report_stands_alone(found: Evaluation) -> None:
     assert "http" not in page.replace("http-equiv", "")
     assert "<li>" in page
     assert json.loads(json.dumps(found.plain()))["family"] == "generic"
+
+
+@pytest.mark.skipif(not (SHARED / "data").exists(), reason="the recordings (../shared/data) are not here")
+def test_another_machine_is_not_answered_with_confidence() -> None:
+    """Members that know the test rig abstain on windows of the water loop, and the answer says why."""
+    rig, loop = read_family("rig"), read_family("water-loop")
+    recordings = load(rig, SHARED / "data" / "uci_hydraulic", 3)
+    some = take(examples_of(recordings, rig), np.arange(0, len(recordings.windows), 9))
+    members = {name: fit_member(registry()[name], rig, some, 3, "test") for name in ("xgboost", "adaptive")}
+    strange = load(loop, SHARED / "data" / "skab", 3).windows[::200]
+    diagnoses = judged([Inspection(window, "rig") for window in strange], rig, members)
+    assert {diagnosis.abstained for diagnosis in diagnoses} == {f"{OUTSIDE} (xgboost, adaptive)"}
+    assert {diagnosis.confidence for diagnosis in diagnoses} == {0.0}
+    known = judged([Inspection(window, "rig") for window in recordings.windows[::200]], rig, members)
+    assert sum(bool(diagnosis.abstained) for diagnosis in known) < 0.05 * len(known)
