@@ -157,10 +157,8 @@ class Bundle:
 Range = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 
 
-def outside_range(
-    sheet: Sheet, low: Sequence[float | None], high: Sequence[float | None], share: float = OUTSIDE_SHARE
-) -> NDArray[np.bool_]:
-    """Tell which windows lie outside the known range by more than a share of any one channel's columns.
+def outside_range(sheet: Sheet, low: Sequence[float | None], high: Sequence[float | None]) -> NDArray[np.bool_]:
+    """Tell which windows lie outside the known range by too many of any one channel's columns.
 
     Shapes: `bool[N]`.
     """
@@ -169,7 +167,7 @@ def outside_range(
     # A column without a range was never seen; comparisons with NaN say no.
     strange = known & ~((sheet.read >= first) & (sheet.read <= last))
     uses = _uses(sheet.columns)
-    outside: NDArray[np.bool_] = np.any(strange @ uses > share * np.maximum(known @ uses, 1.0), axis=1)
+    outside: NDArray[np.bool_] = np.any(strange @ uses > OUTSIDE_SHARE * np.maximum(known @ uses, 1.0), axis=1)
     return outside
 
 

@@ -23,7 +23,7 @@ from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
 from pipelines.lifecycle.follower import Follower
-from pipelines.lifecycle.publish import publish
+from pipelines.lifecycle.publish import log_evaluation, publish
 from pipelines.lifecycle.registry import Registry, load_members
 from pipelines.lifecycle.score import score
 from pipelines.lifecycle.train import train
@@ -111,6 +111,20 @@ def test_the_version_carries_its_evidence(mlflow: Mlflow, published: Registry) -
     assert "pressure_mean" in signature.inputs.input_names()
     assert "fault=pump_wear" in signature.outputs.input_names()
     assert "seed 3" in (version.description or "")
+
+
+def test_an_evaluation_is_logged_with_its_page(mlflow: Mlflow) -> None:
+    """The run stands in the family's experiment with the figures that are numbers, the page and the fingerprint."""
+    import mlflow as library
+
+    row = {"name": "ensemble", "auc": 0.9, "f1": 0.8, "far": 0.1, "mar": float("nan"), "ece": 0.02, "abstained": 0.0}
+    run_id = log_evaluation(FAMILY, {"panels": [row], "fingerprint": "f" * 64}, "<p>page</p>", mlflow.url)
+    client = library.MlflowClient(mlflow.url)
+    run = client.get_run(run_id)
+    assert run.data.metrics["ensemble_auc"] == 0.9
+    assert "ensemble_mar" not in run.data.metrics
+    assert run.data.tags["data_fingerprint"] == "f" * 64
+    assert {file.path for file in client.list_artifacts(run_id)} == {"evaluation.html", "evaluation.json"}
 
 
 def test_a_champion_moves_only_when_told(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
