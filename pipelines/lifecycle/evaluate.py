@@ -202,7 +202,9 @@ def _judge_windows(
     members: Mapping[str, Bundle],
     channels: tuple[str, ...],
 ) -> Judged:
-    """Judge windows that stand alone."""
+    """Judge windows that stand alone; those that lack a channel which others show are left out."""
+    recorded = {name for name in channels if any(name in window.values for window in recordings.windows)}
+    rows = np.array([row for row in rows if recorded <= set(recordings.windows[row].values)], dtype=np.int64)
     windows = [shown(recordings.windows[row], channels) for row in rows]
     inspections = [Inspection(w, family.name, recordings.baselines[r]) for w, r in zip(windows, rows, strict=True)]
     return Judged(

@@ -40,7 +40,7 @@ def loop(samples: int = SETTLE + 60) -> pd.DataFrame:
 def test_cycles_are_cut_at_any_phase() -> None:
     """Every cut of every length is a stretch of the repeating cycle, begun anywhere."""
     windows, _, rows = cut_cycles(RIG, cycles(), seed=2)
-    assert [windows[i].samples for i in range(0, 24, 4)] == [60, 20, 5] * 2
+    assert [windows[i].samples for i in range(0, 24, 4)] == [60, 60, 20, 20, 5, 5]
     for window, row in zip(windows, rows, strict=True):
         steps = np.diff(window.values["pressure"])
         assert set(steps.tolist()) <= {1.0, -59.0}
