@@ -107,16 +107,18 @@ class Evaluation:
     judged: Mapping[str, Judged]
 
     def plain(self) -> dict[str, Any]:
-        """Return the figures without the windows, as JSON holds them."""
+        """Return the figures without the windows, as JSON holds them: null where there is no figure."""
         tables = ("panels", "members", "lengths", "parts", "groups")
-        figures = {name: [asdict(row) for row in getattr(self, name)] for name in tables}
-        return {
-            "family": self.family,
-            "fingerprint": self.fingerprint,
-            **figures,
-            "components": self.components,
-            "bands": self.bands,
+        figures = {name: [_nulled(asdict(row)) for row in getattr(self, name)] for name in tables}
+        components = {
+            panel: {name: _nulled(row) for name, row in parts.items()} for panel, parts in self.components.items()
         }
+        head = {"family": self.family, "fingerprint": self.fingerprint}
+        return {**head, **figures, "components": components, "bands": self.bands}
+
+
+def _nulled(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 (only NaN)
 
 
 def figures(name: str, scores: Floats, alarms: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Figures:

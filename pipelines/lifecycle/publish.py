@@ -5,7 +5,6 @@ Exists so that whoever opens the MLflow UI sees what was trained, on what, how g
 
 import io
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
@@ -69,7 +68,7 @@ def log_evaluation(family: Family, figures: Mapping[str, Any], page: str, url: s
         mlflow.set_tag("data_fingerprint", figures["fingerprint"])
         for row in figures["panels"]:
             measured = {name: row[name] for name in ("auc", "f1", "far", "mar", "ece", "abstained")}
-            known = {f"{row['name']}_{name}": value for name, value in measured.items() if math.isfinite(value)}
+            known = {f"{row['name']}_{name}": value for name, value in measured.items() if value is not None}
             mlflow.log_metrics(known)
         mlflow.log_text(page, "evaluation.html")
         mlflow.log_dict(dict(figures), "evaluation.json")

@@ -61,7 +61,7 @@ def test_the_report_stands_alone(found: Evaluation) -> None:
     assert page.count("data:image/png;base64,") == 3 + len(FAMILY.components)
     assert "http" not in page.replace("http-equiv", "")
     assert "<li>" in page
-    assert json.loads(json.dumps(found.plain()))["family"] == "generic"
+    assert json.loads(json.dumps(found.plain(), allow_nan=False))["family"] == "generic"
 
 
 @pytest.mark.skipif(not (SHARED / "data").exists(), reason="the recordings (../shared/data) are not here")

@@ -117,7 +117,7 @@ def test_an_evaluation_is_logged_with_its_page(mlflow: Mlflow) -> None:
     """The run stands in the family's experiment with the figures that are numbers, the page and the fingerprint."""
     import mlflow as library
 
-    row = {"name": "ensemble", "auc": 0.9, "f1": 0.8, "far": 0.1, "mar": float("nan"), "ece": 0.02, "abstained": 0.0}
+    row = {"name": "ensemble", "auc": 0.9, "f1": 0.8, "far": 0.1, "mar": None, "ece": 0.02, "abstained": 0.0}
     run_id = log_evaluation(FAMILY, {"panels": [row], "fingerprint": "f" * 64}, "<p>page</p>", mlflow.url)
     client = library.MlflowClient(mlflow.url)
     run = client.get_run(run_id)
