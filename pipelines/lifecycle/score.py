@@ -27,6 +27,7 @@ CHUNK = 4096  # windows in memory at once: some 20 MB of samples, features and v
 # Windows of one recording judged between two changes of its baseline. Source: a micro-batch of the service is as large;
 # one window at a time gave the same figures at eight times the cost.
 BLOCK = 20
+UNDECIDED = 0.5  # the score that says nothing either way
 
 Done = Callable[[int, int], None]
 
@@ -153,9 +154,10 @@ def judged(
 
 
 def tabulated(family: Family, keys: "pd.DataFrame", known: Sequence[Diagnosis]) -> "pd.DataFrame":
-    """Set the findings beside their keys; a window nobody can judge has no score and says why."""
+    """Set the findings beside their keys; a window nobody can judge says why under `abstained`."""
     table = keys.reset_index(drop=True)
-    table["score"] = [diagnosis.score for diagnosis in known]
+    # A table is ranked and averaged as a whole, so that a row without a number would be lost or break the sum.
+    table["score"] = [UNDECIDED if diagnosis.abstained else diagnosis.score for diagnosis in known]
     table["pred"] = [int(diagnosis.is_anomaly) for diagnosis in known]
     table["severity"] = [diagnosis.severity for diagnosis in known]
     table["confidence"] = [diagnosis.confidence for diagnosis in known]

@@ -198,6 +198,19 @@ def test_windows_are_scored_by_the_code_that_serves(bundles: dict[str, Bundle], 
     assert found["pred"].tolist() == [0, 1, 1]
 
 
+def test_a_row_nobody_can_judge_says_so(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """It stands in the table undecided, with the reason and no confidence, beside rows that are judged."""
+    strange = simulate("healthy", 0.0, 5, 1, {"pressure": 400.0, "temperature": 45.0, "flow": 300.0, "vibration": 9.0})
+    rows = [{n: v.tolist() for n, v in w.values.items()} for w in (strange, simulate("healthy", 0.0, 5, 2))]
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pd.DataFrame(rows).to_parquet(source)
+    score(FAMILY, source, target, bundles, "", "", 0, lambda *_: None)
+    silent, judged = pd.read_parquet(target).to_dict("records")
+    assert (silent["score"], silent["pred"], silent["confidence"], silent["severity"]) == (0.5, 0, 0.0, "unknown")
+    assert "outside the range" in silent["abstained"]
+    assert (judged["abstained"], judged["severity"]) == ("", "normal")
+
+
 def test_samples_are_scored_without_looking_ahead(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """One row a sample: later samples change no earlier score, whatever order the rows come in."""
     window = simulate("healthy", 0.0, 80, 5)
