@@ -101,6 +101,19 @@ class Cycle(_Part):
     channels: tuple[str, ...]
     source: str
 
+    @property
+    def load_steps(self) -> tuple[tuple[int, int, int], ...]:
+        """The phases of one step, in which the load changes, each with the nearest longer one before and after it."""
+        (steps,) = {len(profile) for profile in self.profile.values()}
+        lengths = [end - first for first, end in zip(self.phases, (*self.phases[1:], steps), strict=True)]
+        steady = [phase for phase, length in enumerate(lengths) if length > 1]
+        found = []
+        for phase in sorted(set(range(len(lengths))) - set(steady)) if steady else ():
+            before = max((other for other in steady if other < phase), default=steady[-1])
+            after = min((other for other in steady if other > phase), default=steady[0])
+            found.append((phase, before, after))
+        return tuple(found)
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Cycle":
         (steps,) = {len(profile) for profile in self.profile.values()}

@@ -13,6 +13,26 @@ from numpy.typing import NDArray
 from configs.families import Cycle
 from pipelines.signals.windows import Floats
 
+# Source: own choice; below a thousandth of the level, the two sides of a load step differ by sensor noise.
+STEP_FLOOR = 1e-3
+
+
+def read_cycle(values: Floats, rate_hz: float, channels: Sequence[str], cycle: Cycle) -> Floats:
+    """Return, by channel of the cycle, its mean in each phase; then, by channel, how far each load step has come.
+
+    A load step read as the share of it that is done does not depend on level or heat, so a late valve reads alike on a
+    cold and a hot machine.
+
+    Shapes: `values` `float64[N, C, L]` -> `float64[N, F]` with F = (phases + load steps) x channels of the cycle.
+    """
+    means = phase_means(values, rate_hz, channels, cycle)
+    step, before, after = np.array(cycle.load_steps, dtype=np.int64).reshape(-1, 3).T
+    size = means[:, :, after] - means[:, :, before]
+    done = means[:, :, step] - means[:, :, before]
+    shares = np.full_like(size, np.nan)
+    np.divide(done, size, out=shares, where=np.abs(size) > STEP_FLOOR * np.abs(means[:, :, before]))
+    return np.concatenate([means.reshape(len(values), -1), shares.reshape(len(values), -1)], axis=1)
+
 
 def phase_means(values: Floats, rate_hz: float, channels: Sequence[str], cycle: Cycle) -> Floats:
     """Return the mean of each of the cycle's channels in each of its phases.
@@ -20,19 +40,19 @@ def phase_means(values: Floats, rate_hz: float, channels: Sequence[str], cycle: 
     A window longer than a cycle is read from its last cycle on. Phases that it does not touch are NaN, and so are all
     phases where no channel of the profile was measured or the rate is below the profile's.
 
-    Shapes: `values` `float64[N, C, L]` -> `float64[N, len(cycle.channels) * len(cycle.phases)]`.
+    Shapes: `values` `float64[N, C, L]` -> `float64[N, len(cycle.channels), len(cycle.phases)]`.
     """
-    width = len(cycle.channels) * len(cycle.phases)
+    shape = len(values), len(cycle.channels), len(cycle.phases)
     steps = len(next(iter(cycle.profile.values())))
     per_step = rate_hz * cycle.seconds / steps
     count = min(int(values.shape[2] / per_step + 1e-9), steps)
     if per_step < 1 or count < 1:
-        return np.full((len(values), width), np.nan)
+        return np.full(shape, np.nan)
     grid = _on_grid(values, per_step, count)
     place = (_start(grid, channels, cycle)[:, None] + np.arange(count)) % steps
     phase = np.searchsorted(cycle.phases, place, side="right") - 1
     read = grid[:, [channels.index(name) for name in cycle.channels]]
-    means = np.full((len(values), len(cycle.channels), len(cycle.phases)), np.nan)
+    means = np.full(shape, np.nan)
     for number in range(len(cycle.phases)):
         inside = phase == number
         samples = inside.sum(axis=1)
@@ -41,7 +61,7 @@ def phase_means(values: Floats, rate_hz: float, channels: Sequence[str], cycle: 
     # Without any channel of the profile, the place in the cycle is not known.
     lost = np.isnan(grid[:, [channels.index(name) for name in cycle.profile], 0]).sum(axis=1) == len(cycle.profile)
     means[lost] = np.nan
-    return means.reshape(len(values), width)
+    return means
 
 
 def _on_grid(values: Floats, per_step: float, count: int) -> Floats:

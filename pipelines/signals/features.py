@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family
-from pipelines.signals.cycle import phase_means
+from pipelines.signals.cycle import read_cycle
 from pipelines.signals.windows import Floats, Stack
 
 LEVELS = ("mean", "min", "max")
@@ -26,7 +26,7 @@ POWER, CORRELATION, RESISTANCE = "hydraulic_power_kw", "pressure_flow_correlatio
 CROSS = (POWER, CORRELATION, RESISTANCE)
 CROSS_CHANNELS = ("pressure", "flow")
 
-# After this sign a name says what part of the window it is of: `flow_mean@5s`, `flow_phase@07`.
+# After this sign a name says what part of the window it is of: `flow_mean@5s`, `flow_phase@07`, `flow_done@01`.
 SCOPE, TAIL = "@", "s"
 
 # Source: P[kW] = p[bar] * Q[l/min] / 600 (1e5 Pa / (6e4 l/min per m3/s) / 1e3 W).
@@ -47,6 +47,8 @@ def feature_names(family: Family) -> tuple[str, ...]:
     if family.cycle:
         phases = range(len(family.cycle.phases))
         names += [f"{channel}_phase{SCOPE}{phase:02d}" for channel in family.cycle.channels for phase in phases]
+        steps = [step for step, _, _ in family.cycle.load_steps]
+        names += [f"{channel}_done{SCOPE}{step:02d}" for channel in family.cycle.channels for step in steps]
     return tuple(names)
 
 
@@ -102,7 +104,7 @@ def _alike(values: Floats, rate_hz: float, channels: Sequence[str], family: Fami
         tail = _statistics(np.ascontiguousarray(values[:, :, -last:]), rate_hz)
         tables.append(np.stack([tail[name] for name in TAIL_STATISTICS], axis=2).reshape(len(values), -1))
     if family.cycle:
-        tables.append(phase_means(values, rate_hz, channels, family.cycle))
+        tables.append(read_cycle(values, rate_hz, channels, family.cycle))
     return np.concatenate(tables, axis=1)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs.families import Cycle, Family, read_family
-from pipelines.signals.cycle import phase_means
+from pipelines.signals.cycle import read_cycle
 from pipelines.signals.features import feature_names
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
@@ -52,16 +52,36 @@ def test_any_channel_of_the_profile_is_enough() -> None:
     assert np.isnan(phases(cut(23, 60, without="flow"))).all()
 
 
+def test_a_load_step_is_read_as_the_share_that_is_done() -> None:
+    """The level and the size of a load step do not enter; a step of no size is NaN."""
+    cycle = Cycle.model_validate(
+        {
+            "seconds": 7,
+            "profile": {"flow": [5, 0, 0, 4, 8, 8, 6]},
+            "phases": [0, 1, 3, 4, 6],
+            "channels": ["flow"],
+            "source": "made up",
+        }
+    )
+    assert cycle.load_steps == ((0, 3, 1), (2, 1, 3), (4, 3, 1))
+    values = np.array([5, 1.0, 1, 7, 9, 9, 8])
+    hotter = 3 * values + 100
+    found = read_cycle(np.stack([values, hotter, np.ones(7)])[:, None], 1.0, ("flow",), cycle)[:, 5:]
+    expected = [(5 - 9) / (1 - 9), (7 - 1) / (9 - 1), (8 - 9) / (1 - 9)]
+    np.testing.assert_allclose(found[:2], [expected, expected], rtol=1e-12)
+    assert np.isnan(found[2]).all()
+
+
 def test_batch_equals_single() -> None:
-    """A window has bit for bit the same phases alone and beside others."""
+    """A window has bit for bit the same numbers alone and beside others."""
     random = np.random.default_rng(3)
     values = random.normal(100, 20, (9, 2, 20))
     cycle = RIG.cycle
     assert cycle is not None
     plain = cycle.model_copy(update={"channels": ("pressure", "flow")})
-    together = phase_means(values, 1.0, ("pressure", "flow"), plain)
+    together = read_cycle(values, 1.0, ("pressure", "flow"), plain)
     for row in range(len(values)):
-        alone = phase_means(values[row : row + 1], 1.0, ("pressure", "flow"), plain)
+        alone = read_cycle(values[row : row + 1], 1.0, ("pressure", "flow"), plain)
         np.testing.assert_array_equal(alone[0], together[row])
 
 
