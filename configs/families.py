@@ -119,6 +119,8 @@ class Cycle(_Part):
         (steps,) = {len(profile) for profile in self.profile.values()}
         if self.phases[0] != 0 or sorted(set(self.phases)) != list(self.phases) or self.phases[-1] >= steps:
             raise ValueError(f"cycle: phases must rise from 0 and stay below {steps}")
+        if not set(self.profile) <= set(self.channels):
+            raise ValueError(f"cycle: channels must hold those of the profile, {', '.join(self.profile)}")
         return self
 
 

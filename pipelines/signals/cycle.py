@@ -18,19 +18,20 @@ STEP_FLOOR = 1e-3
 
 
 def read_cycle(values: Floats, rate_hz: float, channels: Sequence[str], cycle: Cycle) -> Floats:
-    """Return, by channel of the cycle, its mean in each phase; then, by channel, how far each load step has come.
+    """Return, by channel of the cycle, its mean in each phase; then, by channel of the profile, each load step's share.
 
     A load step read as the share of it that is done does not depend on level or heat, so a late valve reads alike on a
     cold and a hot machine.
 
-    Shapes: `values` `float64[N, C, L]` -> `float64[N, F]` with F = (phases + load steps) x channels of the cycle.
+    Shapes: `values` `float64[N, C, L]` -> `float64[N, channels x phases + profiled channels x load steps]`.
     """
     means = phase_means(values, rate_hz, channels, cycle)
     step, before, after = np.array(cycle.load_steps, dtype=np.int64).reshape(-1, 3).T
-    size = means[:, :, after] - means[:, :, before]
-    done = means[:, :, step] - means[:, :, before]
+    profiled = means[:, [cycle.channels.index(name) for name in cycle.profile]]
+    size = profiled[:, :, after] - profiled[:, :, before]
+    done = profiled[:, :, step] - profiled[:, :, before]
     shares = np.full_like(size, np.nan)
-    np.divide(done, size, out=shares, where=np.abs(size) > STEP_FLOOR * np.abs(means[:, :, before]))
+    np.divide(done, size, out=shares, where=np.abs(size) > STEP_FLOOR * np.abs(profiled[:, :, before]))
     return np.concatenate([means.reshape(len(values), -1), shares.reshape(len(values), -1)], axis=1)
 
 

@@ -48,7 +48,7 @@ def feature_names(family: Family) -> tuple[str, ...]:
         phases = range(len(family.cycle.phases))
         names += [f"{channel}_phase{SCOPE}{phase:02d}" for channel in family.cycle.channels for phase in phases]
         steps = [step for step, _, _ in family.cycle.load_steps]
-        names += [f"{channel}_done{SCOPE}{step:02d}" for channel in family.cycle.channels for step in steps]
+        names += [f"{channel}_done{SCOPE}{step:02d}" for channel in family.cycle.profile for step in steps]
     return tuple(names)
 
 

@@ -91,7 +91,9 @@ def test_a_broken_cycle_is_refused() -> None:
     for wrong in ([1, 2], [0, 0], [0, 3]):
         with pytest.raises(ValueError, match="phases must rise"):
             Cycle.model_validate({**given, "phases": wrong})
+    with pytest.raises(ValueError, match="those of the profile, flow"):
+        Cycle.model_validate({**given, "phases": [0, 1], "channels": ["pressure"]})
     content = RIG.model_dump()
-    content["cycle"]["channels"] = ["steam"]
+    content["cycle"]["channels"] = ["pressure", "flow", "steam"]
     with pytest.raises(ValueError, match="steam"):
         Family.model_validate(content)
