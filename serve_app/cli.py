@@ -199,12 +199,16 @@ def score(
     order: Annotated[str, typer.Option(help="Column of the sample number in it.")] = "",
     settle: Annotated[int, typer.Option(min=0, help="First samples of each recording, used as baseline only.")] = 0,
     detectors: Annotated[str, typer.Option(help="Members by name, with commas; all when left out.")] = "",
+    detail: Annotated[
+        Literal["score", "components", "full"] | None,
+        typer.Option(help="What is wanted beside the score; what names the anomaly when left out."),
+    ] = None,
 ) -> None:
     """Score recordings offline with the very code that serves."""
     from serve_app.jobs import score_file
 
     with _progress() as progress:
-        rows = score_file(read_settings(), family, source, target, entity, order, settle, detectors, progress)
+        rows = score_file(read_settings(), family, source, target, entity, order, settle, detectors, detail, progress)
     console.print(f"{rows} rows -> {target}")
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from configs.families import Family, family_names, read_family
 from configs.settings import Settings
+from pipelines.detectors.base import Detail
 from pipelines.detectors.registry import registry
 from pipelines.errors import InvalidInput
 from pipelines.lifecycle.evaluate import Evaluation, Figures
@@ -125,15 +126,22 @@ def score_file(
     order: str,
     settle: int,
     detectors: str,
+    detail: Detail | None,
     progress: Progress,
 ) -> int:
-    """Score a file with the champions of a family, or with some of them."""
+    """Score a file with the champions of a family, or with some of them.
+
+    Raises:
+        InvalidInput: A name is unknown, or the file breaks a rule.
+    """
     family, step = known_family(name), stepping(progress)
     wanted = [word.strip() for word in detectors.split(",") if word.strip()] or list(registry())
     if unknown := set(wanted) - set(registry()):
         raise InvalidInput("detectors", sorted(unknown)[0], f"must be of {', '.join(registry())}")
     members = load_members(Registry(settings.tracking_url, settings.models.alias), family.name, wanted)
-    return score(family, source, target, members, entity, order, settle, lambda done, of: step("score", done, of))
+    return score(
+        family, source, target, members, entity, order, settle, lambda done, of: step("score", done, of), detail
+    )
 
 
 def index_documents(settings: Settings, folder: Path | None, tenant: str, progress: Progress) -> str:

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
 from pipelines.detectors.baseline import SETTLED
 from pipelines.diagnosis.calibration import logit
 from pipelines.errors import InvalidInput
@@ -104,10 +104,12 @@ class Adaptive:
         half = max(float(np.nanquantile(far, HALF_QUANTILE)), 1e-3)
         return cls(Prior(mean, within, between, half))
 
-    def vote(self, sheet: Sheet) -> Ballot:
+    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
         """Judge windows; contributions divide the log-odds as the distance is made up."""
         far, shares = _distance(self._prior.distances(sheet))
         score = far / (far + self._prior.half)
+        if detail != "full":
+            return Ballot(score)
         contributions = np.zeros(sheet.read.shape)
         contributions[:, : shares.shape[1]] = shares * np.nan_to_num(logit(score))[:, None]
         return Ballot(score, {}, contributions)

@@ -5,7 +5,7 @@ Exists so that the ensemble, training and scoring treat all detectors alike.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class Ballot:
     base: float = 0.0
 
 
+# How much is wanted of a judgement: the score alone, with the components' grades, or with each column's share as well.
+Detail = Literal["score", "components", "full"]
+
+
 class Detector(Protocol):
     """A member of the ensemble: fitted once, then a pure function of a sheet.
 
@@ -93,8 +97,8 @@ class Detector(Protocol):
         """Fit on labelled windows; the same examples and seed give the same detector."""
         ...
 
-    def vote(self, sheet: Sheet) -> Ballot:
-        """Judge windows; never changes `sheet`."""
+    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
+        """Judge windows; never changes `sheet`. The scores do not depend on `detail`."""
         ...
 
     def save(self) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family, read_family
-from pipelines.detectors.base import Detector, Examples, Sheet
+from pipelines.detectors.base import Detail, Detector, Examples, Sheet
 from pipelines.detectors.baseline import SETTLED
 from pipelines.detectors.registry import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
@@ -124,7 +124,7 @@ class Bundle:
     card: Card
     detector: Detector
 
-    def votes(self, sheet: Sheet, version: str = "") -> MemberVotes:
+    def votes(self, sheet: Sheet, version: str = "", detail: Detail = "full") -> MemberVotes:
         """Judge windows, abstaining where this version does not know enough.
 
         Raises:
@@ -133,7 +133,7 @@ class Bundle:
         begun = time.perf_counter()
         if sheet.columns != self.card.features:
             raise Unavailable(self.card.detector, "was fitted on other features")
-        ballot = self.detector.vote(sheet)
+        ballot = self.detector.vote(sheet, detail)
         empty = np.isnan(ballot.anomaly) | np.isnan(sheet.raw).all(axis=1)
         outside = outside_range(sheet, self.card.low, self.card.high)
         # With a baseline of the system itself, no range of other machines matters to a member that reads it.
@@ -300,7 +300,7 @@ def canary(bundle: Bundle, family: Family | None = None) -> None:
     """
     kind = family or read_family(bundle.card.family)
     sheet = make_sheet([canary_window(kind)], [None], kind)
-    raw = bundle.detector.vote(sheet).anomaly
+    raw = bundle.detector.vote(sheet, "score").anomaly
     calibrated = Platt(bundle.card.slope, bundle.card.intercept).apply(raw)
     if not (np.isfinite(calibrated).all() and (raw >= 0).all() and (raw <= 1).all()):
         raise ArtefactRejected(bundle.card.detector, "does not score the canary window")

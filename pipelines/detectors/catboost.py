@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
 from pipelines.detectors.masking import lesson
 from pipelines.diagnosis.calibration import expit
 from pipelines.signals.windows import Floats
@@ -51,7 +51,7 @@ class CatBoost:
             models[f"head-{head}"].fit(lessons.features, target.astype(str))
         return cls({f"{name}{SUFFIX}": model._serialize_model() for name, model in models.items()})
 
-    def vote(self, sheet: Sheet) -> Ballot:
+    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
         """Judge windows; contributions are additive in log-odds."""
         from catboost import Pool
 
@@ -60,8 +60,10 @@ class CatBoost:
         odds = self._anomaly.predict(sheet.read, prediction_type="RawFormulaVal", thread_count=1)
         heads = {
             name: model.predict(sheet.read, prediction_type="Probability", thread_count=1)
-            for name, model in self._heads.items()
+            for name, model in (self._heads.items() if detail != "score" else ())
         }
+        if detail != "full":
+            return Ballot(expit(np.asarray(odds)), heads)
         shares: Floats = self._anomaly.get_feature_importance(Pool(sheet.read), **SHAPLEY)
         return Ballot(expit(np.asarray(odds)), heads, shares[:, :-1], float(shares[0, -1]))
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
 from pipelines.detectors.masking import lesson
 from pipelines.errors import ArtefactRejected
 from pipelines.signals.windows import Floats
@@ -81,10 +81,11 @@ class Forest:
         probability[:, self._classes[name]] = found
         return probability
 
-    def vote(self, sheet: Sheet) -> Ballot:
+    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
         """Judge windows; a forest has no additive contributions."""
         features = _filled(sheet.read, self._medians)
-        heads = {name.removeprefix("head-"): self._run(name, features) for name in self._sessions if name != ANOMALY}
+        asked = [name for name in self._sessions if name != ANOMALY and detail != "score"]
+        heads = {name.removeprefix("head-"): self._run(name, features) for name in asked}
         return Ballot(self._run(ANOMALY, features)[:, 1], heads)
 
     def save(self) -> dict[str, bytes]:

@@ -16,18 +16,21 @@ from pipelines.signals.windows import Floats
 AFFECTED = 0.5
 
 
-def findings(family: Family, heads: Mapping[str, Floats], rows: int) -> list[tuple[ComponentFinding, ...]]:
-    """Judge every component of each window, the most probably off nominal first.
+# By component, of N windows: `float64[N]` probability that it is off nominal, `int64[N]` place of its likeliest grade.
+Parts = Mapping[str, tuple[Floats, NDArray[np.int64]]]
+
+
+def judge_parts(family: Family, heads: Mapping[str, Floats]) -> Parts:
+    """Judge every component of each window.
 
     Args:
         heads: By head `float64[N, K]`; a row of NaN where no member knows.
     """
-    judged = {
+    return {
         name: _judge(family, name, component, heads[component.head])
         for name, component in family.components.items()
         if component.head in heads
     }
-    return [_ranked(family, judged, row) for row in range(rows)]
 
 
 def _judge(family: Family, name: str, component: Component, probability: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -51,12 +54,11 @@ def _judge(family: Family, name: str, component: Component, probability: Floats)
     return off, own.argmax(axis=1)
 
 
-def _ranked(
-    family: Family, judged: Mapping[str, tuple[Floats, NDArray[np.int64]]], row: int
-) -> tuple[ComponentFinding, ...]:
+def ranked(family: Family, parts: Parts, row: int) -> tuple[ComponentFinding, ...]:
+    """Return what is known of one window's components, the most probably off nominal first."""
     found = [
         ComponentFinding(name, float(off[row]), family.heads[family.components[name].head].classes[grade[row]])
-        for name, (off, grade) in judged.items()
+        for name, (off, grade) in parts.items()
         if not np.isnan(off[row])
     ]
     return tuple(sorted(found, key=lambda finding: -finding.probability))
@@ -74,17 +76,27 @@ def affected(family: Family, found: Sequence[ComponentFinding]) -> tuple[str, ..
     return (causes[0], *likely)
 
 
-def anomaly_type(
-    family: Family,
-    found: Sequence[ComponentFinding],
-    named: Sequence[str],
-    attribution: Sequence[Attribution],
-) -> str | None:
-    """Return what kind of anomaly it is: by the first component named, else by the channel that speaks loudest."""
-    if named:
-        causes = [name for name in named if name in family.anomaly] or list(named)
-        component = family.components[causes[0]]
-        grade = next(finding.grade for finding in found if finding.component == causes[0])
-        return component.kinds.get(grade, component.kind)
-    loudest = next((share for share in attribution if share.contribution > 0), None)
-    return f"{loudest.direction}_{loudest.channel}" if loudest else None
+def kinds(family: Family, parts: Parts, rows: int) -> NDArray[np.object_]:
+    """Return what kind of anomaly each of N windows would be: that of its likeliest cause; None where none is known.
+
+    Shapes: `object[N]` of str or None.
+    """
+    causes = [name for name in parts if name in family.anomaly] or list(parts)
+    found = np.full(rows, None, dtype=object)
+    if not causes:
+        return found
+    off = np.stack([np.nan_to_num(parts[name][0], nan=-1.0) for name in causes])
+    first = np.where(off.max(axis=0) < 0, -1, off.argmax(axis=0))
+    for place, name in enumerate(causes):
+        component = family.components[name]
+        classes = family.heads[component.head].classes
+        by_grade = np.array([component.kinds.get(grade, component.kind) for grade in classes], dtype=object)
+        mine = first == place
+        found[mine] = by_grade[parts[name][1][mine]]
+    return found
+
+
+def loudest(attribution: Sequence[Attribution]) -> str | None:
+    """Return what an anomaly without components is called: by the channel that speaks loudest for it."""
+    share = next((share for share in attribution if share.contribution > 0), None)
+    return f"{share.direction}_{share.channel}" if share else None

@@ -3,22 +3,22 @@
 Exists so that service and offline scoring weigh, explain and grade in one and the same way.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.families import Family
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.baseline import SETTLED, Baseline, learn
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.calibration import expit
-from pipelines.diagnosis.components import affected, anomaly_type, findings
+from pipelines.diagnosis.components import Parts, affected, judge_parts, kinds, loudest, ranked
 from pipelines.diagnosis.records import (
     Attribution,
-    ComponentFinding,
     Diagnosis,
     Inspection,
     Quality,
@@ -27,8 +27,8 @@ from pipelines.diagnosis.records import (
 )
 from pipelines.errors import NoQuorum
 from pipelines.signals.features import level_columns
-from pipelines.signals.quality import quality
-from pipelines.signals.windows import Floats, Window
+from pipelines.signals.quality import qualities, quality
+from pipelines.signals.windows import Floats
 
 # Source: held-out sets have some thousand windows, so no member can have earned more certainty than this.
 CERTAINTY = 1e-3
@@ -65,6 +65,89 @@ class Tally:
     heads: Mapping[str, Floats]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdicts:
+    """What is decided of N windows, before it is put into words.
+
+    Attributes:
+        quality: `float64[N]` how much the data allow to be said.
+        thresholds: `float64[N]` that each score was compared with.
+        is_anomaly: `bool[N]`; False where nobody could judge.
+        left: `bool[N]` whether the system is in alarm after it; an abstention leaves its state as it was.
+        confidence: `float64[N]`; 0 where nobody could judge.
+        parts: What the heads say of each component.
+        kinds: `object[N]` what each window would be called if it is an anomaly; None where no head says.
+    """
+
+    tally: Tally
+    quality: Floats
+    thresholds: Floats
+    is_anomaly: NDArray[np.bool_]
+    left: NDArray[np.bool_]
+    confidence: Floats
+    parts: Parts
+    kinds: NDArray[np.object_]
+
+    def severities(self, family: Family) -> list[SeverityName]:
+        """Return the band of each window's score."""
+        critical = self.tally.score >= family.severity.critical
+        band = np.where(self.is_anomaly, np.where(critical, "critical", "warning"), "normal")
+        bands: list[SeverityName] = np.where(np.isnan(self.tally.score), "unknown", band).tolist()
+        return bands
+
+    def silence(self, row: int) -> str:
+        """Return in words why no member judges a window; empty where one does."""
+        if np.isfinite(self.tally.score[row]):
+            return ""
+        by_reason: dict[str, list[str]] = {}
+        for member in self.tally.members:
+            by_reason.setdefault(member.reasons[row], []).append(member.detector)
+        return "; ".join(f"{reason} ({', '.join(detectors)})" for reason, detectors in by_reason.items())
+
+
+def decide(
+    family: Family,
+    sheet: Sheet,
+    seconds: Floats,
+    alarms: NDArray[np.bool_],
+    votes: Mapping[str, MemberVotes],
+    consecutive: bool = False,
+) -> Verdicts:
+    """Combine the votes on each window.
+
+    Args:
+        seconds: `float64[N]` length of each window.
+        alarms: `bool[N]` whether its system is in alarm.
+        consecutive: The windows follow each other on one system: each meets the state that the last one left.
+    """
+    tally = weigh(tuple(votes.values()), sheet)
+    # Between the two thresholds the state stays as it was, so that it does not flicker.
+    begin, release = family.severity.warning, family.severity.release
+    if consecutive:
+        alarms = _carried(tally.score, alarms, begin, release)
+    thresholds = np.where(alarms, release, begin)
+    quality = qualities(sheet, seconds, family)
+    sure = np.maximum(tally.score, 1 - tally.score) * quality * (1 - tally.spread)
+    unknown = np.isnan(tally.score)
+    is_anomaly = tally.score >= thresholds
+    left = np.where(unknown, alarms, is_anomaly)
+    confidence = np.where(unknown, 0.0, sure)
+    parts = judge_parts(family, tally.heads)
+    named = kinds(family, parts, len(unknown))
+    return Verdicts(tally, quality, thresholds, is_anomaly, left, confidence, parts, named)
+
+
+def _carried(scores: Floats, alarms: NDArray[np.bool_], begin: float, release: float) -> NDArray[np.bool_]:
+    """Return the state that each window meets when the first meets its own and each other what the last one left."""
+    met = np.empty_like(alarms)
+    state = bool(alarms[0]) if len(alarms) else False
+    for row, score in enumerate(scores.tolist()):
+        met[row] = state
+        if not math.isnan(score):
+            state = score >= (release if state else begin)
+    return met
+
+
 def judge(
     family: Family,
     inspections: Sequence[Inspection],
@@ -73,14 +156,16 @@ def judge(
     absent: Mapping[str, str],
     quorum: int,
     consecutive: bool = False,
+    detail: Detail = "full",
 ) -> list[Diagnosis]:
-    """Combine the votes on each inspection.
+    """Combine the votes on each inspection, and put what is decided into words.
 
     A window on which some members abstain is answered by the rest; one on which all abstain has a diagnosis
     that says why, and no score.
 
     Args:
-        consecutive: The inspections follow each other on one system: each meets the state that the last one left.
+        consecutive: As in `decide`.
+        detail: As in `worded`.
 
     Raises:
         NoQuorum: Fewer members than the quorum are there at all.
@@ -88,51 +173,55 @@ def judge(
     if len(votes) < max(quorum, 1):
         missing = "; ".join(f"{detector}: {reason}" for detector, reason in absent.items())
         raise NoQuorum("ensemble", f"{len(votes)} of {quorum} detectors needed are there ({missing or 'none known'})")
-    tally = weigh(tuple(votes.values()), sheet)
-    attributions = attribute(family, sheet, tally.contributions)
-    found = findings(family, tally.heads, len(inspections))
-    diagnoses: list[Diagnosis] = []
-    for row, inspection in enumerate(inspections):
-        alarm = diagnoses[-1].is_anomaly if consecutive and diagnoses else inspection.alarm
-        parts = (sheet, tally, row, found[row], attributions[row], absent)
-        diagnoses.append(_diagnosis(family, replace(inspection, alarm=alarm), *parts))
-    return diagnoses
+    seconds = np.array([inspection.window.seconds for inspection in inspections])
+    alarms = np.array([inspection.alarm for inspection in inspections], dtype=np.bool_)
+    return worded(
+        family, inspections, sheet, decide(family, sheet, seconds, alarms, votes, consecutive), absent, detail
+    )
 
 
-def _silence(members: Sequence[MemberVotes], row: int) -> str:
-    """Return in words why no member judges a window."""
-    by_reason: dict[str, list[str]] = {}
-    for member in members:
-        by_reason.setdefault(member.reasons[row], []).append(member.detector)
-    return "; ".join(f"{reason} ({', '.join(detectors)})" for reason, detectors in by_reason.items())
+def worded(
+    family: Family,
+    inspections: Sequence[Inspection],
+    sheet: Sheet,
+    verdicts: Verdicts,
+    absent: Mapping[str, str],
+    detail: Detail = "full",
+) -> list[Diagnosis]:
+    """Put what is decided into words; without `full` detail no channel has a share."""
+    shares: Sequence[tuple[Attribution, ...]] = [()] * len(inspections)
+    if detail == "full":
+        shares = attribute(family, sheet, verdicts.tally.contributions)
+    bands = verdicts.severities(family)
+    return [
+        _diagnosis(family, inspection, sheet, verdicts, row, bands[row], shares[row], absent)
+        for row, inspection in enumerate(inspections)
+    ]
 
 
 def _diagnosis(
     family: Family,
     inspection: Inspection,
     sheet: Sheet,
-    tally: Tally,
+    verdicts: Verdicts,
     row: int,
-    found: tuple[ComponentFinding, ...],
+    severity: SeverityName,
     attribution: tuple[Attribution, ...],
     absent: Mapping[str, str],
 ) -> Diagnosis:
     """Write the answer for one window."""
-    score = float(tally.score[row])
-    # Between the two thresholds the state stays as it was, so that it does not flicker.
-    threshold = family.severity.release if inspection.alarm else family.severity.warning
-    is_anomaly = score >= threshold
+    tally, is_anomaly = verdicts.tally, bool(verdicts.is_anomaly[row])
+    found = ranked(family, verdicts.parts, row)
     named = affected(family, found) if is_anomaly else ()
-    data = quality(inspection, family)
-    judged = np.isfinite(score)
+    data = quality(inspection, family, float(verdicts.quality[row]))
     return Diagnosis(
         family=family.name,
         is_anomaly=is_anomaly,
-        score=score,
-        severity=_severity(score, is_anomaly, family),
-        confidence=max(score, 1 - score) * data.score * (1 - float(tally.spread[row])) if judged else 0.0,
-        threshold=threshold,
-        anomaly_type=anomaly_type(family, found, named, attribution) if is_anomaly else None,
+        score=float(tally.score[row]),
+        severity=severity,
+        confidence=float(verdicts.confidence[row]),
+        threshold=float(verdicts.thresholds[row]),
+        anomaly_type=(verdicts.kinds[row] or loudest(attribution)) if is_anomaly else None,
         components=found,
         affected=named,
         attribution=attribution,
@@ -140,9 +229,9 @@ def _diagnosis(
         absent=dict(absent),
         quality=data,
         features=int(np.isfinite(sheet.raw[row]).sum()),
-        learned=None if is_anomaly else _learned(family, inspection.window, sheet, tally, row),
+        learned=taught(family, inspection.window.seconds, sheet, verdicts, row),
         base=float(tally.base[row]),
-        abstained="" if judged else _silence(tally.members, row),
+        abstained=verdicts.silence(row),
     )
 
 
@@ -197,14 +286,6 @@ def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
     return heads
 
 
-def _severity(score: float, is_anomaly: bool, family: Family) -> SeverityName:
-    if np.isnan(score):
-        return "unknown"
-    if not is_anomaly:
-        return "normal"
-    return "critical" if score >= family.severity.critical else "warning"
-
-
 def _votes(tally: Tally, row: int, data: Quality) -> tuple[Vote, ...]:
     return tuple(
         Vote(
@@ -220,14 +301,15 @@ def _votes(tally: Tally, row: int, data: Quality) -> tuple[Vote, ...]:
     )
 
 
-def _learned(family: Family, window: Window, sheet: Sheet, tally: Tally, row: int) -> Baseline | None:
-    """Return what the window adds to its system's baseline: nothing unless it is clearly normal.
+def taught(family: Family, seconds: float, sheet: Sheet, verdicts: Verdicts, row: int) -> Baseline | None:
+    """Return what a window adds to its system's baseline: nothing unless it is clearly normal.
 
     A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
     other way to learn what is normal for it, and the answers say so.
     """
-    first = np.isnan(tally.score[row]) and sheet.evidence[row] < SETTLED
-    if not first and not tally.score[row] < LEARN_BELOW * family.severity.warning:
+    score = verdicts.tally.score[row]
+    first = np.isnan(score) and sheet.evidence[row] < SETTLED
+    if verdicts.is_anomaly[row] or (not first and not score < LEARN_BELOW * family.severity.warning):
         return None
-    whole = window.seconds >= LEARN_LENGTH * family.window_s
+    whole = seconds >= LEARN_LENGTH * family.window_s
     return learn(np.where(whole | level_columns(sheet.names), sheet.raw[row], np.nan))

@@ -3,7 +3,10 @@
 Exists so that what a file of recordings would have been answered can be known without a service.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +15,22 @@ import numpy as np
 from configs.families import Family
 from configs.settings import Limits
 from pipelines.datasets.recordings import check_columns, entities, series, settled, source_columns, trailing
+from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.baseline import Baseline
 from pipelines.detectors.bundle import Bundle
-from pipelines.diagnosis.ensemble import judge
+from pipelines.diagnosis.attribution import attribute
+from pipelines.diagnosis.components import loudest
+from pipelines.diagnosis.ensemble import Verdicts, decide, judge, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.signals.channels import read_window
-from pipelines.signals.reading import make_sheet
-from pipelines.signals.windows import Floats, Window
+from pipelines.signals.reading import make_sheet, sheet_of
+from pipelines.signals.windows import Floats, Stack, stack
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-CHUNK = 4096  # windows in memory at once: some 20 MB of samples, features and votes
+CHUNK = 4096  # windows judged together: some 20 MB of samples, features and votes
 # Windows of one recording judged between two changes of its baseline. Source: a micro-batch of the service is as large;
 # one window at a time gave the same figures at eight times the cost.
 BLOCK = 20
@@ -41,86 +48,173 @@ def score(
     order: str,
     settle: int,
     done: Done,
+    detail: Detail | None = None,
 ) -> int:
     """Score a Parquet file; return the number of rows written.
 
     With `entity` each row is one sample, scored from the window that ends with it (see `follow`), so that no row looks
     ahead. Without it each row is one window.
 
+    Args:
+        detail: None asks for what names the anomaly: components where the family has heads, else the channels' shares.
+
     Raises:
         InvalidInput: A column is missing or a value breaks a rule.
     """
     import pandas as pd
+    import pyarrow.parquet as pq
 
-    frame = pd.read_parquet(source)
+    wanted: Detail = detail or ("components" if family.heads else "full")
+    total = pq.read_metadata(source).num_rows
     if entity:
-        check_columns(frame, [entity, *([order] if order else [])])
-        tables = score_samples(family, frame, members, entity, order, settle)
+        tables = score_samples(family, pd.read_parquet(source), members, entity, order, settle, wanted)
     else:
-        tables = score_windows(family, frame, members)
+        tables = score_windows(family, source, members, wanted)
     parts = []
     rows = 0
     for table in tables:
         rows += len(table)
         parts.append(table)
-        done(rows, len(frame))
+        done(rows, total)
     result = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     result.to_parquet(target, index=False)
     return rows
 
 
-def score_windows(family: Family, frame: "pd.DataFrame", members: Mapping[str, Bundle]) -> Iterator["pd.DataFrame"]:
-    """Score one row a window; every column that holds no list is kept as a key."""
-    columns = source_columns(family, frame)
-    keys = [name for name in frame.columns if name not in columns.values() and not holds_lists(frame[name])]
-    rate = next(iter(family.channels.values())).rate_hz
-    for first in range(0, len(frame), CHUNK):
-        part = frame.iloc[first : first + CHUNK]
-        windows = [
-            row_window(family, row, columns, rate, first + place) for place, row in enumerate(rows_of(part, columns))
-        ]
-        known = judged([Inspection(window, family.name) for window in windows], family, members)
-        yield tabulated(family, part[keys], known)
+def score_windows(
+    family: Family, source: Path, members: Mapping[str, Bundle], detail: Detail
+) -> Iterator["pd.DataFrame"]:
+    """Score one row a window, on every core; every column that holds no list is kept as a key."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(source)
+    columns = source_columns(family, file.schema_arrow.empty_table().to_pandas())
+    keys = [field.name for field in file.schema_arrow if not _holds_lists(field.type)]
+
+    def scored(batch: "pa.RecordBatch", first: int) -> "pd.DataFrame":
+        stacked = stack_of(family, batch, columns, first)
+        sheet = sheet_of(stacked, [None] * len(batch), family)
+        seconds = _lengths(stacked) / stacked.rate_hz
+        votes = {name: bundle.votes(sheet, detail=detail) for name, bundle in members.items()}
+        verdicts = decide(family, sheet, seconds, np.zeros(len(batch), dtype=np.bool_), votes)
+        return tabulated(family, batch.select(keys).to_pandas(), sheet, verdicts, detail)
+
+    # The libraries of the members let go of the interpreter while they compute, so that threads use every core.
+    workers = os.cpu_count() or 1
+    waiting: deque[Future[pd.DataFrame]] = deque()
+    first = 0
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in file.iter_batches(CHUNK):
+            waiting.append(pool.submit(scored, batch, first))
+            first += len(batch)
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def rows_of(part: "pd.DataFrame", columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield each row's samples by channel, leaving out channels it lacks."""
-    held = {name: part[column].to_list() for name, column in columns.items()}
-    for place in range(len(part)):
-        yield {name: values[place] for name, values in held.items() if values[place] is not None}
+def stack_of(family: Family, batch: "pa.RecordBatch", columns: Mapping[str, str], first: int) -> Stack:
+    """Return the windows of a batch of rows, checked as the service checks a body.
+
+    Args:
+        first: Number of the batch's first row in its file.
+    """
+    whole = _regular(family, batch, columns)
+    if whole is not None:
+        return whole
+    # Rows of unequal length or with a channel left out, and rows that break a rule: one by one, so that it is named.
+    rate = _rate(family)
+    held = {name: batch.column(column).to_pylist() for name, column in columns.items()}
+    rows = range(len(batch))
+    given = [{name: values[row] for name, values in held.items() if values[row] is not None} for row in rows]
+    windows = [read_window(given[row], rate, family, Limits(), f"row[{first + row}]") for row in rows]
+    return stack(windows, tuple(family.channels))
 
 
-def row_window(family: Family, row: Mapping[str, Any], columns: Mapping[str, str], rate: float, place: int) -> Window:
-    """Check one row as the service checks a body."""
-    plain = {name: np.asarray(values, dtype=np.float64).tolist() for name, values in row.items()}
-    return read_window(plain, rate, family, Limits(), f"row[{place}]")
+def _regular(family: Family, batch: "pa.RecordBatch", columns: Mapping[str, str]) -> Stack | None:
+    """Return the windows of a batch in one piece; None where they have to be looked at one by one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts: dict[str, Floats] = {}
+    for name, column in columns.items():
+        array = batch.column(column)
+        if array.null_count or not _holds_lists(array.type) or not len(array):
+            return None
+        length = pc.list_value_length(array).unique()
+        flat = array.flatten()
+        numeric = pa.types.is_floating(flat.type) or pa.types.is_integer(flat.type)
+        if len(length) != 1 or flat.null_count or not numeric:
+            return None
+        parts[name] = flat.to_numpy().astype(np.float64).reshape(len(batch), -1)
+        channel, limits = family.channels[name], Limits()
+        fits = limits.values_min <= parts[name].shape[1] <= limits.values
+        # NaN is neither above nor below.
+        if not fits or not ((parts[name] >= channel.low) & (parts[name] <= channel.high)).all():
+            return None
+    (samples, *others) = {part.shape[1] for part in parts.values()}
+    if others:
+        return None
+    values = np.full((len(batch), len(family.channels), samples), np.nan)
+    for place, name in enumerate(family.channels):
+        if name in parts:
+            values[:, place] = parts[name]
+    return Stack(values, tuple(family.channels), np.full(len(batch), _rate(family)))
 
 
-def holds_lists(column: "pd.Series[Any]") -> bool:
-    """Tell whether a column holds arrays."""
-    first = column.iloc[0] if len(column) else None
-    return isinstance(first, list | np.ndarray)
+def _rate(family: Family) -> float:
+    return next(iter(family.channels.values())).rate_hz
+
+
+def _lengths(stacked: Stack) -> Floats:
+    measured = ~np.isnan(stacked.values).all(axis=1)
+    lengths: Floats = measured.sum(axis=1).astype(np.float64)
+    return lengths
+
+
+def _holds_lists(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def score_samples(
-    family: Family, frame: "pd.DataFrame", members: Mapping[str, Bundle], entity: str, order: str, settle: int
+    family: Family,
+    frame: "pd.DataFrame",
+    members: Mapping[str, Bundle],
+    entity: str,
+    order: str,
+    settle: int,
+    detail: Detail,
 ) -> Iterator["pd.DataFrame"]:
     """Score one row a sample, recording by recording."""
     keys = [entity, *([order] if order else [])]
+    check_columns(frame, keys)
     for _, places in entities(entity, order, frame):
-        known = follow(family, series(family, frame, places), members, settle)
-        yield tabulated(family, frame.iloc[places][keys], list(known))
+        first = 0
+        for _, sheet, verdicts in blocks(family, series(family, frame, places), members, settle, detail):
+            rows = places[first : first + len(verdicts.quality)]
+            first += len(rows)
+            yield tabulated(family, frame.iloc[rows][keys], sheet, verdicts, detail)
 
 
 def follow(
     family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int
 ) -> Iterator[Diagnosis]:
-    """Judge every sample of one recording by the window that ends with it, as a service that met them in order.
+    """Judge every sample of one recording by the window that ends with it, as a service that met them in order."""
+    for inspections, sheet, verdicts in blocks(family, values, members, settle, "full"):
+        yield from worded(family, inspections, sheet, verdicts, {})
+
+
+def blocks(
+    family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int, detail: Detail
+) -> Iterator[tuple[list[Inspection], Sheet, Verdicts]]:
+    """Decide on the windows that end with each sample of one recording, a block of them at a time.
 
     The first `settle` samples are judged without a baseline, and give the first one; after them it learns as the
-    service's does, from windows judged normal, a block of windows at a time.
+    service's does, from windows judged normal.
     """
-    rate = next(iter(family.channels.values())).rate_hz
+    rate = _rate(family)
     length = max(1, round(family.window_s * rate))
     total = len(next(iter(values.values())))
     settle = min(settle, total)
@@ -132,15 +226,17 @@ def follow(
             baseline = settled(values, rate, length, settle, family)
         last = min(first + BLOCK, settle if first < settle else total)
         windows = [trailing(values, place, length, rate) for place in range(first, last)]
-        diagnoses = judged(
-            [Inspection(window, family.name, baseline, alarm) for window in windows], family, members, True
-        )
-        yield from diagnoses
+        sheet = make_sheet(windows, [baseline] * len(windows), family)
+        votes = {name: bundle.votes(sheet, detail=detail) for name, bundle in members.items()}
+        seconds = np.array([window.seconds for window in windows])
+        verdicts = decide(family, sheet, seconds, np.full(len(windows), alarm), votes, consecutive=True)
+        yield [Inspection(window, family.name, baseline, alarm) for window in windows], sheet, verdicts
         if first >= settle:
-            for diagnosis in diagnoses:
-                if diagnosis.learned is not None:
-                    baseline = diagnosis.learned if baseline is None else baseline + diagnosis.learned
-        alarm = diagnoses[-1].is_anomaly
+            for row in range(len(windows)):
+                learned = taught(family, seconds[row], sheet, verdicts, row)
+                if learned is not None:
+                    baseline = learned if baseline is None else baseline + learned
+        alarm = bool(verdicts.left[-1])
         first = last
 
 
@@ -153,19 +249,27 @@ def judged(
     return judge(family, inspections, sheet, votes, {}, 1, consecutive)
 
 
-def tabulated(family: Family, keys: "pd.DataFrame", known: Sequence[Diagnosis]) -> "pd.DataFrame":
+def tabulated(family: Family, keys: "pd.DataFrame", sheet: Sheet, verdicts: Verdicts, detail: Detail) -> "pd.DataFrame":
     """Set the findings beside their keys; a window nobody can judge says why under `abstained`."""
     table = keys.reset_index(drop=True)
+    scores = verdicts.tally.score
     # A table is ranked and averaged as a whole, so that a row without a number would be lost or break the sum.
-    table["score"] = [UNDECIDED if diagnosis.abstained else diagnosis.score for diagnosis in known]
-    table["pred"] = [int(diagnosis.is_anomaly) for diagnosis in known]
-    table["severity"] = [diagnosis.severity for diagnosis in known]
-    table["confidence"] = [diagnosis.confidence for diagnosis in known]
-    table["abstained"] = [diagnosis.abstained for diagnosis in known]
-    table["anomaly_type"] = [diagnosis.anomaly_type for diagnosis in known]
-    for name in family.components:
-        findings = [next((f for f in d.components if f.component == name), None) for d in known]
-        if any(findings):
-            table[f"p_{name}"] = [finding.probability if finding else np.nan for finding in findings]
-            table[f"cls_{name}"] = [finding.grade if finding else None for finding in findings]
+    table["score"] = np.where(np.isnan(scores), UNDECIDED, scores)
+    table["pred"] = verdicts.is_anomaly.astype(np.int64)
+    table["severity"] = verdicts.severities(family)
+    table["confidence"] = verdicts.confidence
+    table["abstained"] = [verdicts.silence(row) if unknown else "" for row, unknown in enumerate(np.isnan(scores))]
+    kinds = verdicts.kinds.copy()
+    kinds[~verdicts.is_anomaly] = None
+    table["anomaly_type"] = kinds
+    if detail == "full" and not verdicts.parts:
+        alarms = np.flatnonzero(verdicts.is_anomaly)
+        shares = attribute(family, sheet.rows(alarms), verdicts.tally.contributions[alarms])
+        table.loc[alarms, "anomaly_type"] = [loudest(share) for share in shares]
+    for name, (off, grade) in verdicts.parts.items():
+        classes = family.heads[family.components[name].head].classes
+        table[f"p_{name}"] = off
+        graded = np.array(classes, dtype=object)[grade]
+        graded[np.isnan(off)] = None
+        table[f"cls_{name}"] = graded
     return table

@@ -102,7 +102,7 @@ def out_of_fold(detector: type[Detector], examples: Examples, seed: int) -> Floa
         taken, sheet = take(plain, fit_rows), plain.sheet.rows(left_out)
         fitted = detector.fit(taken, seed)
         outside = outside_range(sheet, *known_range(taken)) if detector.supervised else False
-        scores[left_out] = np.where(outside, np.nan, fitted.vote(sheet).anomaly)
+        scores[left_out] = np.where(outside, np.nan, fitted.vote(sheet, "score").anomaly)
     return scores
 
 

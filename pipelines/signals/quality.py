@@ -3,10 +3,16 @@
 Exists so that a poor window gets an answer, and the answer says how poor it was.
 """
 
+from functools import cache
+
+import numpy as np
+
 from configs.families import Family
+from pipelines.detectors.base import Sheet
 from pipelines.detectors.baseline import SETTLED, drifts
 from pipelines.diagnosis.records import Inspection, Quality
-from pipelines.signals.features import mean_places
+from pipelines.signals.features import feature_names, mean_places
+from pipelines.signals.windows import Floats
 
 # Source: own choice, in the order that the measurements give: on the test rig a window of a third of the load cycle
 # raises misses from 3 to 13 %; a missing flow channel leaves pressure alone at chance on the water loop.
@@ -16,24 +22,46 @@ CONSTANT_FACTOR = 0.9
 UNKNOWN_FACTOR = 0.8
 
 
-def quality(inspection: Inspection, family: Family) -> Quality:
-    """Rate one window against what its family's detectors were trained on, and its system's baseline."""
+def qualities(sheet: Sheet, seconds: Floats, family: Family) -> Floats:
+    """Rate windows against what the family's detectors were trained on, and their systems' baselines.
+
+    Shapes: `seconds` `float64[N]` -> `float64[N]` in 0..1.
+    """
+    short = SHORT_LEAST + (1 - SHORT_LEAST) * np.minimum(seconds / family.window_s, 1.0)
+    channels = tuple(family.channels)
+    low, high, step = (sheet.raw[:, _places(family, word)] for word in ("min", "max", "step"))
+    sent = ~np.isnan(low)
+    required = np.array([name in family.required for name in channels])
+    # A single sample has no step, and cannot be told to stand still.
+    constant = (low == high) & ~np.isnan(step)
+    distant = np.array([family.reading_of(name) != "raw" for name in channels])
+    unknown = (sheet.evidence < SETTLED) & (sent & distant).any(axis=1)
+    missing = MISSING_FACTOR ** (required & ~sent).sum(axis=1)
+    still = CONSTANT_FACTOR ** constant.sum(axis=1)
+    score: Floats = short * missing * still * np.where(unknown, UNKNOWN_FACTOR, 1.0)
+    return score
+
+
+@cache
+def _places(family: Family, statistic: str) -> list[int]:
+    """Return the place of a statistic of each channel among the features."""
+    return [feature_names(family).index(f"{channel}_{statistic}") for channel in family.channels]
+
+
+def quality(inspection: Inspection, family: Family, score: float) -> Quality:
+    """Say in words what lowers the quality that `qualities` gave one window."""
     window, baseline = inspection.window, inspection.baseline
-    score, notes = 1.0, []
+    notes = []
     if window.seconds < family.window_s:
-        score *= SHORT_LEAST + (1 - SHORT_LEAST) * window.seconds / family.window_s
         notes.append(f"window of {window.seconds:g} s is shorter than the {family.window_s:g} s asked for")
     missing = tuple(name for name in family.required if name not in window.values)
     if missing:
-        score *= MISSING_FACTOR ** len(missing)
         notes.append(f"missing: {', '.join(missing)}")
     constant = [name for name, values in window.values.items() if len(values) > 1 and values.min() == values.max()]
     if constant:
-        score *= CONSTANT_FACTOR ** len(constant)
         notes.append(f"does not change at all: {', '.join(constant)}")
     evidence = 0.0 if baseline is None else baseline.count.max(initial=0.0)
     if evidence < SETTLED and any(family.reading_of(name) != "raw" for name in window.values):
-        score *= UNKNOWN_FACTOR
         told = f"{evidence:.0f} of {SETTLED:.0f} windows learned" if evidence else "none of its windows learned"
         notes.append(f"no baseline of this system yet ({told}): compared with typical levels of its family")
     if baseline is not None:

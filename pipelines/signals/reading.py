@@ -24,7 +24,7 @@ from pipelines.signals.features import (
     raw_features,
     statistic_of,
 )
-from pipelines.signals.windows import Floats, Window, stack
+from pipelines.signals.windows import Floats, Stack, Window, stack
 
 OWN = "~own"
 # Source: water loop, recordings left out: mean and spread against the system's own carry what relative reading adds.
@@ -52,8 +52,13 @@ def _has_own(name: str, family: Family) -> bool:
 
 def make_sheet(windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
     """Compute the features of windows, raw and as the family reads them, beside what is normal for each system."""
+    return sheet_of(stack(windows, tuple(family.channels)), baselines, family)
+
+
+def sheet_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+    """Do the same for windows that are stacked already."""
     names = feature_names(family)
-    raw = raw_features(stack(windows, tuple(family.channels)), family)
+    raw = raw_features(stacked, family)
     count, total, squares = _sums(baselines, len(names))
     known = np.where(count > 0, count, np.nan)
     centre = total / known

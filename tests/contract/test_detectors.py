@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipelines.detectors import registry as registered
-from pipelines.detectors.base import Ballot, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
 from pipelines.detectors.baseline import Baseline, learn
 from pipelines.detectors.bundle import (
     CARD,
@@ -90,6 +90,16 @@ def test_shapes_and_ranges(name: str) -> None:
     if ballot.contributions is not None:
         assert ballot.contributions.shape == sheet.read.shape
         assert np.isfinite(ballot.contributions).all()
+
+
+@every
+@pytest.mark.parametrize("detail", ["score", "components"])
+def test_less_detail_is_the_same_score(name: str, detail: Detail) -> None:
+    """What is asked beside the score does not touch it, and what is not asked is not computed."""
+    whole, less = fitted(name).vote(sheet_of(mixed())), fitted(name).vote(sheet_of(mixed()), detail)
+    np.testing.assert_array_equal(less.anomaly, whole.anomaly)
+    assert less.contributions is None
+    assert set(less.heads) == (set(whole.heads) if detail == "components" else set())
 
 
 @every
@@ -363,7 +373,7 @@ class Nearest:
         column = examples.sheet.names.index("temperature_mean")
         return cls(float(np.nanmean(examples.sheet.raw[~examples.anomaly, column])) + 5)
 
-    def vote(self, sheet: Sheet) -> Ballot:
+    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
         hot: Floats = sheet.raw[:, sheet.names.index("temperature_mean")] - self._limit
         return Ballot(1 / (1 + np.exp(-hot)))
 

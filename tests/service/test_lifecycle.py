@@ -198,6 +198,20 @@ def test_windows_are_scored_by_the_code_that_serves(bundles: dict[str, Bundle], 
     assert found["pred"].tolist() == [0, 1, 1]
 
 
+def test_rows_of_any_shape_score_alike(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """A window scores bit for bit the same among windows of its own length and channels, and among any others."""
+    rows = [{n: v.tolist() for n, v in simulate("pump_wear", 0.5, 60, seed).values.items()} for seed in range(4)]
+    odd = {"pressure": [100.0, 101.0, 100.0], "flow": None, "temperature": [45.0] * 3, "vibration": [0.5] * 3}
+    found = []
+    for name, content in (("alike", rows), ("mixed", [*rows, odd])):
+        source, target = tmp_path / f"{name}.parquet", tmp_path / f"{name}-out.parquet"
+        pd.DataFrame(content).to_parquet(source)
+        score(FAMILY, source, target, bundles, "", "", 0, lambda *_: None)
+        found.append(pd.read_parquet(target)[:4])
+    alone, among_others = found
+    pd.testing.assert_frame_equal(alone, among_others, check_exact=True)
+
+
 def test_a_row_nobody_can_judge_says_so(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """It stands in the table undecided, with the reason and no confidence, beside rows that are judged."""
     strange = simulate("healthy", 0.0, 5, 1, {"pressure": 400.0, "temperature": 45.0, "flow": 300.0, "vibration": 9.0})

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from configs.settings import Limits
-from pipelines.diagnosis.records import Inspection
+from pipelines.diagnosis.records import Inspection, Quality
 from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
-from pipelines.signals.quality import quality
+from pipelines.signals.quality import qualities, quality
+from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Window
 from tests.contract.examples import baseline, family, window
 
@@ -118,23 +119,30 @@ def test_field_is_the_callers() -> None:
     assert refused({"pressure": ["x"] * 3}, field="items[2].sensor_data").field == "items[2].sensor_data.pressure[0]"
 
 
+def rated(inspection: Inspection) -> Quality:
+    """Return the quality of one window."""
+    sheet = make_sheet([inspection.window], [inspection.baseline], family())
+    (score,) = qualities(sheet, np.array([inspection.window.seconds]), family())
+    return quality(inspection, family(), float(score))
+
+
 def test_quality_of_a_whole_window_is_one() -> None:
     """A full window of every required channel has quality 1 and nothing to note, without the extra channel too."""
     values = {name: samples for name, samples in window(1).values.items() if name != "motor_current"}
-    found = quality(Inspection(Window(values, 1.0), "made-up", baseline()), family())
+    found = rated(Inspection(Window(values, 1.0), "made-up", baseline()))
     assert (found.score, found.missing, found.notes) == (1.0, (), ())
 
 
 def test_each_lack_lowers_quality_and_is_noted() -> None:
     """Shortness, a missing channel, a constant channel and a missing baseline each cost and are each said."""
     short = Window({"pressure": np.array([100.0, 100.0, 100.0])}, 1.0)
-    found = quality(Inspection(short, "made-up"), family())
+    found = rated(Inspection(short, "made-up"))
     assert found.missing == ("temperature", "flow", "vibration")
     assert len(found.notes) == 4
     assert 0 < found.score < 0.25
     less = [
-        quality(Inspection(window(1, samples=10), "made-up", baseline()), family()),
-        quality(Inspection(Window({"pressure": window(1).values["pressure"]}, 1.0), "made-up", baseline()), family()),
-        quality(Inspection(window(1), "made-up"), family()),
+        rated(Inspection(window(1, samples=10), "made-up", baseline())),
+        rated(Inspection(Window({"pressure": window(1).values["pressure"]}, 1.0), "made-up", baseline())),
+        rated(Inspection(window(1), "made-up")),
     ]
     assert all(each.score < 1 and len(each.notes) == 1 for each in less)
