@@ -76,7 +76,8 @@ class Row:
     def worse_than(self, kept: float) -> bool:
         """Tell whether it is worse than an earlier figure by more than the tolerance."""
         loss = kept - self.measured if self.least else self.measured - kept
-        return loss > TOLERANCE[self.kind]
+        # A figure that is NaN is worse than any.
+        return not loss <= TOLERANCE[self.kind]
 
 
 def water_loop(found: Evaluation, by_group: Evaluation) -> Iterator[Row]:
@@ -150,9 +151,13 @@ def named(rows: tuple[Figures, ...], name: str) -> Figures:
 
 
 def missed_at(scores: Floats, truth: NDArray[np.bool_], far: float) -> float:
-    """Return the share of anomalies below the threshold that lets so many false alarms through."""
-    threshold = np.quantile(scores[~truth], 1 - far)
-    return float((scores[truth] < threshold).mean())
+    """Return the share of anomalies not above the threshold that lets so many false alarms through.
+
+    A window nobody could judge raises no false alarm, and is missed where it is an anomaly.
+    """
+    normal = np.nan_to_num(scores[~truth], nan=-np.inf)
+    threshold = np.sort(normal)[len(normal) - 1 - int(far * len(normal))]
+    return float(1 - (scores[truth] > threshold).mean())
 
 
 def simulated(family: Family, members: Mapping[str, Bundle]) -> tuple[list[Row], list[tuple[str, list[float]]]]:

@@ -61,7 +61,7 @@ class Prior:
 
         Shapes: `float64[N, F]`; NaN where the feature is missing or never was healthy.
         """
-        count = np.where(np.isnan(sheet.centre), 0.0, sheet.evidence[:, None])
+        count = sheet.count
         centre, scatter = np.nan_to_num(sheet.centre), np.nan_to_num(sheet.scatter)
         # The posterior of a normal mean under a normal prior; a settled baseline knows better than any prior.
         posterior = count * self.between / (count * self.between + self.within)

@@ -24,7 +24,7 @@ class Sheet:
         read: `float64[N, R]` as the family reads them: raw, or set against each system's baseline.
         centre: `float64[N, F]` mean of the raw features over each system's baseline; NaN where it has none.
         scatter: `float64[N, F]` their standard deviation over the baseline; NaN likewise.
-        evidence: `float64[N]` windows behind each baseline; 0 where only the prior is known.
+        count: `float64[N, F]` windows behind each of these; 0 where only the prior is known.
     """
 
     names: tuple[str, ...]
@@ -33,11 +33,17 @@ class Sheet:
     read: Floats
     centre: Floats
     scatter: Floats
-    evidence: Floats
+    count: Floats
+
+    @property
+    def evidence(self) -> Floats:
+        """`float64[N]` windows behind each baseline."""
+        most: Floats = self.count.max(axis=1, initial=0.0)
+        return most
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Sheet":
         """Return some of the windows."""
-        parts = (self.raw, self.read, self.centre, self.scatter, self.evidence)
+        parts = (self.raw, self.read, self.centre, self.scatter, self.count)
         return Sheet(self.names, self.columns, *(part[chosen] for part in parts))
 
 

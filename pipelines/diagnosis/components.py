@@ -4,6 +4,7 @@ Exists so that an anomaly has the name of something one can go and look at.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,21 @@ from pipelines.signals.windows import Floats
 AFFECTED = 0.5
 
 
-# By component, of N windows: `float64[N]` probability that it is off nominal, `int64[N]` place of its likeliest grade.
-Parts = Mapping[str, tuple[Floats, NDArray[np.int64]]]
+class Part(NamedTuple):
+    """What the heads say of one component in N windows.
+
+    Attributes:
+        off: `float64[N]` probability that it is off nominal; NaN where no head knows.
+        grade: `int64[N]` place of its likeliest grade among the head's classes.
+        fault: `int64[N]` place of the likeliest of those grades that are faults.
+    """
+
+    off: Floats
+    grade: NDArray[np.int64]
+    fault: NDArray[np.int64]
+
+
+Parts = Mapping[str, Part]
 
 
 def judge_parts(family: Family, heads: Mapping[str, Floats]) -> Parts:
@@ -33,8 +47,8 @@ def judge_parts(family: Family, heads: Mapping[str, Floats]) -> Parts:
     }
 
 
-def _judge(family: Family, name: str, component: Component, probability: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the probability that a component is off nominal, and the place of its most probable grade.
+def _judge(family: Family, name: str, component: Component, probability: Floats) -> Part:
+    """Judge one component by the probabilities of its head's classes.
 
     Where components share a head, a class that only means another one is off counts as nominal for this one.
     """
@@ -50,16 +64,19 @@ def _judge(family: Family, name: str, component: Component, probability: Floats)
     strange = [place for place, grade in enumerate(classes) if grade in of_others]
     own[:, 0] += own[:, strange].sum(axis=1)
     own[:, strange] = 0.0
-    off = probability[:, [place for place, grade in enumerate(classes) if grade in component.faulty]].sum(axis=1)
-    return off, own.argmax(axis=1)
+    faults = np.array([place for place, grade in enumerate(classes) if grade in component.faulty], dtype=np.int64)
+    off = probability[:, faults].sum(axis=1)
+    return Part(off, own.argmax(axis=1), faults[own[:, faults].argmax(axis=1)])
 
 
 def ranked(family: Family, parts: Parts, row: int) -> tuple[ComponentFinding, ...]:
     """Return what is known of one window's components, the most probably off nominal first."""
     found = [
-        ComponentFinding(name, float(off[row]), family.heads[family.components[name].head].classes[grade[row]])
-        for name, (off, grade) in parts.items()
-        if not np.isnan(off[row])
+        ComponentFinding(
+            name, float(part.off[row]), family.heads[family.components[name].head].classes[part.grade[row]]
+        )
+        for name, part in parts.items()
+        if not np.isnan(part.off[row])
     ]
     return tuple(sorted(found, key=lambda finding: -finding.probability))
 
@@ -85,14 +102,14 @@ def kinds(family: Family, parts: Parts, rows: int) -> NDArray[np.object_]:
     found = np.full(rows, None, dtype=object)
     if not causes:
         return found
-    off = np.stack([np.nan_to_num(parts[name][0], nan=-1.0) for name in causes])
+    off = np.stack([np.nan_to_num(parts[name].off, nan=-1.0) for name in causes])
     first = np.where(off.max(axis=0) < 0, -1, off.argmax(axis=0))
     for place, name in enumerate(causes):
         component = family.components[name]
         classes = family.heads[component.head].classes
         by_grade = np.array([component.kinds.get(grade, component.kind) for grade in classes], dtype=object)
         mine = first == place
-        found[mine] = by_grade[parts[name][1][mine]]
+        found[mine] = by_grade[parts[name].fault[mine]]
     return found
 
 

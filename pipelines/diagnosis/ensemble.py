@@ -230,7 +230,8 @@ def _diagnosis(
         quality=data,
         features=int(np.isfinite(sheet.raw[row]).sum()),
         learned=taught(family, inspection.window.seconds, sheet, verdicts, row),
-        base=float(tally.base[row]),
+        # Trees read a missing channel too: what its lack says belongs to no channel, and so to the base.
+        base=float(tally.base[row] + tally.contributions[row].sum() - sum(share.contribution for share in attribution)),
         abstained=verdicts.silence(row),
     )
 
@@ -309,7 +310,7 @@ def taught(family: Family, seconds: float, sheet: Sheet, verdicts: Verdicts, row
     """
     score = verdicts.tally.score[row]
     first = np.isnan(score) and sheet.evidence[row] < SETTLED
-    if verdicts.is_anomaly[row] or (not first and not score < LEARN_BELOW * family.severity.warning):
+    if verdicts.left[row] or (not first and not score < LEARN_BELOW * family.severity.warning):
         return None
     whole = seconds >= LEARN_LENGTH * family.window_s
     return learn(np.where(whole | level_columns(sheet.names), sheet.raw[row], np.nan))

@@ -16,7 +16,7 @@ from pipelines.detectors.base import Examples
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.registry import registry
 from pipelines.diagnosis.calibration import auc, expected_calibration_error
-from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.diagnosis.records import ComponentFinding, Diagnosis, Inspection
 from pipelines.lifecycle.score import follow, judged
 from pipelines.lifecycle.train import Progress, examples_of, fit_member, folds, off_nominal, take
 from pipelines.signals.windows import Floats, Window
@@ -232,7 +232,7 @@ def _judge_series(
     found = []
     for group in np.unique(recordings.groups[rows]):
         series = recordings.series[str(group)]
-        values = {name: series.values[name] for name in channels}
+        values = {name: series.values[name] for name in channels if name in series.values}
         diagnoses = list(follow(family, values, members, SETTLE))[SETTLE:]
         count = len(diagnoses)
         found.append(
@@ -296,6 +296,12 @@ def band(whole: Judged, threshold: float) -> dict[str, float]:
     return {"precision": hits / max(int(above.sum()), 1), "recall": hits / max(int(whole.anomaly.sum()), 1)}
 
 
+def findings_of(whole: Judged, component: str) -> dict[int, ComponentFinding]:
+    """Return by row what was found of a component; a head that no member knows finds nothing."""
+    found = ((row, f) for row, diagnosis in enumerate(whole.diagnoses) for f in diagnosis.components)
+    return {row: finding for row, finding in found if finding.component == component}
+
+
 def component_figures(family: Family, component: str, whole: Judged) -> dict[str, float]:
     """Return how well one component is judged, from windows of the family's full length or longer.
 
@@ -305,10 +311,11 @@ def component_figures(family: Family, component: str, whole: Judged) -> dict[str
     classes = family.heads[part.head].classes
     off = off_nominal(family, component, whole.heads)
     full = whole.seconds >= family.window_s
-    rows = [row for row, diagnosis in enumerate(whole.diagnoses) if full[row] and diagnosis.components]
+    graded = findings_of(whole, component)
+    rows = [row for row in graded if full[row]]
     if not rows:
         return {"auc": float("nan"), "grade_accuracy": float("nan")}
-    found = [next(f for f in whole.diagnoses[row].components if f.component == component) for row in rows]
+    found = [graded[row] for row in rows]
     probability = np.array([finding.probability for finding in found])
     grades = [classes[whole.heads[part.head][row]] for row in rows]
     right = [

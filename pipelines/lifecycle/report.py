@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.families import Family
 from pipelines.diagnosis.calibration import BINS
-from pipelines.lifecycle.evaluate import ENSEMBLE, Evaluation, Judged
+from pipelines.lifecycle.evaluate import ENSEMBLE, Evaluation, Judged, findings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,13 +91,14 @@ def draw_reliability(axis: "Axes", whole: Judged) -> None:
 def confusions(family: Family, whole: Judged) -> list[tuple[str, str]]:
     """Return a confusion matrix a head, of windows of the full length."""
     full = whole.seconds >= family.window_s
-    rows = [row for row, diagnosis in enumerate(whole.diagnoses) if full[row] and diagnosis.components]
     found = []
     for name, component in family.components.items():
         classes = list(family.heads[component.head].classes)
+        graded = findings_of(whole, name)
+        rows = [row for row in graded if full[row]]
         own = [classes[0], *component.faulty]
         truth = [classes[number] for number in whole.heads[component.head][rows]] if rows else []
-        said = [next(f.grade for f in whole.diagnoses[row].components if f.component == name) for row in rows]
+        said = [graded[row].grade for row in rows]
         kept = [grade if grade in component.faulty else classes[0] for grade in truth]
         found.append((f"{name}: recorded grade (down), diagnosed (across)", _confusion(own, kept, said)))
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.families import Family
 from configs.settings import Limits
@@ -22,6 +23,7 @@ from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.components import loudest
 from pipelines.diagnosis.ensemble import Verdicts, decide, judge, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_sheet, sheet_of
 from pipelines.signals.windows import Floats, Stack, stack
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-CHUNK = 4096  # windows judged together: some 20 MB of samples, features and votes
+CHUNK = 4096  # windows judged together: with 60 samples of 4 channels, 8 MB of samples and 30 MB of features and votes
 # Windows of one recording judged between two changes of its baseline. Source: a micro-batch of the service is as large;
 # one window at a time gave the same figures at eight times the cost.
 BLOCK = 20
@@ -57,6 +59,7 @@ def score(
 
     Args:
         detail: None asks for what names the anomaly: components where the family has heads, else the channels' shares.
+            Without `full`, an anomaly that no head judges has no type.
 
     Raises:
         InvalidInput: A column is missing or a value breaks a rule.
@@ -191,11 +194,27 @@ def score_samples(
     keys = [entity, *([order] if order else [])]
     check_columns(frame, keys)
     for _, places in entities(entity, order, frame):
+        values = series(family, frame, places)
+        _check_samples(family, values, places)
         first = 0
-        for _, sheet, verdicts in blocks(family, series(family, frame, places), members, settle, detail):
+        for _, sheet, verdicts in blocks(family, values, members, settle, detail):
             rows = places[first : first + len(verdicts.quality)]
             first += len(rows)
             yield tabulated(family, frame.iloc[rows][keys], sheet, verdicts, detail)
+
+
+def _check_samples(family: Family, values: Mapping[str, Floats], places: NDArray[np.int64]) -> None:
+    """Check one recording as the service checks a body; a sample that is not known (NaN) is none.
+
+    Raises:
+        InvalidInput: Names the first row whose value lies outside its channel's range.
+    """
+    for name, samples in values.items():
+        channel = family.channels[name]
+        wrong = np.flatnonzero((samples < channel.low) | (samples > channel.high))
+        if len(wrong):
+            rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}"
+            raise InvalidInput(f"row[{places[wrong[0]]}].{name}", float(samples[wrong[0]]), rule)
 
 
 def follow(
@@ -262,14 +281,14 @@ def tabulated(family: Family, keys: "pd.DataFrame", sheet: Sheet, verdicts: Verd
     kinds = verdicts.kinds.copy()
     kinds[~verdicts.is_anomaly] = None
     table["anomaly_type"] = kinds
-    if detail == "full" and not verdicts.parts:
-        alarms = np.flatnonzero(verdicts.is_anomaly)
+    if detail == "full":
+        alarms = np.flatnonzero(verdicts.is_anomaly & np.array([kind is None for kind in kinds], dtype=np.bool_))
         shares = attribute(family, sheet.rows(alarms), verdicts.tally.contributions[alarms])
         table.loc[alarms, "anomaly_type"] = [loudest(share) for share in shares]
-    for name, (off, grade) in verdicts.parts.items():
+    for name, part in verdicts.parts.items():
         classes = family.heads[family.components[name].head].classes
-        table[f"p_{name}"] = off
-        graded = np.array(classes, dtype=object)[grade]
-        graded[np.isnan(off)] = None
+        table[f"p_{name}"] = part.off
+        graded = np.array(classes, dtype=object)[part.grade]
+        graded[np.isnan(part.off)] = None
         table[f"cls_{name}"] = graded
     return table

@@ -85,10 +85,16 @@ def take(examples: Examples, rows: NDArray[np.int64]) -> Examples:
 
 
 def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Split by group into rows to fit on and rows left out; `count` 0 leaves out one group at a time."""
+    """Split by group into rows to fit on and rows left out; `count` 0 leaves out one group at a time.
+
+    Raises:
+        InvalidInput: There is but one group.
+    """
     from sklearn.model_selection import GroupKFold
 
     known = len(np.unique(groups))
+    if known < 2:
+        raise InvalidInput("data", known, "must hold at least two groups, to leave one out")
     splitter = GroupKFold(known if not count else min(count, known))
     return list(splitter.split(groups, groups=groups))
 

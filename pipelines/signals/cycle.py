@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from configs.families import Cycle
 from pipelines.signals.windows import Floats
 
-# Source: own choice; below a thousandth of the level, the two sides of a load step differ by sensor noise.
-STEP_FLOOR = 1e-3
+# Source: own choice; below a thousandth of the level, or a hundredth of the profile's own deviation, the two sides of a
+# load step differ by sensor noise.
+LEVEL_FLOOR, PROFILE_FLOOR = 1e-3, 1e-2
 
 
 def read_cycle(values: Floats, rate_hz: float, channels: Sequence[str], cycle: Cycle) -> Floats:
@@ -29,9 +30,12 @@ def read_cycle(values: Floats, rate_hz: float, channels: Sequence[str], cycle: C
     step, before, after = np.array(cycle.load_steps, dtype=np.int64).reshape(-1, 3).T
     profiled = means[:, [cycle.channels.index(name) for name in cycle.profile]]
     size = profiled[:, :, after] - profiled[:, :, before]
+    level = np.maximum(np.abs(profiled[:, :, after]), np.abs(profiled[:, :, before]))
+    noise = PROFILE_FLOOR * np.array([np.std(expected) for expected in cycle.profile.values()])
+    least = np.maximum(LEVEL_FLOOR * level, noise[:, None])
     done = profiled[:, :, step] - profiled[:, :, before]
     shares = np.full_like(size, np.nan)
-    np.divide(done, size, out=shares, where=np.abs(size) > STEP_FLOOR * np.abs(profiled[:, :, before]))
+    np.divide(done, size, out=shares, where=np.abs(size) > least)
     return np.concatenate([means.reshape(len(values), -1), shares.reshape(len(values), -1)], axis=1)
 
 
@@ -81,12 +85,13 @@ def _start(grid: Floats, channels: Sequence[str], cycle: Cycle) -> NDArray[np.in
     Shapes: `float64[N, C, count]` -> `int64[N]`.
     """
     steps = len(next(iter(cycle.profile.values())))
-    turned = (np.arange(steps)[:, None] + np.arange(grid.shape[2])) % steps
     distance = np.zeros((len(grid), steps))
     for name, profile in cycle.profile.items():
         expected = np.array(profile)
-        scale = expected.std()
-        apart = (grid[:, channels.index(name), None, :] - expected[turned][None]) / scale
-        distance += np.nan_to_num((apart * apart).sum(axis=2))
+        read, scale = grid[:, channels.index(name)], expected.std()
+        # One start at a time: all at once would hold a table of windows, starts and samples.
+        for first in range(steps):
+            apart = (read - np.roll(expected, -first)[: grid.shape[2]]) / scale
+            distance[:, first] += np.nan_to_num((apart * apart).sum(axis=1))
     start: NDArray[np.int64] = distance.argmin(axis=1)
     return start

@@ -159,7 +159,8 @@ def _inner_range(values: Floats) -> Floats:
     """Return the distance from the 5 % to the 95 % quantile, interpolated linearly."""
     ordered = np.sort(values, axis=2)
     low, high = (_at(ordered, share) for share in RANGE_EDGES)
-    return high - low
+    # Sorting puts NaN last, so that the lower samples would pass for all of them.
+    return np.where(np.isnan(ordered[:, :, -1]), np.nan, high - low)
 
 
 def _at(ordered: Floats, share: float) -> Floats:

@@ -51,6 +51,8 @@ def _places(family: Family, statistic: str) -> list[int]:
 def quality(inspection: Inspection, family: Family, score: float) -> Quality:
     """Say in words what lowers the quality that `qualities` gave one window."""
     window, baseline = inspection.window, inspection.baseline
+    if baseline is not None and len(baseline.count) != len(feature_names(family)):
+        baseline = None  # learned on other features: it counts as none
     notes = []
     if window.seconds < family.window_s:
         notes.append(f"window of {window.seconds:g} s is shorter than the {family.window_s:g} s asked for")

@@ -64,7 +64,7 @@ def sheet_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Famil
     centre = total / known
     scatter = np.sqrt(np.maximum(squares / known - centre * centre, 0.0))
     read = np.concatenate([relative(raw, centre, family), own(raw, _origins(baselines, raw), family)], axis=1)
-    return Sheet(names, read_names(family), raw, read, centre, scatter, count.max(axis=1, initial=0.0))
+    return Sheet(names, read_names(family), raw, read, centre, scatter, count)
 
 
 def _sums(baselines: Sequence[Baseline | None], width: int) -> tuple[Floats, Floats, Floats]:
@@ -163,13 +163,3 @@ def _cross_units(
         POWER: (pressure * flow / BAR_L_MIN_PER_KW, power_spread),
         RESISTANCE: (pressure / flow_size, p_spread / flow_size),
     }
-
-
-def learn(row: Floats) -> Baseline:
-    """Return what one window adds to its system's baseline.
-
-    Shapes: `row` is one row of raw features, `float64[F]`.
-    """
-    known = np.isfinite(row)
-    value = np.where(known, row, 0.0)
-    return Baseline(known.astype(np.float64), value, value * value)

@@ -341,6 +341,22 @@ def test_adaptive_bears_a_constant_baseline() -> None:
     assert fitted("adaptive").vote(sheet_of([window(21)], own)).anomaly[0] < 0.9
 
 
+def test_adaptive_trusts_each_feature_as_far_as_it_was_learned() -> None:
+    """A channel learned once, beside a hundred windows without it, counts for less than one learned as often."""
+    own = baseline()
+    moved = np.array([name == "vibration_mean" for name in sheet_of([]).names])
+    level = own.total / own.count + 0.15
+    often = replace(
+        own,
+        total=np.where(moved, own.count * level, own.total),
+        squares=np.where(moved, own.count * level**2, own.squares),
+    )
+    shares = np.where(moved, 1 / own.count, 1.0)
+    late = Baseline(often.count * shares, often.total * shares, often.squares * shares)
+    known, new = (fitted("adaptive").vote(sheet_of([window(41)], each)).anomaly[0] for each in (often, late))
+    assert new < known
+
+
 def test_adaptive_reads_no_anomaly() -> None:
     """The prior comes from healthy windows alone."""
     healthy = ~examples().anomaly

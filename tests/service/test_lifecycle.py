@@ -245,6 +245,19 @@ def test_samples_are_scored_without_looking_ahead(bundles: dict[str, Bundle], tm
     assert again[65:].mean() > whole[65:].mean()
 
 
+def test_bad_samples_are_refused_by_row(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """A sample out of the family's range names its row; one that is not known leaves its channel out of its windows."""
+    frame = pd.DataFrame({**simulate("healthy", 0.0, 20, 5).values, "file": "a"})
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    frame.loc[7, "flow"] = np.nan
+    frame.to_parquet(source)
+    assert score(FAMILY, source, target, bundles, "file", "", 0, lambda *_: None) == 20
+    frame.loc[9, "flow"] = -999.0
+    frame.to_parquet(source)
+    with pytest.raises(HdxError, match=r"row\[9\]\.flow.*1000 l/min"):
+        score(FAMILY, source, target, bundles, "file", "", 0, lambda *_: None)
+
+
 def test_bad_recordings_are_refused_by_row(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """A value out of the family's range names its row, its channel and the rule."""
     source = tmp_path / "in.parquet"

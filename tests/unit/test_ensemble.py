@@ -129,6 +129,14 @@ def test_silence_of_all_spoils_no_other_window() -> None:
     assert (second.abstained, second.severity) == ("", "normal")
 
 
+def test_an_abstention_leaves_the_state() -> None:
+    """A window that nobody can judge neither begins nor ends an alarm of the windows after it."""
+    rows = [window(seed) for seed in range(3)]
+    inspections = [Inspection(row, "made-up", baseline()) for row in rows]
+    found = judge(family(), inspections, sheet_of(rows), {"a": member("a", 0.55, NAN, 0.45)}, {}, 1, consecutive=True)
+    assert [one.is_anomaly for one in found] == [True, False, True]
+
+
 def test_an_alarm_ends_below_the_release() -> None:
     """Between release and warning an alarm that is on stays on, and one that is off stays off."""
     votes = {"a": member("a", 0.45, 0.55, 0.45, 0.35, 0.45)}
@@ -143,11 +151,14 @@ def test_an_alarm_ends_below_the_release() -> None:
 
 
 def test_a_new_machine_is_learned_before_it_is_judged() -> None:
-    """While nobody can judge a machine its windows teach its baseline; once that has settled they no longer do."""
+    """While nobody can judge a machine its windows teach its baseline; not in an alarm, nor once that has settled."""
     row = [window(1)]
     votes = {"a": member("a", NAN)}
-    fresh = judge(family(), [Inspection(row[0], "made-up")], make_sheet(row, [None], family()), votes, {}, 1)[0]
+    sheet = make_sheet(row, [None], family())
+    fresh = judge(family(), [Inspection(row[0], "made-up")], sheet, votes, {}, 1)[0]
     assert fresh.learned is not None
+    alarmed = judge(family(), [Inspection(row[0], "made-up", alarm=True)], sheet, votes, {}, 1)[0]
+    assert alarmed.learned is None
     assert one(member("a", NAN)).learned is None
 
 
@@ -216,6 +227,13 @@ def test_components_that_share_a_head() -> None:
     assert clog.probability == pytest.approx(0.2)
 
 
+def test_the_kind_is_that_of_a_fault() -> None:
+    """The likeliest cause is called by its likeliest fault, also where each of its faults is less likely than none."""
+    found = one(member("a", 0.9, heads={"pump": [0.4, 0.25, 0.35], "cooler": [0.9, 0.1]}))
+    assert found.components[0].grade == 0
+    assert (found.affected, found.anomaly_type) == (("pump",), "wear")
+
+
 def test_heads_come_from_those_who_know() -> None:
     """A member without heads, or one that abstains, has no say about components."""
     silent = replace(member("b", NAN, heads=NOMINAL), heads={head: np.full((1, 3), NAN) for head in ("pump",)})
@@ -271,10 +289,12 @@ def test_deviation_is_in_physical_units() -> None:
 
 
 def test_a_missing_channel_has_no_share() -> None:
-    """A channel that was not measured is not in the attribution."""
+    """A channel that was not measured is not in the attribution; what its lack says is in the base."""
     values = {name: samples for name, samples in window(1).values.items() if name != "flow"}
-    found = one(member("a", 0.9, contributions={"flow_mean": 1.0}), windows=[Window(values, 1.0)])
+    shares = {"flow_mean": 1.0, "pressure_mean": 0.5}
+    found = one(member("a", 0.9, contributions=shares), windows=[Window(values, 1.0)])
     assert "flow" not in {share.channel for share in found.attribution}
+    assert found.base + sum(share.contribution for share in found.attribution) == pytest.approx(1.5)
 
 
 def test_only_clearly_normal_windows_teach() -> None:

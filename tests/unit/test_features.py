@@ -74,7 +74,7 @@ def test_batch_equals_single(reading: str) -> None:
     together = make_sheet(windows, own, kind)
     for row, one in enumerate(windows):
         alone = make_sheet([one], [own[row]], kind)
-        for part in ("raw", "read", "centre", "scatter", "evidence"):
+        for part in ("raw", "read", "centre", "scatter", "count"):
             np.testing.assert_array_equal(getattr(alone, part)[0], getattr(together, part)[row])
 
 

@@ -28,10 +28,13 @@ def test_only_a_loss_beyond_the_tolerance_fails(row: Row) -> None:
         now = replace(row, measured=row.measured + sign * step * TOLERANCE[row.kind])
         assert verdict([now], kept) == ([row.key] if fails else [])
     assert verdict([], kept) == [row.key]
+    assert verdict([replace(row, measured=float("nan"))], kept) == [row.key]
 
 
 def test_missed_at_a_rate_of_false_alarms() -> None:
-    """The threshold lets so many normal windows through, and what lies below it is missed."""
+    """The threshold lets so many normal windows through; an anomaly below it is missed, and so is one nobody judged."""
     scores = np.array([0.1, 0.2, 0.3, 0.4, 0.9, 0.05, 0.95])
     truth = np.array([False] * 5 + [True] * 2)
     assert missed_at(scores, truth, 0.2) == 0.5
+    scores[[0, 6]] = np.nan
+    assert missed_at(scores, truth, 0.2) == 1.0
