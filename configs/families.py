@@ -219,6 +219,7 @@ class Family(_Part):
         return tuple(name for name, channel in self.channels.items() if not channel.extra)
 
 
+@cache
 def family_names() -> tuple[str, ...]:
     """Return the families that are shipped."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))

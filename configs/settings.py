@@ -120,11 +120,15 @@ class Models(_Section):
 
 
 class Graph(_Section):
-    """What one replica reserves of a node.
+    """Where the graph's parts live, and what one replica reserves of a node.
+
+    Attributes:
+        placement: `spread` gives each detector replicas of its own; `packed` puts all into the ensemble's.
 
     Units: `*_cpus`, `*_gpus` in Ray's logical resources; fractions share a device.
     """
 
+    placement: Literal["spread", "packed"] = "spread"
     replica_cpus: float = Field(0.1, ge=0)
     encoder_gpus: float = Field(0, ge=0)
     generator_gpus: float = Field(0, ge=0)

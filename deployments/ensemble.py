@@ -6,6 +6,7 @@ Exists so that a failed or missing detector is an abstention and never a failed 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from ray import serve
 from ray.exceptions import RayError
@@ -13,76 +14,120 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.families import read_family
+from deployments.detector import Following, Member
 from deployments.listening import keep_to_node_address
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
-from pipelines.errors import HdxError, NoQuorum
+from pipelines.errors import HdxError, NoQuorum, Unavailable
 from pipelines.signals.reading import make_sheet
 
 ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more try lands on another
 
 
+class Voter(Protocol):
+    """A detector, wherever it lives."""
+
+    async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
+        """Judge windows of one family."""
+        ...
+
+    async def members(self) -> list[MemberStatus]:
+        """Report the version held for each family that has one."""
+        ...
+
+
+class Remote:
+    """A detector in replicas of its own."""
+
+    def __init__(self, name: str, handle: DeploymentHandle[object], timeout_s: float) -> None:
+        self._name = name
+        self._handle = handle
+        self._timeout_s = timeout_s
+
+    async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
+        """Ask a replica, and once more when it dies meanwhile.
+
+        Raises:
+            HdxError: The one raised down there, or Unavailable.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    votes: MemberVotes = await self._handle.vote.remote(family, sheet, detail)
+                    return votes
+            except TimeoutError:
+                raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
+            except (RayError, RayServeException):
+                continue
+        raise Unavailable(self._name, "its replica failed")
+
+    async def members(self) -> list[MemberStatus]:
+        """Ask a replica; one that cannot be reached holds none."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                statuses: list[MemberStatus] = await self._handle.members.remote()
+                return statuses
+        except (TimeoutError, RayError, RayServeException):
+            return []
+
+
 @serve.deployment
 class Ensemble:
-    """Fans a micro-batch out to the detectors and combines their votes."""
+    """Asks all detectors about a micro-batch and combines their votes.
 
-    def __init__(self, detectors: Mapping[str, DeploymentHandle[object]], quorum: int, timeout_s: float) -> None:
+    A detector is reached by its handle, or lives in this replica where it is given as what it follows.
+    """
+
+    def __init__(
+        self, detectors: Mapping[str, DeploymentHandle[object] | Following], quorum: int, timeout_s: float
+    ) -> None:
         keep_to_node_address()
-        self._detectors = dict(detectors)
-        self._quorum = min(quorum, len(self._detectors))
-        self._timeout_s = timeout_s
+        self._inside = {name: Member(place) for name, place in detectors.items() if isinstance(place, Following)}
+        self._voters: dict[str, Voter] = {
+            name: self._inside[name] if isinstance(place, Following) else Remote(name, place, timeout_s)
+            for name, place in detectors.items()
+        }
+        self._quorum = min(quorum, len(self._voters))
 
     async def diagnose(self, inspections: Sequence[Inspection]) -> list[Diagnosis | HdxError]:
         """Answer each inspection at its own place; an error fills only the places it belongs to."""
-        places: defaultdict[str, list[int]] = defaultdict(list)
+        places: defaultdict[tuple[str, Detail], list[int]] = defaultdict(list)
         for place, inspection in enumerate(inspections):
-            places[inspection.family].append(place)
+            places[inspection.family, inspection.detail].append(place)
         answers: list[Diagnosis | HdxError] = [NoQuorum("ensemble", "not judged")] * len(inspections)
         groups = [[inspections[place] for place in group] for group in places.values()]
-        outcomes = await asyncio.gather(*map(self._judge, places, groups))
+        outcomes = await asyncio.gather(*(self._judge(*kind, g) for kind, g in zip(places, groups, strict=True)))
         for group, outcome in zip(places.values(), outcomes, strict=True):
             for place, answer in zip(group, outcome, strict=True):
                 answers[place] = answer
         return answers
 
-    async def _judge(self, name: str, inspections: list[Inspection]) -> Sequence[Diagnosis | HdxError]:
+    async def _judge(self, name: str, detail: Detail, inspections: list[Inspection]) -> Sequence[Diagnosis | HdxError]:
         family = read_family(name)
         sheet = make_sheet([i.window for i in inspections], [i.baseline for i in inspections], family)
-        replies = await asyncio.gather(*(self._vote(detector, name, sheet) for detector in self._detectors))
+        replies = await asyncio.gather(*(self._vote(detector, name, sheet, detail) for detector in self._voters))
         votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
-        absent = {d: r for d, r in zip(self._detectors, replies, strict=True) if isinstance(r, str)}
+        absent = {d: r for d, r in zip(self._voters, replies, strict=True) if isinstance(r, str)}
         try:
-            return judge(family, inspections, sheet, votes, absent, self._quorum)
+            return judge(family, inspections, sheet, votes, absent, self._quorum, detail=detail)
         except NoQuorum as error:
             return [error] * len(inspections)
 
-    async def _vote(self, detector: str, family: str, sheet: Sheet) -> MemberVotes | str:
+    async def _vote(self, detector: str, family: str, sheet: Sheet, detail: Detail) -> MemberVotes | str:
         """Return the detector's votes, or in words why there are none."""
-        reason = ""
-        for _ in range(ATTEMPTS):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    votes: MemberVotes = await self._detectors[detector].vote.remote(family, sheet)
-                    return votes
-            except HdxError as error:
-                return str(error)
-            except TimeoutError:
-                return f"no vote within {self._timeout_s:g} s"
-            except (RayError, RayServeException):
-                reason = "its replica failed"
-        return reason
+        try:
+            return await self._voters[detector].vote(family, sheet, detail)
+        except HdxError as error:
+            return str(error)
 
     async def members(self) -> list[MemberStatus]:
-        """Report every detector's versions; one that cannot be reached has none."""
-        replies = await asyncio.gather(*map(self._members, self._detectors))
+        """Report every detector's versions."""
+        replies = await asyncio.gather(*(voter.members() for voter in self._voters.values()))
         return [status for reply in replies for status in reply]
 
-    async def _members(self, detector: str) -> list[MemberStatus]:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                statuses: list[MemberStatus] = await self._detectors[detector].members.remote()
-                return statuses
-        except (TimeoutError, RayError, RayServeException):
-            return []
+    def check_health(self) -> None:
+        """Let the detectors in this replica score the canary window again."""
+        for member in self._inside.values():
+            member.check_health()

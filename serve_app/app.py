@@ -4,12 +4,16 @@ Exists so that one file shows the whole graph, and `serve_config.yaml` only says
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray.serve import Application
 
 from configs.settings import Graph, Settings, read_settings
+from serve_app.cluster import DETECTOR
+
+if TYPE_CHECKING:
+    from deployments.detector import Following
 
 
 class Arguments(BaseModel):
@@ -46,7 +50,7 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     models, knowledge, graph = settings.models, settings.knowledge, settings.graph
     gateway: Application = sized(Gateway, graph).bind(
         settings,
-        sized(Ensemble, graph).bind(bind_detectors(settings, names), models.quorum, models.vote_timeout_s),
+        sized(Ensemble, graph).bind(place_detectors(settings, names), models.quorum, models.vote_timeout_s),
         sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device),
         sized(Retriever, graph).bind(settings.home / "knowledge", knowledge.encoder_multilingual),
         sized(Generator, graph, graph.generator_gpus).bind(knowledge),
@@ -60,22 +64,20 @@ def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any
     return deployment.options(ray_actor_options=resources, **options)
 
 
-def bind_detectors(settings: Settings, names: Sequence[str]) -> dict[str, Application]:
-    """Bind one deployment a detector, in the registry's order."""
-    from deployments.detector import DetectorReplica
+def place_detectors(settings: Settings, names: Sequence[str]) -> "dict[str, Application | Following]":
+    """Return by name, in the registry's order, a detector's own deployment, or what it follows in the ensemble."""
+    from deployments.detector import DetectorReplica, Following
     from pipelines.detectors.registry import registry
 
     known = tuple(registry())
     if unknown := set(names) - set(known):
         raise ValueError(f"unknown detectors {sorted(unknown)}; there are {', '.join(known)}")
-    models = settings.models
-    return {
-        name: sized(DetectorReplica, settings.graph, name=f"Detector-{name}").bind(
-            name, settings.tracking_url, models.alias, models.poll_s
-        )
-        for name in known
-        if not names or name in names
-    }
+    models, graph = settings.models, settings.graph
+    chosen = [name for name in known if not names or name in names]
+    followed = {name: Following(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
+    if graph.placement == "packed":
+        return dict(followed)
+    return {name: sized(DetectorReplica, graph, name=f"{DETECTOR}{name}").bind(f) for name, f in followed.items()}
 
 
 def __getattr__(name: str) -> Any:

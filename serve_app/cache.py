@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.families import Family
 from configs.settings import Settings
+from pipelines.detectors.base import Detail
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.signals.windows import Window
 from serve_app import logs
@@ -210,7 +211,13 @@ class MemberVersions:
 
 
 def answer_key(
-    tenant_id: int, system_id: int, family: Family, versions: Mapping[str, str], window: Window, alarm: bool
+    tenant_id: int,
+    system_id: int,
+    family: Family,
+    versions: Mapping[str, str],
+    window: Window,
+    alarm: bool,
+    detail: Detail = "full",
 ) -> str:
     """Return the SHA-256 over everything an answer follows from."""
     names = sorted(window.values)
@@ -222,6 +229,7 @@ def answer_key(
         family.severity.critical,
         family.severity.release,
         alarm,
+        detail,
         sorted(versions.items()),
         window.rate_hz,
         [(name, len(window.values[name])) for name in names],

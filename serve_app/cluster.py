@@ -18,6 +18,7 @@ from pipelines.errors import Unavailable
 from serve_app.processes import Child, start
 
 CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
+DETECTOR = "Detector-"  # before its name, a detector's deployment
 BIN = Path(sys.executable).parent
 # Linux `sun_path` holds 107 bytes; Ray appends up to 70: /session_<date>_<time>_<pid>/sockets/dash_MetricsHead.
 SOCKET_PATH_MAX = 107 - 70
@@ -119,7 +120,11 @@ class Dashboard:
 
 
 def read_config(settings: Settings) -> dict[str, Any]:
-    """Read `serve_config.yaml` with the host and port of the settings."""
+    """Read `serve_config.yaml` with host, port and placement of the settings."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     config["http_options"] |= {"host": settings.host, "port": settings.port}
+    (application,) = config["applications"]
+    if settings.graph.placement == "packed":
+        own = [part for part in application["deployments"] if not part["name"].startswith(DETECTOR)]
+        application["deployments"] = own
     return config

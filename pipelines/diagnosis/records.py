@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs.families import Grade
+from pipelines.detectors.base import Detail
 from pipelines.detectors.baseline import Baseline
 from pipelines.signals.windows import Window
 
@@ -22,12 +23,14 @@ class Inspection:
     Attributes:
         baseline: The system's own normal, or None while it has none.
         alarm: Whether the system's last window was an alarm.
+        detail: What is wanted beside the score.
     """
 
     window: Window
     family: str
     baseline: Baseline | None = None
     alarm: bool = False
+    detail: Detail = "full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Exists so that a replica says ready only after this very version has judged a wi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import Bundle, MemberVotes, canary, unpack
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import HdxError, Unavailable
@@ -59,7 +59,7 @@ class Follower:
             return f"artefact of version {release.version} is missing from the registry"
         return ""
 
-    def vote(self, family: str, sheet: Sheet) -> MemberVotes:
+    def vote(self, family: str, sheet: Sheet, detail: Detail = "full") -> MemberVotes:
         """Judge windows with the version held.
 
         Raises:
@@ -68,7 +68,7 @@ class Follower:
         held = self._held.get(family)
         if held is None:
             raise Unavailable(self._detector, self._reasons.get(family) or "no version loaded")
-        return held.bundle.votes(sheet, held.release.version)
+        return held.bundle.votes(sheet, held.release.version, detail)
 
     def rescore(self) -> None:
         """Score the canary window with every version held.

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from configs.families import Family, read_family
+from pipelines.detectors.base import Detail
 from pipelines.detectors.baseline import Baseline
 from pipelines.detectors.registry import registry
 from pipelines.diagnosis.records import Attribution, Diagnosis, Inspection, Vote
@@ -53,6 +54,7 @@ class Case:
     baseline: Baseline | None = None
     alarm: bool = False
     use_cache: bool = True
+    detail: Detail = "full"
 
 
 class Detection:
@@ -96,7 +98,7 @@ class Detection:
         found = await self._look_up(case)
         learned = None
         if found is None:
-            inspection = Inspection(case.window, case.family.name, case.baseline, case.alarm)
+            inspection = Inspection(case.window, case.family.name, case.baseline, case.alarm, case.detail)
             diagnosis = await self.services.diagnoser.diagnose(inspection)
             findings, learned = findings_of(diagnosis), diagnosis.learned
             await self._keep(case, diagnosis, findings)
@@ -137,7 +139,7 @@ class Detection:
 
 
 def _key(case: Case, versions: Mapping[str, str]) -> str:
-    return answer_key(case.tenant_id, case.system_id, case.family, versions, case.window, case.alarm)
+    return answer_key(case.tenant_id, case.system_id, case.family, versions, case.window, case.alarm, case.detail)
 
 
 async def detection_of(request: Request) -> Detection:
@@ -248,7 +250,7 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
                 {"component": found.component, "probability": _rounded(found.probability), "grade": found.grade}
                 for found in diagnosis.components
             ],
-            "attribution_base": _rounded(diagnosis.base),
+            "attribution_base": _rounded(diagnosis.base) if diagnosis.attribution else None,
             "abstained": bool(diagnosis.abstained),
             "reason": diagnosis.abstained or None,
         },

@@ -106,7 +106,9 @@ async def _judged(detection: Detection, body: PredictBody, trace_id: UUID, begun
     family = read_family(data.family)
     limits = detection.services.settings.limits
     window = read_window(data.model_extra or {}, body.sampling_hz, family, limits, "sensor_data")
-    case = Case(NO_TENANT, data.system_id, family, window, trace_id, begun, use_cache=body.use_cache)
+    case = Case(
+        NO_TENANT, data.system_id, family, window, trace_id, begun, use_cache=body.use_cache, detail=body.detail
+    )
     answer, _ = await detection.judge(case)
     return answer
 

@@ -143,7 +143,7 @@ class PredictionReply(Reply):
     affected_components: list[str]
     anomaly_type: str | None
     components: list[ComponentReply]
-    attribution_base: float = Field(description="Log-odds that the contributions add to")
+    attribution_base: float | None = Field(description="Log-odds that the contributions add to; null without them")
     abstained: bool
     reason: str | None
 
@@ -360,6 +360,10 @@ class PredictBody(Body):
     sensor_data: PredictData
     sampling_hz: Rate = None
     use_cache: bool = Field(default=True, strict=True)
+    detail: Literal["score", "components", "full"] = Field(
+        default="full",
+        description="How much is wanted; without `full` there is no attribution, with `score` no component",
+    )
 
 
 class PredictBatchBody(Body):

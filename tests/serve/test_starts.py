@@ -3,19 +3,26 @@
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import make_url
 
+from pipelines.datasets.simulator import simulate
 from serve_app.processes import port_taken
 from serve_app.store.migrate import create_database
 from tests.serve.service import PORTS, Service
 
+FAULTS = ("healthy", "pump_wear", "valve_lag", "sensor_drift")
 WINDOW = {"pressure": [100.5, 101.2, 99.8], "flow": [25.0, 24.8, 25.2]}
 
 
 def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) -> None:
-    """On a server given by its address the service starts, stops without a trace, and starts again with all it knew."""
+    """The service starts, stops without a trace, and starts again with all it knew, and with its detectors packed.
+
+    Where the detectors live changes no answer.
+    """
     create_database(remote_url, "hdx")
     url = make_url(remote_url).set(database="hdx").render_as_string(hide_password=False)
     service = Service(tmp_path, {"HDX_DATABASE__URL": url}).start()
@@ -24,6 +31,8 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
         with service.client() as client:
             body = {"system_id": 1, "sensor_data": WINDOW}
             first = client.post("/api/diagnostics/anomaly/detect/", json=body).raise_for_status().json()
+        spread = judgements(service)
+        assert "Detector-catboost" in service.hdx("status")
     finally:
         service.stop()
     assert service.process is not None
@@ -33,6 +42,7 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
     assert not any(port_taken("127.0.0.1", int(service.environment[f"HDX_{name}"])) for name in PORTS)
 
     secrets = (tmp_path / ".env").read_text(encoding="utf-8")
+    service.environment["HDX_GRAPH__PLACEMENT"] = "packed"
     service.start()
     try:
         printed = "".join(service.output)
@@ -42,8 +52,29 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
         with service.client() as client:
             stored = client.get(f"/api/diagnostics/{first['trace_id']}/").raise_for_status().json()
             assert stored["answer"]["ensemble_score"] == first["ensemble_score"]
+        assert "Detector-catboost" not in service.hdx("status")
+        assert judgements(service) == spread
     finally:
         service.stop()
+
+
+def judgements(service: Service) -> list[dict[str, Any]]:
+    """Return what the service says of some windows, in every detail; the time that it took is left out."""
+    key = {"X-Internal-API-Key": service.secret("HDX_ML_INTERNAL_API_KEY")}
+    windows = [simulate(fault, 0.5, 20, seed).values for seed, fault in enumerate(FAULTS)]
+    data = [{"system_id": 1, **{name: samples.tolist() for name, samples in values.items()}} for values in windows]
+    items = [
+        {"sensor_data": each, "use_cache": False, "detail": detail}
+        for each in data
+        for detail in ("score", "components", "full")
+    ]
+    url = f"{service.base}/internal/ml/api/v1/predict/batch"
+    found = httpx.post(url, json={"items": items}, headers=key, timeout=60).raise_for_status().json()["results"]
+    scores = [result["ensemble_score"] for result in found]
+    assert scores[::3] == scores[1::3] == scores[2::3]
+    assert [bool(result["attribution"]) for result in found[:3]] == [False, False, True]
+    assert [bool(result["prediction"]["components"]) for result in found[:3]] == [False, True, True]
+    return [{name: result[name] for name in ("prediction", "attribution", "data_quality")} for result in found]
 
 
 def leftovers(folder: Path) -> list[str]:

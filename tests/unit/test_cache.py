@@ -85,6 +85,7 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
         answer_key(1, 1, FAMILY, VERSIONS, Window({"pressure": WINDOW.values["pressure"]}, 1.0), False),
         answer_key(1, 1, FAMILY, VERSIONS, replace(WINDOW, rate_hz=2.0), False),
         answer_key(1, 1, FAMILY, VERSIONS, WINDOW, True),
+        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False, "score"),
     ]
     assert len(set(keys)) == len(keys)
 
