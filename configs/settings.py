@@ -77,7 +77,7 @@ class Limits(_Section):
 class MicroBatch(_Section):
     """How many waiting requests the gateway sends down the graph at once."""
 
-    max_windows: int = Field(64, ge=1)
+    max_windows: int = Field(512, ge=1)
 
 
 class Cache(_Section):
@@ -156,6 +156,8 @@ class Settings(BaseSettings):
     metrics_port: int = Field(8999, ge=1, le=65535)
     ray_client_port: int = Field(10001, ge=1024, le=65535)
     ray_agent_port: int = Field(52365, ge=1, le=65535)
+    front_stats_port: int = Field(8404, ge=1, le=65535)
+    front_metrics_port: int = Field(9101, ge=1, le=65535)
     mlflow_url: str = ""
     secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -53,8 +54,7 @@ def check_ports(settings: Settings) -> None:
     Raises:
         Unavailable: Names the port and the setting that moves it.
     """
-    names = ("port", "mlflow_port", "dashboard_port", "ray_port", "metrics_port", "ray_client_port", "ray_agent_port")
-    for name in names:
+    for name in (name for name in Settings.model_fields if name.endswith("port")):
         port = getattr(settings, name)
         if port_taken(settings.host, port):
             raise Unavailable(f"port {port}", f"something listens there; stop it or set HDX_{name.upper()}")
@@ -184,7 +184,8 @@ def run(settings: Settings, console: Console) -> None:
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
         # Only now: training takes every core, and a Ray head that starts beside it can miss its own time-outs.
-        children.append(stack.enter_context(start_ray(settings, names)))
+        front = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
+        children.append(stack.enter_context(start_ray(settings, names, front)))
         with steps.step("Ray"):
             wait_until(Dashboard(settings).ready, children, START_S)
         deploy(settings, steps, read_config(settings))

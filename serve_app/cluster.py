@@ -22,6 +22,8 @@ DETECTOR = "Detector-"  # before its name, a detector's deployment
 BIN = Path(sys.executable).parent
 # Linux `sun_path` holds 107 bytes; Ray appends up to 70: /session_<date>_<time>_<pid>/sockets/dash_MetricsHead.
 SOCKET_PATH_MAX = 107 - 70
+# HAProxy takes 97 of them; Ray appends its 56-digit node and HAProxy a suffix: /<node>/a.<pid>.tmp.
+FRONT_PATH_MAX = 97 - 71
 
 
 def ray_folder(home: Path) -> Path:
@@ -32,7 +34,7 @@ def ray_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"hdx-{sha256(str(home).encode()).hexdigest()[:8]}"
 
 
-def ray_environment(settings: Settings, names: Mapping[str, str]) -> dict[str, str]:
+def ray_environment(settings: Settings, names: Mapping[str, str], front: Path) -> dict[str, str]:
     """Return the environment of the Ray head, and so of every replica."""
     token = settings.ray_auth_token.get_secret_value()
     return environment(
@@ -47,10 +49,35 @@ def ray_environment(settings: Settings, names: Mapping[str, str]) -> dict[str, s
         # Requests in hand get this long after Ctrl-C; there is no other node to move to.
         RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="3",
         RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="serve_app.api.edge:middlewares",
+        **front_environment(settings, front),
     )
 
 
-def start_ray(settings: Settings, names: Mapping[str, str]) -> Child:
+def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """Return what makes Ray put HAProxy before the gateway, and call between replicas by gRPC on one event loop each.
+
+    Args:
+        settings: Name the ports.
+        folder: For HAProxy's sockets; nobody else may enter it, for who writes to them commands the front.
+    """
+    if sys.platform != "linux" or len(str(folder)) > FRONT_PATH_MAX:
+        return {}  # the binary comes with Ray on Linux alone; elsewhere Ray's own proxy stays
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(BIN / "hdx-haproxy"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "c"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "s"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.front_stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.front_metrics_port),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    }
+
+
+def start_ray(settings: Settings, names: Mapping[str, str], front: Path) -> Child:
     """Start a Ray head with its dashboard; it stays our child."""
     options = {
         "node-ip-address": "127.0.0.1",
@@ -67,7 +94,7 @@ def start_ray(settings: Settings, names: Mapping[str, str]) -> Child:
     }
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    return start("ray", command, ray_environment(settings, names), settings.home / "logs" / "ray.log")
+    return start("ray", command, ray_environment(settings, names, front), settings.home / "logs" / "ray.log")
 
 
 class Dashboard:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import httpx
 
+from configs.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 HDX = Path(sys.executable).parent / "hdx"
 ADMIN_PASSWORD = "test-password-1"
-PORTS = ("PORT", "MLFLOW_PORT", "DASHBOARD_PORT", "RAY_PORT", "METRICS_PORT", "RAY_CLIENT_PORT", "RAY_AGENT_PORT")
+PORTS = tuple(name.upper() for name in Settings.model_fields if name.endswith("port"))
 START_S = 900
 
 
