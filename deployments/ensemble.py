@@ -19,7 +19,8 @@ from deployments.listening import keep_to_node_address
 from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
-from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
+from pipelines.diagnosis.findings import judgement_of
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, NoQuorum, Unavailable
 from pipelines.signals.reading import make_sheet
 
@@ -43,7 +44,8 @@ class Remote:
 
     def __init__(self, name: str, handle: DeploymentHandle[object], timeout_s: float) -> None:
         self._name = name
-        self._handle = handle
+        # Naming a method makes a new handle: once here, and not once a call.
+        self._vote, self._members = handle.vote, handle.members
         self._timeout_s = timeout_s
 
     async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
@@ -55,7 +57,7 @@ class Remote:
         for _ in range(ATTEMPTS):
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    votes: MemberVotes = await self._handle.vote.remote(family, sheet, detail)
+                    votes: MemberVotes = await self._vote.remote(family, sheet, detail)
                     return votes
             except TimeoutError:
                 raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
@@ -67,7 +69,7 @@ class Remote:
         """Ask a replica; one that cannot be reached holds none."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                statuses: list[MemberStatus] = await self._handle.members.remote()
+                statuses: list[MemberStatus] = await self._members.remote()
                 return statuses
         except (TimeoutError, RayError, RayServeException):
             return []
@@ -91,12 +93,12 @@ class Ensemble:
         }
         self._quorum = min(quorum, len(self._voters))
 
-    async def diagnose(self, inspections: Sequence[Inspection]) -> list[Diagnosis | HdxError]:
+    async def diagnose(self, inspections: Sequence[Inspection]) -> list[Judgement | HdxError]:
         """Answer each inspection at its own place; an error fills only the places it belongs to."""
         places: defaultdict[tuple[str, Detail], list[int]] = defaultdict(list)
         for place, inspection in enumerate(inspections):
             places[inspection.family, inspection.detail].append(place)
-        answers: list[Diagnosis | HdxError] = [NoQuorum("ensemble", "not judged")] * len(inspections)
+        answers: list[Judgement | HdxError] = [NoQuorum("ensemble", "not judged")] * len(inspections)
         groups = [[inspections[place] for place in group] for group in places.values()]
         outcomes = await asyncio.gather(*(self._judge(*kind, g) for kind, g in zip(places, groups, strict=True)))
         for group, outcome in zip(places.values(), outcomes, strict=True):
@@ -104,14 +106,15 @@ class Ensemble:
                 answers[place] = answer
         return answers
 
-    async def _judge(self, name: str, detail: Detail, inspections: list[Inspection]) -> Sequence[Diagnosis | HdxError]:
+    async def _judge(self, name: str, detail: Detail, inspections: list[Inspection]) -> Sequence[Judgement | HdxError]:
         family = read_family(name)
         sheet = make_sheet([i.window for i in inspections], [i.baseline for i in inspections], family)
         replies = await asyncio.gather(*(self._vote(detector, name, sheet, detail) for detector in self._voters))
         votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
         absent = {d: r for d, r in zip(self._voters, replies, strict=True) if isinstance(r, str)}
         try:
-            return judge(family, inspections, sheet, votes, absent, self._quorum, detail=detail)
+            found = judge(family, inspections, sheet, votes, absent, self._quorum, detail=detail)
+            return [judgement_of(diagnosis) for diagnosis in found]
         except NoQuorum as error:
             return [error] * len(inspections)
 

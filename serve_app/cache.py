@@ -31,8 +31,6 @@ from serve_app import logs
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-Value = dict[str, Any]
-
 PREFIX = "hdx:answer:"
 # Source: a look-up must cost less than the judgement it saves, a few tens of milliseconds (docs: benchmarks).
 REDIS_TIMEOUT_S = 0.25
@@ -43,7 +41,7 @@ REPORT_TIMEOUT_S = 0.25
 
 
 class AnswerCache(ABC):
-    """Keeps JSON values for a time; losing one is never an error.
+    """Keeps values for a time; losing one is never an error.
 
     Attributes:
         shared: True when other replicas see the same values.
@@ -63,11 +61,11 @@ class AnswerCache(ABC):
         return RedisCache(settings.redis.url.get_secret_value(), settings.cache.ttl_s)
 
     @abstractmethod
-    async def get(self, key: str) -> Value | None:
+    async def get(self, key: str) -> bytes | None:
         """Return what was put under the key less than `ttl_s` ago."""
 
     @abstractmethod
-    async def put(self, key: str, value: Value) -> None:
+    async def put(self, key: str, value: bytes) -> None:
         """Keep a value."""
 
     @abstractmethod
@@ -80,32 +78,28 @@ class AnswerCache(ABC):
 
 
 class MemoryCache(AnswerCache):
-    """A replica's own cache: the least recently used value goes first.
-
-    Values are kept as JSON text, as in Redis: a caller that changes what it got changes nothing here.
-    """
+    """A replica's own cache: the least recently used value goes first."""
 
     def __init__(self, ttl_s: float, entries: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(ttl_s)
         self._entries = entries
         self._clock = clock
-        self._values: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
-    async def get(self, key: str) -> Value | None:
+    async def get(self, key: str) -> bytes | None:
         """Return a value that has not expired, and mark it as used."""
-        expires, text = self._values.get(key, (0.0, ""))
+        expires, value = self._values.get(key, (0.0, b""))
         if expires <= self._clock():
             self._values.pop(key, None)
             return None
         self._values.move_to_end(key)
-        value: Value = json.loads(text)
         return value
 
-    async def put(self, key: str, value: Value) -> None:
+    async def put(self, key: str, value: bytes) -> None:
         """Keep a value, and drop the least recently used one over the limit."""
         if self.ttl_s <= 0:
             return
-        self._values[key] = (self._clock() + self.ttl_s, json.dumps(value))
+        self._values[key] = (self._clock() + self.ttl_s, value)
         self._values.move_to_end(key)
         if len(self._values) > self._entries:
             self._values.popitem(last=False)
@@ -150,22 +144,19 @@ class RedisCache(AnswerCache):
             logs.write("cache.down", logging.WARNING, rests_s=REDIS_REST_S, kind=type(error).__name__)
             return None
 
-    async def get(self, key: str) -> Value | None:
-        """Return a value; one that is no JSON object counts as absent."""
-        text = await self._try(lambda client: client.get(PREFIX + key))
-        if text is None:
-            return None
+    async def get(self, key: str) -> bytes | None:
+        """Return a value; one that is no JSON object counts as absent: others can write there too."""
+        value: bytes | None = await self._try(lambda client: client.get(PREFIX + key))
         try:
-            value = json.loads(text)
+            return value if value is not None and isinstance(json.loads(value), dict) else None
         except ValueError:
             return None
-        return value if isinstance(value, dict) else None
 
-    async def put(self, key: str, value: Value) -> None:
+    async def put(self, key: str, value: bytes) -> None:
         """Keep a value; Redis itself forgets it."""
         if self.ttl_s > 0:
             milliseconds = max(1, int(1e3 * self.ttl_s))
-            await self._try(lambda client: client.set(PREFIX + key, json.dumps(value), px=milliseconds))
+            await self._try(lambda client: client.set(PREFIX + key, value, px=milliseconds))
 
     async def ping(self) -> bool:
         """Ask Redis, also while the cache rests."""

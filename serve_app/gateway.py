@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Settings
 from deployments.listening import keep_to_node_address
-from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable
 from pipelines.knowledge.documents import language_of
 from pipelines.knowledge.index import BUILT_IN
@@ -55,21 +55,22 @@ class GraphDiagnoser:
     """The detect path of the graph."""
 
     def __init__(self, ensemble: Handle, settings: Settings) -> None:
-        self._ensemble = ensemble
+        # Naming a method makes a new handle: once here, and not once a call.
+        self._diagnose, self._members = ensemble.diagnose, ensemble.members
         # Two votes' time: the ensemble tries a failed detector once more.
         self._timeout_s = 2 * settings.models.vote_timeout_s + 1
-        self._batch: MicroBatch[Inspection, Diagnosis] = MicroBatch(self._run, settings.micro_batch.max_windows)
+        self._batch: MicroBatch[Inspection, Judgement] = MicroBatch(self._run, settings.micro_batch.max_windows)
 
-    async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Diagnosis | Exception]:
-        return await reach("ensemble", self._ensemble.diagnose.remote(inspections), self._timeout_s)
+    async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
+        return await reach("ensemble", self._diagnose.remote(inspections), self._timeout_s)
 
-    async def diagnose(self, inspection: Inspection) -> Diagnosis:
+    def diagnose(self, inspection: Inspection) -> Awaitable[Judgement]:
         """Judge one window within the next micro-batch."""
-        return await self._batch.submit(inspection)
+        return self._batch.submit(inspection)
 
     async def members(self) -> Sequence[MemberStatus]:
         """Ask every detector what it holds."""
-        return await reach("ensemble", self._ensemble.members.remote(), self._timeout_s)
+        return await reach("ensemble", self._members.remote(), self._timeout_s)
 
 
 class GraphAssistant:

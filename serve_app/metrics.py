@@ -33,9 +33,12 @@ class Metrics:
         self._questions = metrics.Counter("rag_query_total", "Questions, by outcome", ("outcome",))
         self._asking = metrics.Histogram("rag_query_duration_seconds", "Ask, from body read to answer", SECONDS)
 
-    def answered(self, family: str, is_anomaly: bool, score: float | None, seconds: float) -> None:
-        """Count one answered window; one without a score is an abstention."""
+    def took(self, family: str, seconds: float) -> None:
+        """Keep how long the windows of one family in one request took."""
         self._inference.observe(seconds, {"family": family})
+
+    def answered(self, family: str, is_anomaly: bool, score: float | None) -> None:
+        """Count one answered window; one without a score is an abstention."""
         if score is None:
             self._abstentions.inc(1, {"family": family})
             return

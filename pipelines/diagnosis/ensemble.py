@@ -27,7 +27,7 @@ from pipelines.diagnosis.records import (
 )
 from pipelines.errors import NoQuorum
 from pipelines.signals.features import level_columns
-from pipelines.signals.quality import qualities, quality
+from pipelines.signals.quality import qualities, quality, still_channels
 from pipelines.signals.windows import Floats
 
 # Source: held-out sets have some thousand windows, so no member can have earned more certainty than this.
@@ -192,28 +192,39 @@ def worded(
     shares: Sequence[tuple[Attribution, ...]] = [()] * len(inspections)
     if detail == "full":
         shares = attribute(family, sheet, verdicts.tally.contributions)
-    bands = verdicts.severities(family)
+    bands, still = verdicts.severities(family), still_channels(sheet, family)
+    features = np.isfinite(sheet.raw).sum(axis=1).tolist()
     return [
-        _diagnosis(family, inspection, sheet, verdicts, row, bands[row], shares[row], absent)
+        _diagnosis(
+            family,
+            verdicts,
+            row,
+            bands[row],
+            shares[row],
+            absent,
+            quality(inspection, family, float(verdicts.quality[row]), still[row]),
+            features[row],
+            taught(family, inspection.window.seconds, sheet, verdicts, row),
+        )
         for row, inspection in enumerate(inspections)
     ]
 
 
 def _diagnosis(
     family: Family,
-    inspection: Inspection,
-    sheet: Sheet,
     verdicts: Verdicts,
     row: int,
     severity: SeverityName,
     attribution: tuple[Attribution, ...],
     absent: Mapping[str, str],
+    data: Quality,
+    features: int,
+    learned: Baseline | None,
 ) -> Diagnosis:
     """Write the answer for one window."""
     tally, is_anomaly = verdicts.tally, bool(verdicts.is_anomaly[row])
     found = ranked(family, verdicts.parts, row)
     named = affected(family, found) if is_anomaly else ()
-    data = quality(inspection, family, float(verdicts.quality[row]))
     return Diagnosis(
         family=family.name,
         is_anomaly=is_anomaly,
@@ -228,8 +239,8 @@ def _diagnosis(
         votes=_votes(tally, row, data),
         absent=dict(absent),
         quality=data,
-        features=int(np.isfinite(sheet.raw[row]).sum()),
-        learned=taught(family, inspection.window.seconds, sheet, verdicts, row),
+        features=features,
+        learned=learned,
         # Trees read a missing channel too: what its lack says belongs to no channel, and so to the base.
         base=float(tally.base[row] + tally.contributions[row].sum() - sum(share.contribution for share in attribution)),
         abstained=verdicts.silence(row),

@@ -15,6 +15,7 @@ from pipelines.signals.windows import Floats, Window
 
 # Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.
 RATE_MAX_HZ = 1e5
+PLAIN = frozenset({int, float})
 NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -66,15 +67,17 @@ def _samples(given: object, channel: Channel, limits: Limits, field: str) -> Flo
         raise InvalidInput(field, len(given), f"must have at most {limits.values} values")
     if len(given) < limits.values_min:
         raise InvalidInput(field, len(given), f"must have at least {limits.values_min} values")
-    if not all(map(_is_number, set(map(type, given)))):
+    kinds = set(map(type, given))
+    if not kinds <= PLAIN and not all(map(_is_number, kinds)):
         raise _offence(given, lambda value: _is_number(type(value)), "must be a number", field)
     try:
         values = np.array(given, dtype=np.float64)
     except OverflowError:
         values = np.array([np.inf])
-    if not np.isfinite(values).all():
-        raise _offence(given, _is_finite, "must be finite", field)
-    if values.min() < channel.low or values.max() > channel.high:
+    # Not a number compares as false, so that one pass finds everything that is wrong.
+    if not (np.minimum.reduce(values) >= channel.low and np.maximum.reduce(values) <= channel.high):
+        if not np.isfinite(values).all():
+            raise _offence(given, _is_finite, "must be finite", field)
         rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}"
         raise _offence(given, lambda value: channel.low <= value <= channel.high, rule, field)
     return values

@@ -3,9 +3,12 @@
 Exists so that a poor window gets an answer, and the answer says how poor it was.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.families import Family
 from pipelines.detectors.base import Sheet
@@ -28,18 +31,23 @@ def qualities(sheet: Sheet, seconds: Floats, family: Family) -> Floats:
     Shapes: `seconds` `float64[N]` -> `float64[N]` in 0..1.
     """
     short = SHORT_LEAST + (1 - SHORT_LEAST) * np.minimum(seconds / family.window_s, 1.0)
-    channels = tuple(family.channels)
-    low, high, step = (sheet.raw[:, _places(family, word)] for word in ("min", "max", "step"))
-    sent = ~np.isnan(low)
-    required = np.array([name in family.required for name in channels])
-    # A single sample has no step, and cannot be told to stand still.
-    constant = (low == high) & ~np.isnan(step)
-    distant = np.array([family.reading_of(name) != "raw" for name in channels])
+    sent = ~np.isnan(sheet.raw[:, _places(family, "min")])
+    required = np.array([name in family.required for name in family.channels])
+    constant = constants(sheet, family)
+    distant = np.array([family.reading_of(name) != "raw" for name in family.channels])
     unknown = (sheet.evidence < SETTLED) & (sent & distant).any(axis=1)
     missing = MISSING_FACTOR ** (required & ~sent).sum(axis=1)
     still = CONSTANT_FACTOR ** constant.sum(axis=1)
     score: Floats = short * missing * still * np.where(unknown, UNKNOWN_FACTOR, 1.0)
     return score
+
+
+def constants(sheet: Sheet, family: Family) -> NDArray[np.bool_]:
+    """Return which channels do not change within each window: `bool[N, C]`."""
+    low, high, step = (sheet.raw[:, _places(family, word)] for word in ("min", "max", "step"))
+    # A single sample has no step, and cannot be told to stand still.
+    still: NDArray[np.bool_] = (low == high) & ~np.isnan(step)
+    return still
 
 
 @cache
@@ -48,8 +56,18 @@ def _places(family: Family, statistic: str) -> list[int]:
     return [feature_names(family).index(f"{channel}_{statistic}") for channel in family.channels]
 
 
-def quality(inspection: Inspection, family: Family, score: float) -> Quality:
-    """Say in words what lowers the quality that `qualities` gave one window."""
+def still_channels(sheet: Sheet, family: Family) -> list[tuple[str, ...]]:
+    """Return the names of the channels that do not change within each window."""
+    constant = constants(sheet, family)
+    names = tuple(family.channels)
+    found: list[tuple[str, ...]] = [()] * len(constant)
+    for row in np.flatnonzero(constant.any(axis=1)).tolist():
+        found[row] = tuple(compress(names, constant[row]))
+    return found
+
+
+def quality(inspection: Inspection, family: Family, score: float, still: Sequence[str]) -> Quality:
+    """Say in words what lowers the quality that `qualities` gave one window; `still` channels do not change in it."""
     window, baseline = inspection.window, inspection.baseline
     if baseline is not None and len(baseline.count) != len(feature_names(family)):
         baseline = None  # learned on other features: it counts as none
@@ -59,9 +77,8 @@ def quality(inspection: Inspection, family: Family, score: float) -> Quality:
     missing = tuple(name for name in family.required if name not in window.values)
     if missing:
         notes.append(f"missing: {', '.join(missing)}")
-    constant = [name for name, values in window.values.items() if len(values) > 1 and values.min() == values.max()]
-    if constant:
-        notes.append(f"does not change at all: {', '.join(constant)}")
+    if still:
+        notes.append(f"does not change at all: {', '.join(still)}")
     evidence = 0.0 if baseline is None else baseline.count.max(initial=0.0)
     if evidence < SETTLED and any(family.reading_of(name) != "raw" for name in window.values):
         told = f"{evidence:.0f} of {SETTLED:.0f} windows learned" if evidence else "none of its windows learned"

@@ -15,6 +15,7 @@ from pipelines.errors import HdxError
 from serve_app import logs
 from serve_app.api import assistant, auth, diagnostics, health, internal, models, problems, systems
 from serve_app.api.edge import Edge, json_only
+from serve_app.api.lane import Lane
 from serve_app.api.ports import Services
 
 DESCRIPTION = """
@@ -60,5 +61,6 @@ def create_app(services: Services) -> FastAPI:
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:
         app.add_exception_handler(kind, problems.handle)
+    app.add_middleware(Lane, gate=app.state.gate, detection=app.state.detection)
     app.add_middleware(Edge, body_bytes=services.settings.limits.body_bytes)
     return app

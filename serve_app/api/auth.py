@@ -97,7 +97,7 @@ class Gate:
             Unauthenticated: There is none, or it does not hold.
         """
         if token is not None:
-            return self._by_token(token)
+            return self.by_token(token)
         if api_key:
             principal = await self._store.principal_by_api_key(digest(api_key))
             if principal is not None:
@@ -105,7 +105,12 @@ class Gate:
             raise Unauthenticated("the API key is unknown or revoked")
         raise Unauthenticated
 
-    def _by_token(self, token: str) -> Principal:
+    def by_token(self, token: str) -> Principal:
+        """Return whose access token it is.
+
+        Raises:
+            Unauthenticated: It does not hold.
+        """
         now = time.monotonic()
         known = self._known.get(token)
         if known is not None and known[0] > now:
@@ -217,7 +222,8 @@ def require(*roles: Role) -> Callable[[Principal], Awaitable[Principal]]:
 
 
 Reader = Annotated[Principal, Depends(principal)]
-Worker = Annotated[Principal, Depends(require("admin", "engineer", "operator"))]
+WORKERS: tuple[Role, ...] = ("admin", "engineer", "operator")
+Worker = Annotated[Principal, Depends(require(*WORKERS))]
 Editor = Annotated[Principal, Depends(require("admin", "engineer"))]
 
 

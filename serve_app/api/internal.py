@@ -4,13 +4,13 @@ Exists so that callers of the former ml_service and rag_service keep their paths
 """
 
 import time
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyHeader
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from configs.families import family_names, read_family
 from configs.settings import version
@@ -19,7 +19,7 @@ from pipelines.signals.channels import read_window
 from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.assistant import ask
-from serve_app.api.diagnostics import Case, Detecting, Detection, each
+from serve_app.api.diagnostics import JSON, Case, Detecting, Detection, check_count, listed
 from serve_app.api.health import CheckedParts
 from serve_app.api.ports import Health, Ports
 from serve_app.api.schemas import (
@@ -75,7 +75,8 @@ async def predict(body: PredictBody, detection: Detecting) -> Response:
     """Judge a window of which only the family is known; channels may be missing and are then named."""
     begun = time.perf_counter()
     try:
-        return JSONResponse(await _judged(detection, body, UUID(logs.trace_id()), begun))
+        answer, _ = await detection.judge(_case(detection, body, UUID(logs.trace_id()), begun))
+        return Response(answer, media_type=JSON)
     except Exception as error:
         detection.count_failure(error)
         raise
@@ -91,26 +92,31 @@ async def predict(body: PredictBody, detection: Detecting) -> Response:
 async def predict_batch(request: Request, body: PredictBatchBody, detection: Detecting) -> Response:
     """Judge each item on its own: at its index stands its answer, or the problem that it alone has."""
     begun = time.perf_counter()
-    path: str = request.scope["path"]
+    check_count(detection, body.items)
+    cases = [_case_or_error(detection, item, begun) for item in body.items]
+    judged = iter(await detection.judge_all([case for case in cases if isinstance(case, Case)]))
+    answers = [next(judged) if isinstance(case, Case) else case for case in cases]
+    results = [answer if isinstance(answer, BaseException) else answer[0] for answer in answers]
+    return listed(detection, results, request.scope["path"])
 
-    async def one(item: object, trace_id: UUID) -> dict[str, Any]:
-        return await _judged(detection, PredictBody.model_validate(item), trace_id, begun)
 
-    return await each(detection, body.items, one, path)
+def _case_or_error(detection: Detection, item: object, begun: float) -> Case | Exception:
+    try:
+        return _case(detection, PredictBody.model_validate(item), uuid4(), begun)
+    except (ValidationError, InvalidInput) as error:
+        return error
 
 
-async def _judged(detection: Detection, body: PredictBody, trace_id: UUID, begun: float) -> dict[str, Any]:
+def _case(detection: Detection, body: PredictBody, trace_id: UUID, begun: float) -> Case:
     data = body.sensor_data
     if data.family not in family_names():
         raise InvalidInput("sensor_data.family", data.family, f"must be one of {', '.join(family_names())}")
     family = read_family(data.family)
     limits = detection.services.settings.limits
     window = read_window(data.model_extra or {}, body.sampling_hz, family, limits, "sensor_data")
-    case = Case(
+    return Case(
         NO_TENANT, data.system_id, family, window, trace_id, begun, use_cache=body.use_cache, detail=body.detail
     )
-    answer, _ = await detection.judge(case)
-    return answer
 
 
 @router.post(

@@ -3,14 +3,14 @@
 Exists so that one set of routes runs on fakes, on the graph in local testing mode and in a cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 from fastapi import Depends, Request
 
 from configs.settings import Settings
-from pipelines.diagnosis.records import Diagnosis, Inspection, MemberStatus
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.knowledge.records import Answer
 from serve_app.cache import AnswerCache
 from serve_app.metrics import Metrics
@@ -22,7 +22,7 @@ Health = Literal["ok", "degraded", "down"]
 class Diagnoser(Protocol):
     """The way down to the ensemble."""
 
-    async def diagnose(self, inspection: Inspection) -> Diagnosis:
+    def diagnose(self, inspection: Inspection) -> Awaitable[Judgement]:
         """Judge one window; concurrent calls are gathered into one micro-batch.
 
         Raises:

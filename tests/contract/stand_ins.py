@@ -16,12 +16,14 @@ from pydantic import SecretStr
 from configs.settings import Limits, Settings
 from pipelines.detectors.baseline import Baseline
 from pipelines.detectors.registry import registry
+from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import (
     Attribution,
     ComponentFinding,
     Deviation,
     Diagnosis,
     Inspection,
+    Judgement,
     MemberStatus,
     Quality,
     Vote,
@@ -183,15 +185,17 @@ class FixedDiagnoser:
         self.abstained = ""
         self.statuses = [MemberStatus(name, "generic", "1", "ab" * 32, True) for name in registry()]
 
-    async def diagnose(self, inspection: Inspection) -> Diagnosis:
+    async def diagnose(self, inspection: Inspection) -> Judgement:
         self.asked.append(inspection)
         if self.failure is not None:
             raise self.failure
         present = [vote for vote in votes(self.version) if vote.detector not in self.absent]
         found = diagnosis_of(inspection, present, self.absent)
         if self.abstained:
-            return replace(found, score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
-        return replace(found, is_anomaly=self.alarm)
+            found = replace(found, score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
+        else:
+            found = replace(found, is_anomaly=self.alarm)
+        return judgement_of(found)
 
     async def members(self) -> Sequence[MemberStatus]:
         return self.statuses
@@ -233,7 +237,10 @@ class CountingMetrics:
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def answered(self, family: str, is_anomaly: bool, score: float | None, seconds: float) -> None:
+    def took(self, family: str, seconds: float) -> None:
+        self.calls.append(("took", family))
+
+    def answered(self, family: str, is_anomaly: bool, score: float | None) -> None:
         self.calls.append(("answered", family, is_anomaly))
 
     def failed(self, code: str) -> None:

@@ -231,3 +231,25 @@ async def test_a_dead_server_is_unavailable() -> None:
         await store.ping()
     assert "secret-password" not in str(raised.value)
     assert "127.0.0.1" not in str(raised.value)
+
+
+async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store) -> None:
+    """Of many stored at once, over two tenants, the one of a deleted system and the repeated one fail alone."""
+    a, b = await two_tenants(store)
+    gone, own, other = [await store.add_system(tenant, "press", "generic", "") for tenant in (a, a, b)]
+    await store.delete_system(a, gone.system_id)
+    stored = diagnosis(own.system_id)
+    await store.record(a, stored, None)
+    good = [(a, diagnosis(own.system_id)) for _ in range(20)] + [(b, diagnosis(other.system_id)) for _ in range(20)]
+    bad = [(a, diagnosis(gone.system_id)), (a, stored), (b, diagnosis(own.system_id))]
+    outcomes = await asyncio.gather(
+        *(store.record(tenant, each, SUMS) for tenant, each in [*good, *bad]), return_exceptions=True
+    )
+    assert outcomes[:40] == [None] * 40
+    assert [type(outcome) for outcome in outcomes[40:]] == [NotFound, Conflict, NotFound]
+    for tenant, each in good:
+        assert (await store.diagnosis(tenant, each.trace_id)).trace_id == each.trace_id
+    for tenant, system in ((a, own), (b, other)):
+        _, baseline = await store.machine(tenant, system.system_id)
+        assert baseline is not None
+        np.testing.assert_allclose(baseline.count, 20 * SUMS.count)

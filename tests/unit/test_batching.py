@@ -34,7 +34,7 @@ async def test_items_gather_while_a_batch_is_in_flight() -> None:
     line = Line()
     line.open.clear()
     batch: MicroBatch[int, int] = MicroBatch(line.run, 3)
-    tasks = [asyncio.create_task(batch.submit(item)) for item in range(6)]
+    tasks = [batch.submit(item) for item in range(6)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     line.open.set()
@@ -71,13 +71,31 @@ async def test_a_caller_who_left_costs_nothing() -> None:
     line = Line()
     line.open.clear()
     batch: MicroBatch[int, int] = MicroBatch(line.run, 8)
-    first = asyncio.create_task(batch.submit(1))
+    first = batch.submit(1)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    gone, kept = asyncio.create_task(batch.submit(2)), asyncio.create_task(batch.submit(3))
+    gone, kept = batch.submit(2), batch.submit(3)
     await asyncio.sleep(0)
     gone.cancel()
     line.open.set()
     assert await first == 2
     assert await kept == 6
     assert line.batches == [[1], [3]]
+
+
+async def test_a_second_batch_leaves_beside_the_first_only_when_full() -> None:
+    """Two are in flight when the second is full; what is not full waits, and nothing is left behind."""
+    line = Line()
+    line.open.clear()
+    batch: MicroBatch[int, int] = MicroBatch(line.run, 3)
+    results = [batch.submit(item) for item in range(2)]
+    await asyncio.sleep(0)
+    results += [batch.submit(item) for item in range(2, 4)]
+    await asyncio.sleep(0)
+    assert line.batches == [[0, 1]]
+    results += [batch.submit(item) for item in range(4, 9)]
+    await asyncio.sleep(0)
+    assert line.batches == [[0, 1], [2, 3, 4]]
+    line.open.set()
+    assert await asyncio.gather(*results) == [2 * item for item in range(9)]
+    assert line.batches[2:] == [[5, 6, 7], [8]]

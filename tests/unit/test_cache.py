@@ -31,9 +31,9 @@ async def test_a_value_is_kept_until_its_time_is_over() -> None:
     """A value can be read until `ttl_s` has passed, and not at that moment."""
     clock = Clock()
     cache = MemoryCache(60, 10, clock)
-    await cache.put("a", {"score": 0.5})
+    await cache.put("a", b'{"score": 0.5}')
     clock.now += 59.9
-    assert await cache.get("a") == {"score": 0.5}
+    assert await cache.get("a") == b'{"score": 0.5}'
     clock.now += 0.1
     assert await cache.get("a") is None
 
@@ -41,30 +41,20 @@ async def test_a_value_is_kept_until_its_time_is_over() -> None:
 async def test_the_least_recently_used_value_goes_first() -> None:
     """Over the limit, the value that was neither read nor written longest is dropped."""
     cache = MemoryCache(60, 2)
-    await cache.put("a", {"n": 1})
-    await cache.put("b", {"n": 2})
+    await cache.put("a", b'{"n": 1}')
+    await cache.put("b", b'{"n": 2}')
     await cache.get("a")
-    await cache.put("c", {"n": 3})
+    await cache.put("c", b'{"n": 3}')
     assert await cache.get("b") is None
-    assert await cache.get("a") == {"n": 1}
-    assert await cache.get("c") == {"n": 3}
+    assert await cache.get("a") == b'{"n": 1}'
+    assert await cache.get("c") == b'{"n": 3}'
 
 
 async def test_no_lifetime_means_no_cache() -> None:
     """With a lifetime of zero nothing is kept."""
     cache = MemoryCache(0, 10)
-    await cache.put("a", {"n": 1})
+    await cache.put("a", b'{"n": 1}')
     assert await cache.get("a") is None
-
-
-async def test_a_caller_cannot_change_what_is_kept() -> None:
-    """What a caller does with a value it got does not reach the next caller."""
-    cache = MemoryCache(60, 10)
-    await cache.put("a", {"list": [1]})
-    first = await cache.get("a")
-    assert first is not None
-    first["list"].append(2)
-    assert await cache.get("a") == {"list": [1]}
 
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
