@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-quality install help openapi
+.PHONY: run test check bench bench-quick bench-parts bench-quality install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -21,7 +21,13 @@ check: install  ## Format, lint, strict types, import contracts, unit tests; und
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/unit
 
-bench: install  ## Measure detect and ask on a service started for the purpose
+bench: install  ## Measure HDX beside other servers on the same job; needs wrk, takes half an hour
+	@$(BIN)/python -m benchmarks.speed
+
+bench-quick: install  ## Measure HDX beside one plain uvicorn process; needs wrk, takes a few minutes
+	@$(BIN)/python -m benchmarks.speed --quick
+
+bench-parts: install  ## Measure detect and ask against the service's own empty route
 	@$(BIN)/python -m benchmarks.detect
 
 bench-quality: install  ## Measure detection on data left out, beside every promised figure; needs the recordings

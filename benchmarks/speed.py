@@ -1,0 +1,680 @@
+"""Beside everything: `make bench`, HDX beside the servers that a user might pick instead, on one and the same job.
+
+Exists so that speed is a ratio to the floor of the same run: interleaved rounds, medians, failures counted.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib import pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from configs.families import read_family
+from pipelines.detectors.registry import registry
+from pipelines.lifecycle.registry import Registry
+from tests.serve.service import ADMIN_PASSWORD, Service, free_ports
+
+ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+KEPT = HERE / "speed.json"
+PAGE = ROOT / "docs" / "performance.md"
+FLOOR = "uvicorn"
+CONCURRENCY, WINDOWS = (1, 8, 32, 64), (1, 16, 64)
+QUICK = ((1, 1), (32, 1), (64, 1), (32, 64))
+ROUNDS, SECONDS, BODIES, SAMPLES = 3, 2, 64, 60
+TOLERANCE = 0.25  # of a ratio; source: three rounds of one build on this kind of machine lay within it
+COMMON = ("numpy", "catboost", "xgboost", "onnxruntime", "pydantic", "pydantic-settings", "pyyaml", "python-dotenv")
+PINNED = ("numpy", "catboost", "xgboost", "onnxruntime", "nvidia-nccl-cu12")
+START_S = 180
+SCORED = (20_000, 120_000)  # windows in the two files of `hdx score`
+IDLE_S = 5.0
+KEY = "the-same-key-on-every-server"
+
+Body = dict[str, Any]
+Singles = dict[str, list[float]]
+Medians = dict[tuple[str, int, int], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server in the comparison.
+
+    Attributes:
+        needs: What its environment holds beside the models' libraries.
+        path: Of a request with one window; `many` of one with several.
+        wrap: Makes the body of a request; `open` finds the answers in its reply.
+    """
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    path: str
+    many: str
+    wrap: Callable[[list[Body]], Any]
+    open: Callable[[Any], list[Body]]
+
+
+def one_or_items(windows: list[Body]) -> Body:
+    """Return HDX's own body: one window, or items."""
+    bodies = [{"sensor_data": window, "use_cache": False, "detail": "score"} for window in windows]
+    return bodies[0] if len(bodies) == 1 else {"items": bodies}
+
+
+def results(reply: Any) -> list[Body]:
+    """Return the answers of HDX's own reply."""
+    found: list[Body] = reply.get("results", [reply])
+    return found
+
+
+def v2(windows: list[Body]) -> Body:
+    """Return a body of the V2 inference protocol, a window as a string of JSON."""
+    data = [json.dumps(window) for window in windows]
+    return {"inputs": [{"name": "windows", "shape": [len(data)], "datatype": "BYTES", "data": data}]}
+
+
+PEERS = (
+    Server(FLOOR, "floor", ("fastapi", "uvicorn[standard]"), "/predict", "/predict/batch", one_or_items, results),
+    Server("mosec", "mosec_app", ("mosec==0.9.8", "msgspec"), "/inference", "/inference", one_or_items, results),
+    Server("LitServe", "litserve_app", ("litserve==0.2.19",), "/predict", "/predict", one_or_items, results),
+    Server("BentoML", "bentoml_app", ("bentoml==1.4.39",), "/predict", "/predict", lambda w: {"windows": w}, list),
+    Server(
+        "MLServer",
+        "mlserver_app",
+        ("mlserver==1.7.1", "uvloop<0.22"),
+        "/v2/models/hdx/infer",
+        "/v2/models/hdx/infer",
+        v2,
+        lambda reply: [json.loads(text) for text in reply["outputs"][0]["data"]],
+    ),
+    Server(
+        "MLflow",
+        "mlflow_app",
+        ("mlflow==3.17.2", "uvicorn"),
+        "/invocations",
+        "/invocations",
+        lambda w: {"dataframe_records": [{"windows": window} for window in w]},
+        lambda reply: list(reply["predictions"]),
+    ),
+    Server(
+        "KServe",
+        "kserve_app",
+        ("kserve==0.21.0",),
+        "/v1/models/hdx:predict",
+        "/v1/models/hdx:predict",
+        lambda w: {"instances": w},
+        lambda reply: list(reply["predictions"]),
+    ),
+)
+PREDICT = "/internal/ml/api/v1/predict"
+HDX = {
+    f"HDX {placement}": Server(f"HDX {placement}", placement, (), PREDICT, f"{PREDICT}/batch", one_or_items, results)
+    for placement in ("spread", "packed")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement.
+
+    Units: `cpu_s` processor seconds a thousand requests; `memory_mb` proportional set size of all processes.
+    """
+
+    server: str
+    windows: int
+    concurrency: int
+    round: int
+    requests_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    failed: int
+    cpu_s: float
+    memory_mb: float
+
+
+@dataclass
+class Load:
+    """Bodies on disk, and wrk to send them."""
+
+    folder: Path
+    cells: list[Cell] = field(default_factory=list)
+
+    def send(self, url: str, bodies: Path, headers: Mapping[str, str], concurrency: int) -> dict[str, float]:
+        """Load one address for a bounded time.
+
+        Raises:
+            RuntimeError: wrk ended with an error.
+        """
+        given = "\n".join(f"{name}: {value}" for name, value in headers.items())
+        names = os.environ | {"HDX_BENCH_BODIES": str(bodies), "HDX_BENCH_HEADERS": given}
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{concurrency}",
+            f"-d{SECONDS}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(HERE / "load.lua"),
+            url,
+        ]
+        done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr or done.stdout)
+        found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+        return found
+
+    def bodies(self, server: Server, windows: int) -> Path:
+        """Write the bodies of a server's requests, the same windows for all."""
+        path = self.folder / f"{server.name}-{windows}.jsonl".replace(" ", "-")
+        if not path.exists():
+            made = [json.dumps(server.wrap(part)) for part in parts_of(windows)]
+            path.write_text("\n".join(made) + "\n", encoding="utf-8")
+        return path
+
+
+def parts_of(windows: int) -> list[list[Body]]:
+    """Return the windows of each of the requests that are cycled through: quiet ones and strange ones, never alike."""
+    family, random = read_family("generic"), np.random.default_rng(windows)
+
+    def window() -> Body:
+        drift = random.normal(size=(len(family.channels), 1)) * random.choice([0.2, 5.0])
+        noise = drift + random.normal(size=(len(family.channels), SAMPLES))
+        values = {
+            name: np.clip(channel.typical + channel.spread * noise[place], channel.low, channel.high).round(4).tolist()
+            for place, (name, channel) in enumerate(family.channels.items())
+        }
+        return {"system_id": 1, **values}
+
+    return [[window() for _ in range(windows)] for _ in range(BODIES)]
+
+
+def build(server: Server, folder: Path) -> Path:
+    """Make a server's own environment once; return its interpreter."""
+    home = folder / server.module
+    python = home / "bin" / "python"
+    mark = home / ".installed"
+    wanted = " ".join(server.needs)
+    if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
+        return python
+    uv = folder / "uv" / "bin" / "uv"
+    if not uv.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder / "uv"], check=True)
+        subprocess.run([folder / "uv" / "bin" / "pip", "install", "--quiet", "uv"], check=True)
+    pins = folder / "pins.txt"
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins.write_text("\n".join(line for line in lines if line.partition("==")[0] in PINNED), encoding="utf-8")
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, home], check=True)
+    install: list[str | Path] = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "-c",
+        pins,
+        *COMMON,
+        *server.needs,
+    ]
+    subprocess.run(install, check=True)
+    mark.write_text(wanted, encoding="utf-8")
+    return python
+
+
+@contextmanager
+def peer(server: Server, envs: Path, models: Path) -> Iterator[tuple[str, int]]:
+    """Start a peer; yield its address and its process."""
+    python = build(server, envs)
+    (port,) = free_ports(1)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HDX_")}
+    names = clean | {
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HDX_BENCH_MODELS": str(models),
+        "HDX_BENCH_KEY": KEY,
+        "OMP_NUM_THREADS": "1",
+    }
+    log = (envs / f"{server.module}.log").open("wb")
+    process = subprocess.Popen(
+        [python, "-m", f"benchmarks.peers.{server.module}", str(port)],
+        env=names,
+        cwd=envs,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        stop(process)
+        log.close()
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process with all that it started."""
+    family = (
+        [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        if process.poll() is None
+        else []
+    )
+    for each in family:
+        with_quiet(each.send_signal, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for each in alive:
+        with_quiet(each.kill)
+    process.wait(20)
+
+
+def with_quiet(call: Callable[..., object], *arguments: object) -> None:
+    """Call, and take it well when the process has gone."""
+    try:
+        call(*arguments)
+    except psutil.NoSuchProcess:
+        return
+
+
+def wait_for_answers(server: Server, base: str, headers: Mapping[str, str]) -> None:
+    """Wait until a server judges a window.
+
+    Raises:
+        RuntimeError: It does not in time.
+    """
+    (window,) = parts_of(1)[0]
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        try:
+            if httpx.post(base + server.path, json=server.wrap([window]), headers=dict(headers), timeout=10).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise RuntimeError(f"{server.name} does not answer")
+
+
+def scores(server: Server, base: str, headers: Mapping[str, str]) -> list[float | None]:
+    """Return what a server says of the same windows, one by one and many at once."""
+    found: list[float | None] = []
+    for windows in WINDOWS:
+        parts = parts_of(windows)[:4]
+        for part in parts:
+            path = server.path if windows == 1 else server.many
+            reply = httpx.post(base + path, json=server.wrap(part), headers=dict(headers), timeout=60)
+            for answer in server.open(reply.raise_for_status().json()):
+                found.append(answer.get("prediction", answer)["anomaly_score"])
+    return found
+
+
+def usage(pid: int, named: str = "") -> tuple[float, float]:
+    """Return processor seconds and proportional memory in MB of a process and all below it, or those so named."""
+    seconds = memory = 0.0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            if named not in " ".join(process.cmdline()):
+                continue
+            times = process.cpu_times()
+            seconds += times.user + times.system
+            memory += process.memory_full_info().pss / 1e6
+        except psutil.Error:
+            continue
+    return seconds, memory
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that runs now."""
+
+    server: Server
+    base: str
+    headers: Mapping[str, str]
+    pid: int
+
+
+def measure(load: Load, target: Target, cells: Sequence[tuple[int, int]], number: int) -> None:
+    """Measure some cells of (concurrency, windows a request)."""
+    for concurrency, windows in cells:
+        server = target.server
+        url = target.base + (server.path if windows == 1 else server.many)
+        before, _ = usage(target.pid)
+        found = load.send(url, load.bodies(server, windows), target.headers, concurrency)
+        after, memory = usage(target.pid)
+        rate = found["requests"] / found["seconds"]
+        cpu = 1e3 * (after - before) / max(found["requests"], 1)
+        times = (found["p50_ms"], found["p95_ms"], found["p99_ms"])
+        load.cells.append(
+            Cell(server.name, windows, concurrency, number, rate, *times, int(found["failed"]), cpu, memory)
+        )
+
+
+@contextmanager
+def hdx(placement: str, folder: Path, once: Singles) -> Iterator[tuple[Service, int]]:
+    """Start HDX as `make run` does, with its cache off, since the load repeats its windows."""
+    settings = {"HDX_CACHE__TTL_S": "0", "HDX_GRAPH__PLACEMENT": placement, "HDX_ML_INTERNAL_API_KEY": KEY}
+    again, begun = (folder / "var").exists(), time.monotonic()
+    service = Service(folder, settings).start()
+    try:
+        assert service.process is not None
+        if again:
+            once.setdefault(f"HDX {placement}, second start, s", []).append(time.monotonic() - begun)
+        yield service, service.process.pid
+    finally:
+        service.stop()
+
+
+DUTIES = Server(
+    "HDX all duties",
+    "spread",
+    (),
+    "/api/diagnostics/anomaly/detect/",
+    "/api/diagnostics/anomaly/detect/batch/",
+    lambda w: {"system_id": 1, "sensor_data": {name: v for name, v in w[0].items() if name != "system_id"}},
+    results,
+)
+
+
+def login(service: Service) -> dict[str, str]:
+    """Return the header of a logged-in user."""
+    body = {"username": "admin", "password": ADMIN_PASSWORD}
+    answer = httpx.post(f"{service.base}/api/auth/login/", json=body).raise_for_status()
+    return {"Authorization": f"Bearer {answer.json()['access']}"}
+
+
+def score_offline(service: Service, folder: Path) -> float:
+    """Return how many windows a second `hdx score` adds to its start: the difference of two files."""
+    seconds = []
+    for rows in SCORED:
+        path = folder / f"windows-{rows}.parquet"
+        if not path.exists():
+            parts = parts_of(64)
+            windows = [window for part in parts for window in part]
+            names = [name for name in windows[0] if name != "system_id"]
+            columns = {name: [windows[row % len(windows)][name] for row in range(rows)] for name in names}
+            pq.write_table(pa.table({"id": list(range(rows)), **columns}), path)
+        begun = time.monotonic()
+        service.hdx("score", str(path), str(folder / "scores.parquet"), "--family", "generic", "--detail", "score")
+        seconds.append(time.monotonic() - begun)
+    return (SCORED[1] - SCORED[0]) / (seconds[1] - seconds[0])
+
+
+def save_models(service: Service, folder: Path) -> None:
+    """Write the champions' own files for the peers."""
+    source = Registry(f"http://127.0.0.1:{service.environment['HDX_MLFLOW_PORT']}", "champion")
+    for name in registry():
+        release = source.champion("generic", name)
+        assert release is not None
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file, content in source.fetch(release).items():
+            (folder / name / file).write_bytes(content)
+
+
+def run(
+    work: Path, envs: Path, peers: Sequence[Server], cells: Sequence[tuple[int, int]], rounds: int
+) -> tuple[list[Cell], Singles]:
+    """Interleave all servers over the rounds; return the cells, and what is measured once a round.
+
+    Raises:
+        RuntimeError: A server gives another answer than the first.
+    """
+    load, models, key = Load(work), work / "models", {"X-Internal-API-Key": KEY}
+    first: list[float | None] = []
+    console = Console(stderr=True)
+    once: Singles = {}
+
+    def compare(server: Server, found: list[float | None]) -> None:
+        if not first:
+            first.extend(found)
+        if found != first:
+            raise RuntimeError(f"{server.name} answers otherwise than the first")
+
+    for number in range(rounds):
+        for placement, server in zip(("spread", "packed"), HDX.values(), strict=True):
+            console.print(f"round {number + 1}: {server.name}")
+            with hdx(placement, work, once) as (service, pid):
+                if not models.exists():
+                    save_models(service, models)
+                wait_for_answers(server, service.base, key)
+                time.sleep(IDLE_S)
+                once.setdefault(f"{server.name}, replicas idle, MB", []).append(usage(pid, "ray::ServeReplica")[1])
+                once.setdefault(f"{server.name}, everything idle, MB", []).append(usage(pid)[1])
+                compare(server, scores(server, service.base, key))
+                measure(load, Target(server, service.base, key, pid), cells, number)
+                if placement == "spread":
+                    duties = Target(DUTIES, service.base, login(service), pid)
+                    measure(load, duties, [cell for cell in cells if cell[1] == 1], number)
+                    if len(peers) > 1:
+                        once.setdefault("hdx score, windows/s", []).append(score_offline(service, work))
+        for server in peers:
+            console.print(f"round {number + 1}: {server.name}")
+            with peer(server, envs, models) as (base, pid):
+                wait_for_answers(server, base, key)
+                compare(server, scores(server, base, key))
+                measure(load, Target(server, base, key, pid), cells, number)
+    return load.cells, once
+
+
+def medians(cells: Sequence[Cell]) -> Medians:
+    """Return by server, windows and concurrency each median, and the median ratio to the floor of the same round."""
+    floor = {(c.windows, c.concurrency, c.round): c for c in cells if c.server == FLOOR}
+    grouped: dict[tuple[str, int, int], list[Cell]] = {}
+    for cell in cells:
+        grouped.setdefault((cell.server, cell.windows, cell.concurrency), []).append(cell)
+    names = ("requests_s", "p50_ms", "p95_ms", "p99_ms", "cpu_s", "memory_mb")
+    found = {}
+    for kind, group in grouped.items():
+        row = {name: statistics.median(getattr(cell, name) for cell in group) for name in names}
+        same = [(cell, floor[cell.windows, cell.concurrency, cell.round]) for cell in group]
+        row["rate"] = statistics.median(cell.requests_s / least.requests_s for cell, least in same)
+        row["latency"] = statistics.median(cell.p50_ms / least.p50_ms for cell, least in same)
+        row["failed"] = sum(cell.failed for cell in group)
+        found[kind] = row
+    return found
+
+
+# What is promised of the ratios to the floor: server, windows, concurrency, figure, bound.
+DEMANDS = (
+    ("HDX spread", 1, 32, "rate", 1.0),
+    ("HDX spread", 1, 64, "rate", 1.5),
+    ("HDX spread", 1, 1, "latency", 7.0),
+    ("HDX spread", 64, 32, "rate", 1.1),
+    ("HDX packed", 1, 1, "latency", 2.5),
+    ("HDX packed", 1, 32, "rate", 1.7),
+    ("HDX packed", 1, 64, "rate", 2.2),
+    ("HDX all duties", 1, 32, "rate", 0.6),
+)
+BEATEN = ("KServe", "BentoML", "MLflow", "LitServe", "MLServer")
+# What is promised beside the ratios: name, bound, whether more is better.
+SINGLES = (
+    ("hdx score, windows/s", 25_000, True),
+    ("HDX spread, replicas idle, MB", 2_200, False),
+    ("HDX spread, second start, s", 45, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One promised figure beside its measurement."""
+
+    name: str
+    bound: float
+    more: bool
+    measured: float
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether it is kept."""
+        return self.measured >= self.bound if self.more else self.measured <= self.bound
+
+    @property
+    def wanted(self) -> str:
+        """Say what is promised."""
+        return f"{'>=' if self.more else '<='} {self.bound:g}"
+
+
+def promises(found: Medians, once: Singles) -> list[Promise]:
+    """Return every promised figure that was measured."""
+    rows = [
+        Promise(
+            f"{server}, {windows} windows, c={c}, {figure}", bound, figure == "rate", found[server, windows, c][figure]
+        )
+        for server, windows, c, figure, bound in DEMANDS
+    ]
+    rows += [
+        Promise(
+            f"HDX packed to {name}, c={c}, rate",
+            1.0,
+            True,
+            found["HDX packed", 1, c]["rate"] / found[name, 1, c]["rate"],
+        )
+        for name in BEATEN
+        for c in (32, 64)
+        if (name, 1, c) in found
+    ]
+    rows += [
+        Promise(name, bound, more, statistics.median(once[name])) for name, bound, more in SINGLES if once.get(name)
+    ]
+    return rows
+
+
+HEAD = ("server", "windows", "c", "requests/s", "ratio", "p50 ms", "ratio", "p95", "p99", "failed", "CPU s/1000", "MB")
+
+
+def rows_of(found: Medians) -> list[tuple[str, ...]]:
+    """Return every cell in words, by windows and concurrency."""
+    return [
+        (
+            server,
+            str(windows),
+            str(concurrency),
+            f"{row['requests_s']:.0f}",
+            f"{row['rate']:.2f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['latency']:.2f}",
+            f"{row['p95_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            f"{row['failed']:.0f}",
+            f"{row['cpu_s']:.2f}",
+            f"{row['memory_mb']:.0f}",
+        )
+        for (server, windows, concurrency), row in sorted(found.items(), key=lambda item: (item[0][1:], item[0][0]))
+    ]
+
+
+def promised_rows(promised: Sequence[Promise]) -> list[tuple[str, ...]]:
+    """Return every promise in words."""
+    return [(each.name, each.wanted, f"{each.measured:.4g}", "ok" if each.holds else "missed") for each in promised]
+
+
+PROMISED_HEAD = ("figure", "demand", "measured", "")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table for the terminal."""
+    shown = Table(*head)
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for a document."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def write_docs(found: Medians, promised: Sequence[Promise]) -> None:
+    """Put the figures between their marks in the document, and draw them."""
+    text = PAGE.read_text(encoding="utf-8")
+    for mark, content in (
+        ("promised", markdown(PROMISED_HEAD, promised_rows(promised))),
+        ("cells", markdown(HEAD, rows_of(found))),
+    ):
+        begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + content + "\n" + end + rest.partition(end)[2]
+    PAGE.write_text(text, encoding="utf-8")
+    draw(found)
+
+
+def draw(found: Medians) -> None:
+    """Draw throughput and latency against concurrency, a line a server."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for axis, name, title in zip(axes, ("rate", "p50_ms"), ("requests/s, ratio to uvicorn", "p50, ms"), strict=True):
+        for server in dict.fromkeys(kind[0] for kind in found):
+            points = [(c, found[server, 1, c][name]) for c in CONCURRENCY if (server, 1, c) in found]
+            axis.plot(*zip(*points, strict=True), marker="o", lw=2.5 if server.startswith("HDX") else 1, label=server)
+        axis.set(
+            xscale="log", yscale="log", xticks=CONCURRENCY, xticklabels=CONCURRENCY, xlabel="concurrency", title=title
+        )
+    axes[0].legend(fontsize=8)
+    figure.savefig(PAGE.with_suffix(".svg"))
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "python": platform.python_version(),
+        "servers": {server.name: server.needs for server in PEERS},
+    }
+
+
+def main() -> None:
+    """Measure, print, keep; fail on a promised ratio much worse than the one kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="HDX and the floor alone, few cells, one round")
+    parser.add_argument("--keep", action="store_true", help="keep these figures as those to compare with")
+    parser.add_argument("--rounds", type=int, default=0)
+    asked = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not on PATH: it sends the load (on Debian and Ubuntu: apt install wrk)")
+    cells = QUICK if asked.quick else tuple((c, w) for w in WINDOWS for c in CONCURRENCY)
+    envs = ROOT / "var" / "bench"
+    envs.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="hdx-bench-") as folder:
+        peers = PEERS[:1] if asked.quick else PEERS
+        found, once = run(Path(folder), envs, peers, cells, asked.rounds or (1 if asked.quick else ROUNDS))
+    summary = medians(found)
+    promised = promises(summary, once)
+    console = Console(width=150)
+    console.print(table(HEAD, rows_of(summary)), table(PROMISED_HEAD, promised_rows(promised)))
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))["promised"] if KEPT.exists() else {}
+    if asked.keep:
+        figures = {each.name: round(each.measured, 4) for each in promised}
+        content = {"machine": machine(), "promised": figures, "once": once, "cells": [asdict(cell) for cell in found]}
+        KEPT.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        write_docs(summary, promised)
+    elif worse := [each.name for each in promised if each.name in kept and much_worse(each, kept[each.name])]:
+        sys.exit(f"more than {TOLERANCE:.0%} worse than kept in {KEPT.name}: {'; '.join(worse)}")
+
+
+def much_worse(promise: Promise, kept: float) -> bool:
+    """Tell whether a figure has become worse beyond the tolerance."""
+    if promise.more:
+        return promise.measured < kept * (1 - TOLERANCE)
+    return promise.measured > kept * (1 + TOLERANCE)
+
+
+if __name__ == "__main__":
+    main()
