@@ -17,8 +17,14 @@ EVERYWHERE = re.compile(r"^(\s*bind )\*?:(\d+)", re.MULTILINE)
 SOCKET_MODE = re.compile(r"^(\s*stats socket .*) mode \d+ ", re.MULTILINE)
 ERRORS = re.compile(r"^(\s*errorfile \d+ )\S+$", re.MULTILINE)
 FRONTEND = re.compile(r"^frontend http_frontend\n", re.MULTILINE)
-# Its own errors never met the gateway: they get their id here.
-REQUEST_ID = "    http-after-response set-header x-request-id %[uuid] unless { res.hdr(x-request-id) -m found }\n"
+# The replica's server believes its neighbour's word on who is calling: here it becomes the peer's true address, since
+# a caller who could choose it would get as many log-in attempts as addresses.
+# HAProxy's own errors never met the gateway: they get their id here.
+OURS = """\
+    http-request set-header x-forwarded-for %[src]
+    http-request del-header x-forwarded-proto
+    http-after-response set-header x-request-id %[uuid] unless { res.hdr(x-request-id) -m found }
+"""
 UNAVAILABLE = {
     "type": "urn:hdx:problem:unavailable",
     "title": "Service unavailable",
@@ -30,7 +36,7 @@ UNAVAILABLE = {
 def mended(configuration: str, error_file: Path) -> str:
     """Return a configuration that opens statistics and commands to this user alone, and errs as `error_file` says."""
     local = SOCKET_MODE.sub(r"\g<1> mode 600 ", EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", configuration))
-    return FRONTEND.sub(rf"\g<0>{REQUEST_ID}", ERRORS.sub(rf"\g<1>{error_file}", local))
+    return FRONTEND.sub(rf"\g<0>{OURS}", ERRORS.sub(rf"\g<1>{error_file}", local))
 
 
 def problem() -> str:

@@ -201,3 +201,15 @@ def test_serve_build_writes_the_shipped_graph(built: dict[str, Any]) -> None:
     shipped = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
     names = [{d["name"] for d in config["applications"][0]["deployments"]} for config in (built, shipped)]
     assert names[0] == names[1]
+
+
+def test_an_invented_address_gives_no_more_attempts(service: Service) -> None:
+    """A caller that claims another address with each wrong password is stopped as any other."""
+    with httpx.Client(base_url=service.base, timeout=60) as client:
+        body = {"username": "nobody-here", "password": "wrong"}
+        replies = [
+            client.post("/api/auth/login/", json=body, headers={"x-forwarded-for": f"203.0.113.{number}"})
+            for number in range(1, 12)
+        ]
+    assert replies[0].status_code == 401
+    assert replies[-1].status_code == 429

@@ -40,3 +40,9 @@ def test_its_own_errors_are_problems() -> None:
     head, _, body = problem().partition("\r\n\r\n")
     assert "application/problem+json" in head
     assert f"content-length: {len(body)}" in head
+
+
+def test_the_peer_says_who_calls() -> None:
+    """What a caller claims its address to be is replaced before any rule of the frontend."""
+    lines = mended(WRITTEN, Path("/run/e.http")).splitlines()
+    assert lines[lines.index("frontend http_frontend") + 1].strip() == "http-request set-header x-forwarded-for %[src]"
