@@ -123,7 +123,7 @@ class Graph(_Section):
     """Where the graph's parts live, and what one replica reserves of a node.
 
     Attributes:
-        placement: `spread` gives each detector replicas of its own; `packed` puts all into the ensemble's.
+        placement: `spread` gives ensemble and detectors replicas of their own; `packed` puts them into the gateway's.
 
     Units: `*_cpus`, `*_gpus` in Ray's logical resources; fractions share a device.
     """

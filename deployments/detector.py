@@ -1,4 +1,4 @@
-"""Below the ensemble: one detector, in replicas of its own or in the ensemble's, with the champion of every family.
+"""Below the ensemble: one detector, in replicas of its own or in the ensemble's process, with every family's champion.
 
 Exists so that a detector scales, fails and changes version without the others, by the same code in both placements.
 """

@@ -1,4 +1,4 @@
-"""Below the gateway: features once a batch, one call to each detector, one diagnosis a window.
+"""Below the gateway, or inside it: features once a batch, one call to each detector, one diagnosis a window.
 
 Exists so that a failed or missing detector is an abstention and never a failed answer.
 """
@@ -75,17 +75,15 @@ class Remote:
             return []
 
 
-@serve.deployment
 class Ensemble:
     """Asks all detectors about a micro-batch and combines their votes.
 
-    A detector is reached by its handle, or lives in this replica where it is given as what it follows.
+    A detector is reached by its handle, or lives in this process where it is given as what it follows.
     """
 
     def __init__(
         self, detectors: Mapping[str, DeploymentHandle[object] | Following], quorum: int, timeout_s: float
     ) -> None:
-        keep_to_node_address()
         self._inside = {name: Member(place) for name, place in detectors.items() if isinstance(place, Following)}
         self._voters: dict[str, Voter] = {
             name: self._inside[name] if isinstance(place, Following) else Remote(name, place, timeout_s)
@@ -131,6 +129,15 @@ class Ensemble:
         return [status for reply in replies for status in reply]
 
     def check_health(self) -> None:
-        """Let the detectors in this replica score the canary window again."""
+        """Let the detectors in this process score the canary window again."""
         for member in self._inside.values():
             member.check_health()
+
+
+@serve.deployment(name="Ensemble")
+class EnsembleReplica(Ensemble):
+    """An ensemble in replicas of its own."""
+
+    def __init__(self, detectors: Mapping[str, DeploymentHandle[object]], quorum: int, timeout_s: float) -> None:
+        keep_to_node_address()
+        super().__init__(detectors, quorum, timeout_s)

@@ -42,15 +42,14 @@ def build(arguments: Arguments) -> Application:
 def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     """Bind every deployment to what it needs and to nothing more."""
     from deployments.embedder import Embedder
-    from deployments.ensemble import Ensemble
     from deployments.generator import Generator
     from deployments.retriever import Retriever
     from serve_app.gateway import Gateway
 
-    models, knowledge, graph = settings.models, settings.knowledge, settings.graph
+    knowledge, graph = settings.knowledge, settings.graph
     gateway: Application = sized(Gateway, graph).bind(
         settings,
-        sized(Ensemble, graph).bind(place_detectors(settings, names), models.quorum, models.vote_timeout_s),
+        place_ensemble(settings, names),
         sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device),
         sized(Retriever, graph).bind(settings.home / "knowledge", knowledge.encoder_multilingual),
         sized(Generator, graph, graph.generator_gpus).bind(knowledge),
@@ -64,9 +63,10 @@ def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any
     return deployment.options(ray_actor_options=resources, **options)
 
 
-def place_detectors(settings: Settings, names: Sequence[str]) -> "dict[str, Application | Following]":
-    """Return by name, in the registry's order, a detector's own deployment, or what it follows in the ensemble."""
+def place_ensemble(settings: Settings, names: Sequence[str]) -> "Application | dict[str, Following]":
+    """Return the ensemble over its detectors, or, by name in the registry's order, what the gateway itself follows."""
     from deployments.detector import DetectorReplica, Following
+    from deployments.ensemble import EnsembleReplica
     from pipelines.detectors.registry import registry
 
     known = tuple(registry())
@@ -76,8 +76,10 @@ def place_detectors(settings: Settings, names: Sequence[str]) -> "dict[str, Appl
     chosen = [name for name in known if not names or name in names]
     followed = {name: Following(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
     if graph.placement == "packed":
-        return dict(followed)
-    return {name: sized(DetectorReplica, graph, name=f"{DETECTOR}{name}").bind(f) for name, f in followed.items()}
+        return followed
+    detectors = {n: sized(DetectorReplica, graph, name=f"{DETECTOR}{n}").bind(f) for n, f in followed.items()}
+    ensemble: Application = sized(EnsembleReplica, graph).bind(detectors, models.quorum, models.vote_timeout_s)
+    return ensemble
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 Exists so that `hdx run` takes the very way a platform engineer takes: `ray start`, then a declarative config.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ BIN = Path(sys.executable).parent
 SOCKET_PATH_MAX = 107 - 70
 # HAProxy takes 97 of them; Ray appends its 56-digit node and HAProxy a suffix: /<node>/a.<pid>.tmp.
 FRONT_PATH_MAX = 97 - 71
+# One of each deployment keeps two cores at work; more on the same ones answer a third less (docs/performance.md).
+CORES_OF_A_GRAPH = 2
 
 
 def ray_folder(home: Path) -> Path:
@@ -148,11 +151,19 @@ class Dashboard:
 
 
 def read_config(settings: Settings) -> dict[str, Any]:
-    """Read `serve_config.yaml` with host, port and placement of the settings."""
+    """Read `serve_config.yaml` with host, port and placement of the settings, and replicas for this machine's cores."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     config["http_options"] |= {"host": settings.host, "port": settings.port}
     (application,) = config["applications"]
-    if settings.graph.placement == "packed":
-        own = [part for part in application["deployments"] if not part["name"].startswith(DETECTOR)]
-        application["deployments"] = own
+    packed, cores = settings.graph.placement == "packed", os.cpu_count() or 1
+    if packed:
+        inside = ("Ensemble", DETECTOR)
+        application["deployments"] = [p for p in application["deployments"] if not p["name"].startswith(inside)]
+    for part in application["deployments"]:
+        scaling = part["autoscaling_config"]
+        # What holds the whole detect path is one busy process: a replica a core, and never only one.
+        alone = packed and part["name"] == "Gateway"
+        least, most = (min(2, cores), cores) if alone else (1, max(1, cores // CORES_OF_A_GRAPH))
+        bounds = {"min_replicas": least, "max_replicas": min(most, scaling["max_replicas"])}
+        part["autoscaling_config"] = scaling | bounds
     return config

@@ -5,8 +5,8 @@ Exists so that routes never see Ray.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
 from ray import serve
@@ -27,6 +27,10 @@ from serve_app.batching import MicroBatch
 from serve_app.cache import AnswerCache
 from serve_app.metrics import Metrics
 from serve_app.store.repository import Store
+
+if TYPE_CHECKING:
+    from deployments.detector import Following
+    from deployments.ensemble import Ensemble
 
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
@@ -52,17 +56,21 @@ async def reach(part: str, call: Awaitable[Reply], timeout_s: float) -> Reply:
 
 
 class GraphDiagnoser:
-    """The detect path of the graph."""
+    """The detect path of the graph, whether the ensemble is in this process or behind a handle."""
 
-    def __init__(self, ensemble: Handle, settings: Settings) -> None:
-        # Naming a method makes a new handle: once here, and not once a call.
-        self._diagnose, self._members = ensemble.diagnose, ensemble.members
+    def __init__(
+        self,
+        diagnose: Callable[[Sequence[Inspection]], Awaitable[Sequence[Judgement | Exception]]],
+        members: Callable[[], Awaitable[Sequence[MemberStatus]]],
+        settings: Settings,
+    ) -> None:
+        self._diagnose, self._members = diagnose, members
         # Two votes' time: the ensemble tries a failed detector once more.
         self._timeout_s = 2 * settings.models.vote_timeout_s + 1
         self._batch: MicroBatch[Inspection, Judgement] = MicroBatch(self._run, settings.micro_batch.max_windows)
 
     async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
-        return await reach("ensemble", self._diagnose.remote(inspections), self._timeout_s)
+        return await reach("ensemble", self._diagnose(inspections), self._timeout_s)
 
     def diagnose(self, inspection: Inspection) -> Awaitable[Judgement]:
         """Judge one window within the next micro-batch."""
@@ -70,7 +78,7 @@ class GraphDiagnoser:
 
     async def members(self) -> Sequence[MemberStatus]:
         """Ask every detector what it holds."""
-        return await reach("ensemble", self._members.remote(), self._timeout_s)
+        return await reach("ensemble", self._members(), self._timeout_s)
 
 
 class GraphAssistant:
@@ -107,22 +115,40 @@ class GraphAssistant:
         return "ok" if hits else "degraded"
 
 
+def _make_ensemble(followed: "Mapping[str, Following]", settings: Settings) -> "Ensemble":
+    from deployments.ensemble import Ensemble  # the models' libraries: only where models are
+
+    return Ensemble(followed, settings.models.quorum, settings.models.vote_timeout_s)
+
+
 @serve.deployment
 @serve.ingress()
 class Gateway:
     """The HTTP front of the application."""
 
     def __init__(
-        self, settings: Settings, ensemble: Handle, embedder: Handle, retriever: Handle, generator: Handle
+        self,
+        settings: Settings,
+        ensemble: "Handle | Mapping[str, Following]",
+        embedder: Handle,
+        retriever: Handle,
+        generator: Handle,
     ) -> None:
         keep_to_node_address()
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
+        self._inside: Ensemble | None = None
+        if isinstance(ensemble, Mapping):
+            self._inside = _make_ensemble(ensemble, settings)
+            diagnoser = GraphDiagnoser(self._inside.diagnose, self._inside.members, settings)
+        else:
+            # Naming a method makes a new handle: once here, and not once a call.
+            diagnoser = GraphDiagnoser(ensemble.diagnose.remote, ensemble.members.remote, settings)
         url = settings.database.url.get_secret_value()
         self._services = Services(
             settings=settings,
             store=Store.open(url, settings.database.pool_size),
-            diagnoser=GraphDiagnoser(ensemble, settings),
+            diagnoser=diagnoser,
             assistant=GraphAssistant(embedder, retriever, generator, settings),
             cache=AnswerCache.open(settings),
             metrics=Metrics(),
@@ -131,3 +157,8 @@ class Gateway:
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application that this replica serves."""
         return create_app(self._services)
+
+    def check_health(self) -> None:
+        """Let detectors that live in this replica score the canary window again."""
+        if self._inside is not None:
+            self._inside.check_health()

@@ -59,6 +59,8 @@ def screen(settings: Settings, login: Login) -> str:
     password = login.password or "PASSWORD"
     body = json.dumps({"username": login.username, "password": password})
     take = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access"])'"""
+    placement = settings.graph.placement
+    advice = "   (HDX_GRAPH__PLACEMENT=packed answers more on few cores)" if placement == "spread" else ""
     window = json.dumps({"system_id": 1, "sensor_data": WINDOW})
     return f"""
 HDX is ready.
@@ -69,6 +71,7 @@ HDX is ready.
   MLflow                      {settings.tracking_url}
   Log-in                      {login.username} / {known}
   State                       {settings.home}
+  Detectors                   {placement}{advice}
 
 Paste into another terminal:
 

@@ -52,7 +52,10 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
         with service.client() as client:
             stored = client.get(f"/api/diagnostics/{first['trace_id']}/").raise_for_status().json()
             assert stored["answer"]["ensemble_score"] == first["ensemble_score"]
-        assert "Detector-catboost" not in service.hdx("status")
+        status = service.hdx("status")
+        assert "Gateway" in status
+        assert "Ensemble" not in status
+        assert "Detector-catboost" not in status
         assert judgements(service) == spread
     finally:
         service.stop()
