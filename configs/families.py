@@ -3,7 +3,7 @@
 Exists so that plausible ranges, components and thresholds belong to a machine's kind and never to code.
 """
 
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -213,7 +213,7 @@ class Family(_Part):
     def __hash__(self) -> int:
         return hash(self.name)
 
-    @property
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """Channels whose absence lowers the quality of an answer."""
         return tuple(name for name, channel in self.channels.items() if not channel.extra)

@@ -3,7 +3,7 @@
 Exists so that a technician reads a sensor's name and not a feature's.
 """
 
-from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -45,7 +45,8 @@ def attribute(family: Family, sheet: Sheet, contributions: Floats) -> list[tuple
     return [tuple(one(row, place) for place in order[row] if measured[row, place]) for row in range(len(order))]
 
 
-def _uses(names: Sequence[str], channels: Sequence[str], without: Sequence[str]) -> Floats:
+@cache
+def _uses(names: tuple[str, ...], channels: tuple[str, ...], without: tuple[str, ...]) -> Floats:
     """Return how much of each feature counts for each channel, leaving out some statistics.
 
     Shapes: `float64[F, C]`.

@@ -4,8 +4,10 @@ Exists so that service and offline scoring weigh, explain and grade in one and t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +98,7 @@ class Verdicts:
         return bands
 
     def silence(self, row: int) -> str:
-        """Return in words why no member judges a window; empty where one does."""
-        if np.isfinite(self.tally.score[row]):
-            return ""
+        """Return in words why no member judges a window."""
         by_reason: dict[str, list[str]] = {}
         for member in self.tally.members:
             by_reason.setdefault(member.reasons[row], []).append(member.detector)
@@ -192,58 +192,82 @@ def worded(
     shares: Sequence[tuple[Attribution, ...]] = [()] * len(inspections)
     if detail == "full":
         shares = attribute(family, sheet, verdicts.tally.contributions)
-    bands, still = verdicts.severities(family), still_channels(sheet, family)
-    features = np.isfinite(sheet.raw).sum(axis=1).tolist()
+    texts = zip(
+        inspections,
+        _rows(family, sheet, verdicts),
+        shares,
+        still_channels(sheet, family),
+        taught(family, np.array([inspection.window.seconds for inspection in inspections]), sheet, verdicts),
+        strict=True,
+    )
     return [
-        _diagnosis(
-            family,
-            verdicts,
-            row,
-            bands[row],
-            shares[row],
-            absent,
-            quality(inspection, family, float(verdicts.quality[row]), still[row]),
-            features[row],
-            taught(family, inspection.window.seconds, sheet, verdicts, row),
-        )
-        for row, inspection in enumerate(inspections)
+        _diagnosis(family, verdicts, row, share, absent, quality(inspection, family, row.quality, still), learned)
+        for inspection, row, share, still, learned in texts
     ]
+
+
+class _Row(NamedTuple):
+    """What is decided of one window, in plain numbers: taking them out of the arrays one by one costs as much again."""
+
+    place: int
+    severity: SeverityName
+    features: int
+    score: float
+    is_anomaly: bool
+    threshold: float
+    confidence: float
+    quality: float
+    base: float
+    scores: list[float]
+    weights: list[float]
+
+
+def _rows(family: Family, sheet: Sheet, verdicts: Verdicts) -> Iterator[_Row]:
+    tally = verdicts.tally
+    columns = (
+        np.isfinite(sheet.raw).sum(axis=1),
+        tally.score,
+        verdicts.is_anomaly,
+        verdicts.thresholds,
+        verdicts.confidence,
+        verdicts.quality,
+        tally.base + tally.contributions.sum(axis=1),
+        tally.scores.T,
+        tally.weights.T,
+    )
+    return map(_Row, count(), verdicts.severities(family), *(column.tolist() for column in columns))
 
 
 def _diagnosis(
     family: Family,
     verdicts: Verdicts,
-    row: int,
-    severity: SeverityName,
+    row: _Row,
     attribution: tuple[Attribution, ...],
     absent: Mapping[str, str],
     data: Quality,
-    features: int,
     learned: Baseline | None,
 ) -> Diagnosis:
     """Write the answer for one window."""
-    tally, is_anomaly = verdicts.tally, bool(verdicts.is_anomaly[row])
-    found = ranked(family, verdicts.parts, row)
-    named = affected(family, found) if is_anomaly else ()
+    found = ranked(family, verdicts.parts, row.place)
     return Diagnosis(
         family=family.name,
-        is_anomaly=is_anomaly,
-        score=float(tally.score[row]),
-        severity=severity,
-        confidence=float(verdicts.confidence[row]),
-        threshold=float(verdicts.thresholds[row]),
-        anomaly_type=(verdicts.kinds[row] or loudest(attribution)) if is_anomaly else None,
+        is_anomaly=row.is_anomaly,
+        score=row.score,
+        severity=row.severity,
+        confidence=row.confidence,
+        threshold=row.threshold,
+        anomaly_type=(verdicts.kinds[row.place] or loudest(attribution)) if row.is_anomaly else None,
         components=found,
-        affected=named,
+        affected=affected(family, found) if row.is_anomaly else (),
         attribution=attribution,
-        votes=_votes(tally, row, data),
-        absent=dict(absent),
+        votes=_votes(verdicts.tally, row),
+        absent=absent,
         quality=data,
-        features=features,
+        features=row.features,
         learned=learned,
         # Trees read a missing channel too: what its lack says belongs to no channel, and so to the base.
-        base=float(tally.base[row] + tally.contributions[row].sum() - sum(share.contribution for share in attribution)),
-        abstained=verdicts.silence(row),
+        base=row.base - sum(share.contribution for share in attribution),
+        abstained=verdicts.silence(row.place) if math.isnan(row.score) else "",
     )
 
 
@@ -298,30 +322,24 @@ def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
     return heads
 
 
-def _votes(tally: Tally, row: int, data: Quality) -> tuple[Vote, ...]:
-    return tuple(
-        Vote(
-            detector=member.detector,
-            version=member.version,
-            score=None if member.reasons[row] else float(score),
-            confidence=0.0 if member.reasons[row] else max(float(score), 1 - float(score)) * data.score,
-            weight=float(weight),
-            milliseconds=member.milliseconds,
-            reason=member.reasons[row],
-        )
-        for member, score, weight in zip(tally.members, tally.scores[:, row], tally.weights[:, row], strict=True)
-    )
+def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
+    found = []
+    for member, score, weight in zip(tally.members, row.scores, row.weights, strict=True):
+        reason = member.reasons[row.place]
+        given, sure = (None, 0.0) if reason else (score, max(score, 1 - score) * row.quality)
+        found.append(Vote(member.detector, member.version, given, sure, weight, member.milliseconds, reason))
+    return tuple(found)
 
 
-def taught(family: Family, seconds: float, sheet: Sheet, verdicts: Verdicts, row: int) -> Baseline | None:
-    """Return what a window adds to its system's baseline: nothing unless it is clearly normal.
+def taught(family: Family, seconds: Floats, sheet: Sheet, verdicts: Verdicts) -> list[Baseline | None]:
+    """Return what each window adds to its system's baseline: nothing unless it is clearly normal.
 
     A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
     other way to learn what is normal for it, and the answers say so.
     """
-    score = verdicts.tally.score[row]
-    first = np.isnan(score) and sheet.evidence[row] < SETTLED
-    if verdicts.left[row] or (not first and not score < LEARN_BELOW * family.severity.warning):
-        return None
+    score = verdicts.tally.score
+    first = np.isnan(score) & (sheet.evidence < SETTLED)
+    healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
     whole = seconds >= LEARN_LENGTH * family.window_s
-    return learn(np.where(whole | level_columns(sheet.names), sheet.raw[row], np.nan))
+    shown = np.where(whole[:, None] | level_columns(sheet.names), sheet.raw, np.nan)
+    return [learn(row) if is_healthy else None for row, is_healthy in zip(shown, healthy.tolist(), strict=True)]

@@ -251,8 +251,7 @@ def blocks(
         verdicts = decide(family, sheet, seconds, np.full(len(windows), alarm), votes, consecutive=True)
         yield [Inspection(window, family.name, baseline, alarm) for window in windows], sheet, verdicts
         if first >= settle:
-            for row in range(len(windows)):
-                learned = taught(family, seconds[row], sheet, verdicts, row)
+            for learned in taught(family, seconds, sheet, verdicts):
                 if learned is not None:
                     baseline = learned if baseline is None else baseline + learned
         alarm = bool(verdicts.left[-1])

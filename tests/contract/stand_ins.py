@@ -192,9 +192,9 @@ class FixedDiagnoser:
         present = [vote for vote in votes(self.version) if vote.detector not in self.absent]
         found = diagnosis_of(inspection, present, self.absent)
         if self.abstained:
-            found = replace(found, score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
+            found = found._replace(score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
         else:
-            found = replace(found, is_anomaly=self.alarm)
+            found = found._replace(is_anomaly=self.alarm)
         return judgement_of(found)
 
     async def members(self) -> Sequence[MemberStatus]:
@@ -203,7 +203,7 @@ class FixedDiagnoser:
     def promote(self, version: str) -> None:
         """Move every champion."""
         self.version = version
-        self.statuses = [replace(status, version=version) for status in self.statuses]
+        self.statuses = [status._replace(version=version) for status in self.statuses]
 
 
 TEXT = "Check the suction line. Then measure the pump's case drain flow."

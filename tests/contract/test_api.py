@@ -1,6 +1,5 @@
 """Detect, ask and what stands around them: what a route answers and what it leaves behind."""
 
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -252,9 +251,8 @@ class TestModels:
 
     def test_each_version_is_listed_with_its_state(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
         """A version that has not judged a window is listed as unusable with the reason."""
-        bench.diagnoser.statuses[1] = replace(
-            bench.diagnoser.statuses[1], scored_canary=False, reason="artefact is missing"
-        )
+        lost = bench.diagnoser.statuses[1]._replace(scored_canary=False, reason="artefact is missing")
+        bench.diagnoser.statuses[1] = lost
         reply = client.get("/api/models/", headers=headers("viewer"))
         models = ModelsReply.model_validate(reply.json()).models
         assert {model.detector: model.usable for model in models} == {

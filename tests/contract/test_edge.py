@@ -1,7 +1,6 @@
 """What holds on every path, and what health says."""
 
 import json
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -151,7 +150,7 @@ class TestHealth:
     @pytest.mark.parametrize("family", ["generic", "rig"])
     def test_a_lost_artefact_shows(self, client: TestClient, bench: Bench, family: str) -> None:
         """A detector that lost its version of any family disappears from the list, and the status is degraded."""
-        lost = replace(bench.diagnoser.statuses[0], family=family, scored_canary=False, reason="artefact is missing")
+        lost = bench.diagnoser.statuses[0]._replace(family=family, scored_canary=False, reason="artefact is missing")
         kept = bench.diagnoser.statuses if family == "rig" else bench.diagnoser.statuses[1:]
         bench.diagnoser.statuses = [*kept, lost]
         answer = client.get("/internal/ml/health").json()

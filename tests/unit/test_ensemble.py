@@ -145,7 +145,7 @@ def test_an_alarm_ends_below_the_release() -> None:
     found = judge(family(), inspections, sheet_of(rows), votes, {}, 1, consecutive=True)
     assert [one.is_anomaly for one in found] == [False, True, True, False, False]
     assert [one.threshold for one in found] == [0.5, 0.5, 0.4, 0.4, 0.5]
-    apart = judge(family(), [replace(i, alarm=True) for i in inspections], sheet_of(rows), votes, {}, 1)
+    apart = judge(family(), [i._replace(alarm=True) for i in inspections], sheet_of(rows), votes, {}, 1)
     assert [one.is_anomaly for one in apart] == [True, True, True, False, True]
     assert apart[0].learned is None
 
