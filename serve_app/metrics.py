@@ -5,10 +5,14 @@ Exists so that counts of all replicas on all nodes come out of one scrape, next 
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 from ray.util import metrics
+
+from pipelines.diagnosis.records import Judgement
 
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
@@ -33,17 +37,17 @@ class Metrics:
         self._questions = metrics.Counter("rag_query_total", "Questions, by outcome", ("outcome",))
         self._asking = metrics.Histogram("rag_query_duration_seconds", "Ask, from body read to answer", SECONDS)
 
-    def took(self, family: str, seconds: float) -> None:
-        """Keep how long the windows of one family in one request took."""
-        self._inference.observe(seconds, {"family": family})
-
-    def answered(self, family: str, is_anomaly: bool, score: float | None) -> None:
-        """Count one answered window; one without a score is an abstention."""
-        if score is None:
-            self._abstentions.inc(1, {"family": family})
-            return
-        self._predictions.inc(1, {"family": family, "is_anomaly": str(is_anomaly).lower()})
-        self._score.observe(score, {"family": family})
+    def answered(self, family: str, judgements: Sequence[Judgement], seconds: float) -> None:
+        """Count a request's windows of one family, and how long they took; one without a score is an abstention."""
+        tags = {"family": family}
+        self._inference.observe(seconds, tags)
+        scored = [(judgement.score, judgement.is_anomaly) for judgement in judgements if judgement.score is not None]
+        for is_anomaly, number in Counter(is_anomaly for _, is_anomaly in scored).items():
+            self._predictions.inc(number, {**tags, "is_anomaly": str(is_anomaly).lower()})
+        for score, _ in scored:
+            self._score.observe(score, tags)
+        if silent := len(judgements) - len(scored):
+            self._abstentions.inc(silent, tags)
 
     def failed(self, code: str) -> None:
         """Count one window that got an error."""

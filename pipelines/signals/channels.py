@@ -5,6 +5,8 @@ Exists so that nothing but finite numbers inside the family's plausible range ev
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import chain
 
 import numpy as np
 
@@ -34,6 +36,9 @@ def read_window(
     Raises:
         InvalidInput: Names the first value that breaks a rule, as `sensor_data.pressure[3]`.
     """
+    plain = read_alike([sensor_data], sampling_hz, family, limits)
+    if plain is not None:
+        return plain[0]
     for name in sensor_data:
         if name not in family.channels:
             raise InvalidInput(f"{field}.{name}", name, f"must be one of {', '.join(family.channels)}")
@@ -47,6 +52,48 @@ def read_window(
             rule = f"must have as many values as {names[0]} ({length})"
             raise InvalidInput(f"{field}.{name}", len(values[name]), rule)
     return Window(values, _rate(sampling_hz, family.channels[names[0]]))
+
+
+def read_alike(
+    bodies: Sequence[Mapping[str, object]], sampling_hz: float | None, family: Family, limits: Limits
+) -> list[Window] | None:
+    """Check the arrays of many bodies in one pass; None where they differ in channels or length, or break a rule.
+
+    What `read_window` says of each one then stands.
+    """
+    names = tuple(name for name in family.channels if name in bodies[0])
+    values = _block(bodies, names, limits)
+    if values is None:
+        return None
+    low, high = _bounds(family, names)
+    # Not a number compares as false, so that one pass finds everything that is wrong.
+    if not ((values.min(axis=(0, 2)) >= low).all() and (values.max(axis=(0, 2)) <= high).all()):
+        return None
+    rate_hz = _rate(sampling_hz, family.channels[names[0]])
+    return [Window(dict(zip(names, block, strict=True)), rate_hz) for block in values]
+
+
+def _block(bodies: Sequence[Mapping[str, object]], names: tuple[str, ...], limits: Limits) -> Floats | None:
+    """Return the arrays as one, `float64[N, C, L]`; None where they are not plainly such."""
+    if not names or any(len(body) != len(names) or any(name not in body for name in names) for body in bodies):
+        return None
+    lists = [given for body in bodies for name in names if isinstance(given := body[name], list)]
+    lengths = set(map(len, lists))
+    if len(lists) != len(bodies) * len(names) or len(lengths) != 1:
+        return None
+    if not limits.values_min <= min(lengths) <= limits.values or not set(map(type, chain(*lists))) <= PLAIN:
+        return None
+    try:
+        return np.array(lists, dtype=np.float64).reshape(len(bodies), len(names), -1)
+    except OverflowError:
+        return None
+
+
+@cache
+def _bounds(family: Family, names: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Return each channel's least and greatest plausible value."""
+    channels = [family.channels[name] for name in names]
+    return np.array([channel.low for channel in channels]), np.array([channel.high for channel in channels])
 
 
 def _rate(sampling_hz: float | None, channel: Channel) -> float:

@@ -6,6 +6,7 @@ Exists so that one window and many take the same way, and nothing is stored of a
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,6 +110,7 @@ class Detection:
         asked = [case for case, known in zip(cases, found, strict=True) if known is None]
         judged = iter(await asyncio.gather(*map(self._ask, asked), return_exceptions=True))
         answers: list[tuple[bytes, Judgement] | BaseException] = []
+        answered: defaultdict[str, list[Judgement]] = defaultdict(list)
         for case, known in zip(cases, found, strict=True):
             judgement = known or next(judged)
             if isinstance(judgement, BaseException):
@@ -116,26 +118,15 @@ class Detection:
                 continue
             if known is None:
                 await self._keep(case, judgement)
-            answers.append((self._answer(case, judgement, known is not None), judgement))
-        now = time.perf_counter()
-        for family, begun in {case.family.name: case.begun for case in cases}.items():
-            self.services.metrics.took(family, now - begun)
+            answered[case.family.name].append(judgement)
+            answers.append((_answer(case, judgement, known is not None), judgement))
+        for family, judgements in answered.items():
+            self.services.metrics.answered(family, judgements, time.perf_counter() - cases[0].begun)
         return answers
 
     def _ask(self, case: Case) -> Awaitable[Judgement]:
         inspection = Inspection(case.window, case.family.name, case.baseline, case.alarm, case.detail)
         return self.services.diagnoser.diagnose(inspection)
-
-    def _answer(self, case: Case, judgement: Judgement, cache_hit: bool) -> bytes:
-        seconds = time.perf_counter() - case.begun
-        self.services.metrics.answered(case.family.name, judgement.is_anomaly, judgement.score)
-        ends = {
-            "cache_hit": cache_hit,
-            "total_processing_time_ms": round(1e3 * seconds, 3),
-            "trace_id": case.trace_id,
-        }
-        # Both are JSON objects: the findings go between, unread.
-        return b'{"system_id":%d,%b,%b' % (case.system_id, judgement.findings[1:-1], orjson.dumps(ends)[1:])
 
     async def _keep(self, case: Case, judgement: Judgement) -> None:
         if case.use_cache and self.services.cache.ttl_s > 0:
@@ -155,6 +146,16 @@ class Detection:
     def count_failure(self, error: BaseException) -> None:
         """Count a window that got no answer."""
         self.services.metrics.failed(problems.problem_of(error).code)
+
+
+def _answer(case: Case, judgement: Judgement, cache_hit: bool) -> bytes:
+    ends = {
+        "cache_hit": cache_hit,
+        "total_processing_time_ms": round(1e3 * (time.perf_counter() - case.begun), 3),
+        "trace_id": case.trace_id,
+    }
+    # Both are JSON objects: the findings go between, unread.
+    return b'{"system_id":%d,%b,%b' % (case.system_id, judgement.findings[1:-1], orjson.dumps(ends)[1:])
 
 
 def _key(case: Case, versions: Mapping[str, str]) -> str:

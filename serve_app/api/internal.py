@@ -4,6 +4,7 @@ Exists so that callers of the former ml_service and rag_service keep their paths
 """
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID, uuid4
 
@@ -15,7 +16,8 @@ from pydantic import SecretStr, ValidationError
 from configs.families import family_names, read_family
 from configs.settings import version
 from pipelines.errors import Forbidden, InvalidInput
-from pipelines.signals.channels import read_window
+from pipelines.signals.channels import read_alike, read_window
+from pipelines.signals.windows import Window
 from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.assistant import ask
@@ -75,7 +77,8 @@ async def predict(body: PredictBody, detection: Detecting) -> Response:
     """Judge a window of which only the family is known; channels may be missing and are then named."""
     begun = time.perf_counter()
     try:
-        answer, _ = await detection.judge(_case(detection, body, UUID(logs.trace_id()), begun))
+        window = _window(detection, body)
+        answer, _ = await detection.judge(_case(body, window, UUID(logs.trace_id()), begun))
         return Response(answer, media_type=JSON)
     except Exception as error:
         detection.count_failure(error)
@@ -93,29 +96,55 @@ async def predict_batch(request: Request, body: PredictBatchBody, detection: Det
     """Judge each item on its own: at its index stands its answer, or the problem that it alone has."""
     begun = time.perf_counter()
     check_count(detection, body.items)
-    cases = [_case_or_error(detection, item, begun) for item in body.items]
+    cases = _cases(detection, body.items, begun)
     judged = iter(await detection.judge_all([case for case in cases if isinstance(case, Case)]))
     answers = [next(judged) if isinstance(case, Case) else case for case in cases]
     results = [answer if isinstance(answer, BaseException) else answer[0] for answer in answers]
     return listed(detection, results, request.scope["path"])
 
 
+def _cases(detection: Detection, items: Sequence[object], begun: float) -> list[Case | Exception]:
+    """Read all items at once where they are alike and right, and else each on its own."""
+    limits = detection.services.settings.limits
+    try:
+        bodies = [PredictBody.model_validate(item) for item in items]
+        kinds = {(body.sensor_data.family, body.sampling_hz) for body in bodies}
+        (name, rate_hz), *others = kinds
+        if not others and name in family_names():
+            windows = read_alike([b.sensor_data.channels for b in bodies], rate_hz, read_family(name), limits)
+            if windows is not None:
+                return [_case(*pair, uuid4(), begun) for pair in zip(bodies, windows, strict=True)]
+    except (ValidationError, InvalidInput):
+        pass
+    return [_case_or_error(detection, item, begun) for item in items]
+
+
 def _case_or_error(detection: Detection, item: object, begun: float) -> Case | Exception:
     try:
-        return _case(detection, PredictBody.model_validate(item), uuid4(), begun)
+        body = PredictBody.model_validate(item)
+        return _case(body, _window(detection, body), uuid4(), begun)
     except (ValidationError, InvalidInput) as error:
         return error
 
 
-def _case(detection: Detection, body: PredictBody, trace_id: UUID, begun: float) -> Case:
-    data = body.sensor_data
+def _window(detection: Detection, body: PredictBody) -> Window:
+    data, limits = body.sensor_data, detection.services.settings.limits
     if data.family not in family_names():
         raise InvalidInput("sensor_data.family", data.family, f"must be one of {', '.join(family_names())}")
-    family = read_family(data.family)
-    limits = detection.services.settings.limits
-    window = read_window(data.model_extra or {}, body.sampling_hz, family, limits, "sensor_data")
+    return read_window(data.channels, body.sampling_hz, read_family(data.family), limits)
+
+
+def _case(body: PredictBody, window: Window, trace_id: UUID, begun: float) -> Case:
+    data = body.sensor_data
     return Case(
-        NO_TENANT, data.system_id, family, window, trace_id, begun, use_cache=body.use_cache, detail=body.detail
+        NO_TENANT,
+        data.system_id,
+        read_family(data.family),
+        window,
+        trace_id,
+        begun,
+        use_cache=body.use_cache,
+        detail=body.detail,
     )
 
 

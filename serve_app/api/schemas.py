@@ -351,6 +351,11 @@ class PredictData(BaseModel):
     system_id: Key
     family: Text = Field(default="generic", max_length=100)
 
+    @property
+    def channels(self) -> dict[str, Any]:
+        """What stands beside the two."""
+        return self.model_extra or {}
+
 
 class PredictBody(Body):
     """One window, judged without a tenant: no baseline is read and nothing is stored."""

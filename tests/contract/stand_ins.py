@@ -237,11 +237,8 @@ class CountingMetrics:
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def took(self, family: str, seconds: float) -> None:
-        self.calls.append(("took", family))
-
-    def answered(self, family: str, is_anomaly: bool, score: float | None) -> None:
-        self.calls.append(("answered", family, is_anomaly))
+    def answered(self, family: str, judgements: Sequence[Judgement], seconds: float) -> None:
+        self.calls += [("answered", family, judgement.is_anomaly) for judgement in judgements]
 
     def failed(self, code: str) -> None:
         self.calls.append(("failed", code))
