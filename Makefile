@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-quick bench-parts bench-quality install help openapi
+.PHONY: run test check bench bench-quick bench-growth bench-parts bench-quality install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -24,8 +24,11 @@ check: install  ## Format, lint, strict types, import contracts, unit tests; und
 bench: install  ## Measure HDX beside other servers on the same job; needs wrk, takes half an hour
 	@$(BIN)/python -m benchmarks.speed
 
-bench-quick: install  ## Measure HDX beside one plain uvicorn process; needs wrk, takes a few minutes
+bench-quick: install  ## Measure HDX beside one plain uvicorn process; needs wrk, three minutes from the second time on
 	@$(BIN)/python -m benchmarks.speed --quick
+
+bench-growth: install  ## Measure how cost grows with replicas, systems, tenants, families and passages; needs wrk
+	@$(BIN)/python -m benchmarks.growth
 
 bench-parts: install  ## Measure detect and ask against the service's own empty route
 	@$(BIN)/python -m benchmarks.detect

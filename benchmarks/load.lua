@@ -4,8 +4,11 @@ local requests, place = {}, 0
 function init(_)
   local headers = { ["Content-Type"] = "application/json" }
   for name, value in string.gmatch(os.getenv("HDX_BENCH_HEADERS") or "", "([^:\n]+):%s*([^\n]+)") do headers[name] = value end
-  for body in io.lines(os.getenv("HDX_BENCH_BODIES")) do
-    requests[#requests + 1] = wrk.format("POST", nil, headers, body)
+  for line in io.lines(os.getenv("HDX_BENCH_BODIES")) do
+    -- A header of this body alone may stand before it.
+    local name, value, body = string.match(line, "^([%w-]+): ([^\t]+)\t(.*)$")
+    if name then headers[name] = value end
+    requests[#requests + 1] = wrk.format("POST", nil, headers, body or line)
   end
 end
 

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -244,9 +245,8 @@ def build(server: Server, folder: Path) -> Path:
 
 
 @contextmanager
-def peer(server: Server, envs: Path, models: Path) -> Iterator[tuple[str, int]]:
-    """Start a peer; yield its address and its process."""
-    python = build(server, envs)
+def peer(server: Server, python: Path, envs: Path, models: Path) -> Iterator[tuple[str, int]]:
+    """Start a peer by an interpreter that has what it needs; yield its address and its process."""
     (port,) = free_ports(1)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HDX_")}
     names = clean | {
@@ -466,7 +466,7 @@ def run(
                         once.setdefault("hdx score, windows/s", []).append(score_offline(service, work))
         for server in peers:
             console.print(f"round {number + 1}: {server.name}")
-            with peer(server, envs, models) as (base, pid):
+            with peer(server, build(server, envs), envs, models) as (base, pid):
                 wait_for_answers(server, base, key)
                 compare(server, scores(server, base, key))
                 measure(load, Target(server, base, key, pid), cells, number)
@@ -603,16 +603,16 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_docs(found: Medians, promised: Sequence[Promise]) -> None:
     """Put the figures between their marks in the document, and draw them."""
-    text = PAGE.read_text(encoding="utf-8")
-    for mark, content in (
-        ("promised", markdown(PROMISED_HEAD, promised_rows(promised))),
-        ("cells", markdown(HEAD, rows_of(found))),
-    ):
-        begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + content + "\n" + end + rest.partition(end)[2]
-    PAGE.write_text(text, encoding="utf-8")
+    put(PAGE, "promised", markdown(PROMISED_HEAD, promised_rows(promised)))
+    put(PAGE, "cells", markdown(HEAD, rows_of(found)))
     draw(found)
+
+
+def put(page: Path, mark: str, content: str) -> None:
+    """Put content between its marks in a document."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(before + begin + content + "\n" + end + rest.partition(end)[2], encoding="utf-8")
 
 
 def draw(found: Medians) -> None:
@@ -640,6 +640,19 @@ def machine() -> dict[str, Any]:
     }
 
 
+def trained() -> str:
+    """Return the folder in which the quick form finds what it trained last time, empty where that is another code's."""
+    read = sorted([*(ROOT / "pipelines").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), ROOT / "constraints.txt"])
+    digest = sha256(b"".join(path.read_bytes() for path in read)).hexdigest()
+    folder = ROOT / "var" / "quick"
+    mark = folder / "sha256"
+    if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        mark.write_text(digest, encoding="utf-8")
+    return str(folder)
+
+
 def main() -> None:
     """Measure, print, keep; fail on a promised ratio much worse than the one kept."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -652,7 +665,7 @@ def main() -> None:
     cells = QUICK if asked.quick else tuple((c, w) for w in WINDOWS for c in CONCURRENCY)
     envs = ROOT / "var" / "bench"
     envs.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="hdx-bench-") as folder:
+    with nullcontext(trained()) if asked.quick else TemporaryDirectory(prefix="hdx-bench-") as folder:
         peers = PEERS[:1] if asked.quick else PEERS
         found, once = run(Path(folder), envs, peers, cells, asked.rounds or (1 if asked.quick else ROUNDS))
     summary = medians(found)

@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(8999, ge=1, le=65535)
     ray_client_port: int = Field(10001, ge=1024, le=65535)
     ray_agent_port: int = Field(52365, ge=1, le=65535)
+    front: bool = Field(True, description="HAProxy before the gateway where it is installed; else Ray's own proxy")
     front_stats_port: int = Field(8404, ge=1, le=65535)
     front_metrics_port: int = Field(9101, ge=1, le=65535)
     mlflow_url: str = ""

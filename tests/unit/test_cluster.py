@@ -1,0 +1,33 @@
+"""What `hdx run` asks Ray Serve for."""
+
+import os
+
+import pytest
+
+from configs.settings import Graph, Settings
+from serve_app.cluster import read_config
+
+
+def bounds(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Return each deployment's least and most replicas."""
+    parts = read_config(settings)["applications"][0]["deployments"]
+    scaling = {part["name"]: part["autoscaling_config"] for part in parts}
+    return {name: (part["min_replicas"], part["max_replicas"]) for name, part in scaling.items()}
+
+
+@pytest.mark.parametrize(("cores", "most"), [(None, 1), (2, 1), (4, 2), (64, 4)])
+def test_cores_bound_the_replicas(cores: int | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores feed one of each deployment; never more than `serve_config.yaml` allows."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    found = bounds(Settings())
+    assert {"Gateway", "Ensemble", "Detector-catboost"} < set(found)
+    assert set(found.values()) == {(1, most)}
+
+
+@pytest.mark.parametrize(("cores", "gateways"), [(1, (1, 1)), (2, (2, 2)), (64, (2, 4))])
+def test_packed_takes_a_replica_a_core(cores: int, gateways: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway holds the whole detect path, and nothing of it has a deployment of its own."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    found = bounds(Settings(graph=Graph(placement="packed")))
+    assert found.pop("Gateway") == gateways
+    assert set(found) == {"Embedder", "Retriever", "Generator"}
