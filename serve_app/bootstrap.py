@@ -113,12 +113,17 @@ def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -
 
 def index_when_changed(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
     """Index the built-in knowledge when its text or the encoder is another than last time."""
-    mark = settings.home / "knowledge" / "built-in.sha256"
+    mark = index_mark(settings)
     content = b"".join(path.read_bytes() for path in articles())
     digest = sha256(content + settings.knowledge.encoder_path.encode()).hexdigest()
     if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
         command(steps, ["index", "--built-in"], names)
         mark.write_text(digest, encoding="utf-8")
+
+
+def index_mark(settings: Settings) -> Path:
+    """Return where the digest of the indexed knowledge lies; the last thing that a first start leaves."""
+    return settings.home / "knowledge" / "built-in.sha256"
 
 
 def command(steps: Steps, words: Sequence[str], names: dict[str, str]) -> None:
@@ -179,13 +184,17 @@ def run(settings: Settings, console: Console) -> None:
         children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]
         with steps.step("accounts and demo system"):
             login = asyncio.run(make_demo(settings, url))
+        front = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
+        # Training takes every core, and a Ray head that starts beside it can miss its own time-outs.
+        trained = index_mark(settings).exists()
+        if trained:
+            children.append(stack.enter_context(start_ray(settings, names, front)))
         with steps.step("MLflow"):
             wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
-        # Only now: training takes every core, and a Ray head that starts beside it can miss its own time-outs.
-        front = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
-        children.append(stack.enter_context(start_ray(settings, names, front)))
+        if not trained:
+            children.append(stack.enter_context(start_ray(settings, names, front)))
         with steps.step("Ray"):
             wait_until(Dashboard(settings).ready, children, START_S)
         deploy(settings, steps, read_config(settings))
