@@ -48,6 +48,7 @@ TOLERANCE = 0.25  # of a ratio; source: three rounds of one build on this kind o
 COMMON = ("numpy", "catboost", "xgboost", "onnxruntime", "pydantic", "pydantic-settings", "pyyaml", "python-dotenv")
 PINNED = ("numpy", "catboost", "xgboost", "onnxruntime", "nvidia-nccl-cu12")
 START_S = 180
+STARTS = 3
 SCORED = (20_000, 120_000)  # windows in the two files of `hdx score`
 IDLE_S = 5.0
 KEY = "the-same-key-on-every-server"
@@ -295,6 +296,27 @@ def with_quiet(call: Callable[..., object], *arguments: object) -> None:
         return
 
 
+@contextmanager
+def answering(
+    server: Server, python: Path, envs: Path, models: Path, headers: Mapping[str, str]
+) -> Iterator[tuple[str, int]]:
+    """Start a peer until it judges a window; a further port that it takes may be in use, the next time another is.
+
+    Raises:
+        RuntimeError: It does not, however often it is started.
+    """
+    for attempt in range(STARTS):
+        with peer(server, python, envs, models) as (base, pid):
+            try:
+                wait_for_answers(server, base, headers)
+            except RuntimeError:
+                if attempt == STARTS - 1:
+                    raise
+                continue
+            yield base, pid
+            return
+
+
 def wait_for_answers(server: Server, base: str, headers: Mapping[str, str]) -> None:
     """Wait until a server judges a window.
 
@@ -466,8 +488,7 @@ def run(
                         once.setdefault("hdx score, windows/s", []).append(score_offline(service, work))
         for server in peers:
             console.print(f"round {number + 1}: {server.name}")
-            with peer(server, build(server, envs), envs, models) as (base, pid):
-                wait_for_answers(server, base, key)
+            with answering(server, build(server, envs), envs, models, key) as (base, pid):
                 compare(server, scores(server, base, key))
                 measure(load, Target(server, base, key, pid), cells, number)
     return load.cells, once

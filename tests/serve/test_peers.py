@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks.speed import HDX, KEY, PEERS, peer, save_models, scores, wait_for_answers
+from benchmarks.speed import HDX, KEY, PEERS, answering, save_models, scores
 from tests.serve.service import Service
 
 
@@ -13,8 +13,7 @@ def test_the_floor_answers_as_the_service(service: Service, tmp_path: Path) -> N
     save_models(service, models)
     (floor, *_), theirs = PEERS, {"X-Internal-API-Key": KEY}
     ours = {"X-Internal-API-Key": service.secret("HDX_ML_INTERNAL_API_KEY")}
-    with peer(floor, Path(sys.executable), tmp_path, models) as (base, _):
-        wait_for_answers(floor, base, theirs)
+    with answering(floor, Path(sys.executable), tmp_path, models, theirs) as (base, _):
         found = scores(floor, base, theirs)
     assert len(set(found)) > 100
     assert scores(HDX["HDX spread"], service.base, ours) == found
