@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-quick bench-growth bench-parts bench-quality install help openapi
+.PHONY: run test check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -29,6 +29,9 @@ bench-quick: install  ## Measure HDX beside one plain uvicorn process; needs wrk
 
 bench-growth: install  ## Measure how cost grows with replicas, systems, tenants, families and passages; needs wrk
 	@$(BIN)/python -m benchmarks.growth
+
+bench-retrieval: install  ## Measure search and answer on collections left out, beside every promised figure
+	@$(BIN)/python -m benchmarks.retrieval
 
 bench-parts: install  ## Measure detect and ask against the service's own empty route
 	@$(BIN)/python -m benchmarks.detect

@@ -7,7 +7,7 @@ import os
 import secrets
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -94,17 +94,31 @@ class Knowledge(_Section):
         encoder_path: Folder of a sentence-transformers model; empty means the pinned MiniLM wheel.
         encoder_multilingual: Turns on hybrid search for Russian, which an English-only encoder halves.
         device: `cpu` or `cuda`.
-        generator: `extractive` needs no model; `openai` calls any OpenAI-compatible server at `openai_url`.
+        generator: `extractive` needs no model; `openai` calls any OpenAI-compatible server at `openai_url`; `vllm` runs
+            `vllm_model` in the graph (extra `vllm`).
+        vllm_model: Folder of a model, or its name on a model hub.
+        vllm_accelerator: Ray's name of the GPU, such as `L4`; empty means vLLM's CPU build.
+        vllm_engine: Arguments of vLLM's engine, such as `{"max_model_len": 8192}`.
     """
 
     encoder_path: str = ""
     encoder_multilingual: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
-    generator: Literal["extractive", "openai"] = "extractive"
+    generator: Literal["extractive", "openai", "vllm"] = "extractive"
     openai_url: str = ""
     openai_model: str = ""
     openai_key: SecretStr | None = None
+    vllm_model: str = ""
+    vllm_accelerator: str = ""
+    vllm_engine: dict[str, Any] = {}
+    vllm_replicas: int = Field(1, ge=1, le=64)
     timeout_s: float = Field(20, gt=0)
+
+    @model_validator(mode="after")
+    def _names_its_model(self) -> "Knowledge":
+        if self.generator == "vllm" and not self.vllm_model:
+            raise ValueError("generator vllm: set HDX_KNOWLEDGE__VLLM_MODEL")
+        return self
 
 
 class Models(_Section):

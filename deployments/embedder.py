@@ -8,6 +8,7 @@ from ray import serve
 
 from deployments.listening import keep_to_node_address
 from pipelines.knowledge.encoder import Encoder
+from pipelines.knowledge.records import Made
 from pipelines.signals.windows import Floats
 
 
@@ -19,9 +20,9 @@ class Embedder:
         keep_to_node_address()
         self._encoder = Encoder.load(encoder_path, device)
 
-    async def encode(self, texts: list[str]) -> Floats:
-        """Return one normalised vector a text, `float64[N, dims]`."""
-        return self._encoder.encode(texts).astype(np.float64)
+    async def encode(self, texts: list[str]) -> tuple[Floats, Made]:
+        """Return one normalised vector a text, `float64[N, dims]`, and what they are known by."""
+        return self._encoder.encode(texts).astype(np.float64), self._encoder.made
 
     def check_health(self) -> None:
         """Encode a word; a replica that cannot is replaced."""

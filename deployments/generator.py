@@ -3,27 +3,48 @@
 Exists so that a language model can be put in, taken out or fail without the route noticing.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Knowledge
+from deployments.language_model import GraphModel
 from deployments.listening import keep_to_node_address
-from pipelines.knowledge.answer import extract
-from pipelines.knowledge.llm import generate
-from pipelines.knowledge.records import Answer, Hit, Question
+from pipelines.knowledge.advice import advised
+from pipelines.knowledge.answer import Engine, Event, Extractive, Params
+from pipelines.knowledge.chat import ChatServer
+from pipelines.knowledge.llm import LanguageModel
+from pipelines.knowledge.records import Answer, Found, Question
 
 
 @serve.deployment
 class Generator:
     """Answers with the engine that the settings name."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: Knowledge, model: DeploymentHandle[Any] | None = None) -> None:
         keep_to_node_address()
-        self._knowledge = knowledge
+        self._engine = engine_of(knowledge, model)
 
-    async def answer(self, question: Question, hits: Sequence[Hit]) -> Answer:
-        """Answer from the passages, or abstain."""
-        if self._knowledge.generator == "openai":
-            return await generate(question, hits, self._knowledge)
-        return extract(question, hits)
+    async def stream(self, question: Question, found: Found) -> AsyncIterator[Event]:
+        """Yield the answer in pieces, and the whole of it last."""
+        async for event in self._engine.stream(question, found.hits, Params()):
+            yield advised(event, question, found) if isinstance(event, Answer) else event
+
+    async def answer(self, question: Question, found: Found) -> Answer:
+        """Return the whole answer."""
+        events = [event async for event in self.stream(question, found)]
+        return next(event for event in reversed(events) if isinstance(event, Answer))
+
+
+def engine_of(knowledge: Knowledge, model: DeploymentHandle[Any] | None) -> Engine:
+    """Return the engine that the settings name."""
+    match knowledge.generator:
+        case "openai":
+            return LanguageModel(ChatServer(knowledge), knowledge.timeout_s)
+        case "vllm" if model is not None:
+            return LanguageModel(GraphModel(model, Path(knowledge.vllm_model).name), knowledge.timeout_s)
+        case _:
+            return Extractive()

@@ -9,7 +9,7 @@ from ray import serve
 
 from deployments.listening import keep_to_node_address
 from pipelines.knowledge.index import Index
-from pipelines.knowledge.records import Hit, Question
+from pipelines.knowledge.records import Found, Question
 
 
 @serve.deployment
@@ -20,9 +20,9 @@ class Retriever:
         keep_to_node_address()
         self._index = Index.open(folder, multilingual)
 
-    def search(self, tenant_id: int, question: Question) -> list[Hit]:
+    def search(self, tenant_id: int, question: Question) -> Found:
         """Return the passages of the tenant and of the built-in knowledge that fit best, best first."""
-        return self._index.search(tenant_id, question)
+        return self._index.find(tenant_id, question)
 
     def count(self, tenant_id: int) -> int:
         """Return how many passages the tenant's table holds."""

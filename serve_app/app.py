@@ -31,7 +31,7 @@ class Arguments(BaseModel):
 
 
 def build(arguments: Arguments) -> Application:
-    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator.
+    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator, indexer.
 
     Raises:
         ValueError: A setting or a detector's name is unknown.
@@ -43,16 +43,21 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     """Bind every deployment to what it needs and to nothing more."""
     from deployments.embedder import Embedder
     from deployments.generator import Generator
+    from deployments.language_model import language_model
     from deployments.retriever import Retriever
     from serve_app.gateway import Gateway
+    from serve_app.indexer import Indexer
 
     knowledge, graph = settings.knowledge, settings.graph
+    model = [language_model(knowledge)] if knowledge.generator == "vllm" else []
+    embedder = sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device)
     gateway: Application = sized(Gateway, graph).bind(
         settings,
         place_ensemble(settings, names),
-        sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device),
+        embedder,
         sized(Retriever, graph).bind(settings.home / "knowledge", knowledge.encoder_multilingual),
-        sized(Generator, graph, graph.generator_gpus).bind(knowledge),
+        sized(Generator, graph, graph.generator_gpus).bind(knowledge, *model),
+        sized(Indexer, graph).bind(settings, embedder),
     )
     return gateway
 

@@ -151,6 +151,31 @@ def create_user(
     console.print(f"Created {role} {username} of tenant {tenant}.")
 
 
+@users.command("key")
+def create_key(
+    name: Annotated[str, typer.Argument(help="What the key is for; shown in the audit.")],
+    role: Annotated[Literal["admin", "engineer", "operator", "viewer"], typer.Option()] = "operator",
+    tenant: Annotated[str, typer.Option(help="Made when absent.")] = "demo",
+) -> None:
+    """Make an API key and print it, this once; send it in `X-API-Key`, or as the key of an OpenAI client."""
+    from serve_app.bootstrap import database
+    from serve_app.credentials import digest, new_api_key
+    from serve_app.store.repository import Store
+
+    key = new_api_key()
+
+    async def create(url: str) -> None:
+        store = Store.open(url, 1)
+        try:
+            await store.add_api_key(await store.ensure_tenant(tenant), name, role, digest(key))
+        finally:
+            await store.close()
+
+    with database(read_settings()) as (url, _):
+        asyncio.run(create(url))
+    print(key)
+
+
 def _progress() -> Progress:
     return Progress(
         TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -214,9 +239,10 @@ def score(
 
 @app.command()
 def index(
-    folder: Annotated[Path | None, typer.Argument(exists=True, help="Markdown, text and PDF files.")] = None,
+    folder: Annotated[Path | None, typer.Argument(exists=True, help="PDF, DOCX, HTML, Markdown and text.")] = None,
     built_in: Annotated[bool, typer.Option("--built-in", help="Index the knowledge shipped with HDX.")] = False,
     tenant: Annotated[str, typer.Option(help="Whose documents they are.")] = "demo",
+    workers: Annotated[int, typer.Option(min=0, help="Encoders that Ray Data runs at once; 0: this process.")] = 0,
 ) -> None:
     """Read documents, cut them into passages and index them for the assistant."""
     from serve_app.jobs import index_documents
@@ -224,7 +250,37 @@ def index(
     if (folder is None) == (not built_in):
         raise typer.BadParameter("give a folder or --built-in, one of the two")
     with _progress() as progress:
-        console.print(index_documents(read_settings(), folder, tenant, progress))
+        console.print(index_documents(read_settings(), folder, tenant, workers, progress))
+
+
+CorpusOption = Annotated[Path, typer.Option(help="Parquet: doc_id, text, title?, lang?.", exists=True)]
+QueriesOption = Annotated[Path, typer.Option(help="Parquet: query_id, text, lang?.", exists=True)]
+OutOption = Annotated[Path, typer.Option("--out", help="Parquet file to write.")]
+
+
+@app.command()
+def search(
+    corpus: CorpusOption,
+    queries: QueriesOption,
+    out: OutOption,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Documents a query.")] = 100,
+) -> None:
+    """Search a corpus for many queries offline: query_id, doc_id, rank, score."""
+    from serve_app.jobs import run_corpus
+
+    with _progress() as progress:
+        rows = run_corpus(read_settings(), corpus, queries, out, top, progress)
+    console.print(f"{rows} rows -> {out}")
+
+
+@app.command()
+def answer(corpus: CorpusOption, queries: QueriesOption, out: OutOption) -> None:
+    """Answer many questions from a corpus offline: query_id, doc_id, start, end, quote, rank, confidence, abstained."""
+    from serve_app.jobs import run_corpus
+
+    with _progress() as progress:
+        rows = run_corpus(read_settings(), corpus, queries, out, 0, progress)
+    console.print(f"{rows} rows -> {out}")
 
 
 if __name__ == "__main__":

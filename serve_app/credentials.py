@@ -23,6 +23,7 @@ from serve_app.store.records import Principal
 ALGORITHM = "HS256"
 REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
 ACCESS, REFRESH = "access", "refresh"
+KEY_PREFIX = "hdx_"  # of an API key; no access token begins so
 SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
 
 
@@ -75,7 +76,7 @@ def verify_password(password_hash: str, password: str) -> bool:
 
 def new_api_key() -> str:
     """Return a fresh key; only its digest is ever stored."""
-    return f"hdx_{secrets.token_urlsafe(32)}"
+    return f"{KEY_PREFIX}{secrets.token_urlsafe(32)}"
 
 
 def digest(key: str) -> bytes:

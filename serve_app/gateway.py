@@ -5,7 +5,7 @@ Exists so that routes never see Ray.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
@@ -18,11 +18,12 @@ from configs.settings import Settings
 from deployments.listening import keep_to_node_address
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable
+from pipelines.knowledge.answer import Event
 from pipelines.knowledge.documents import language_of
 from pipelines.knowledge.index import BUILT_IN
-from pipelines.knowledge.records import Answer, Hit, Question
+from pipelines.knowledge.records import Answer, Found, Hit, Question
 from serve_app.api.app import create_app
-from serve_app.api.ports import Health, Services
+from serve_app.api.ports import Asked, Health, Services
 from serve_app.batching import MicroBatch
 from serve_app.cache import AnswerCache
 from serve_app.metrics import Metrics
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
+SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
 
 
 async def reach(part: str, call: Awaitable[Reply], timeout_s: float) -> Reply:
@@ -86,33 +88,71 @@ class GraphAssistant:
 
     def __init__(self, embedder: Handle, retriever: Handle, generator: Handle, settings: Settings) -> None:
         self._embedder, self._retriever, self._generator = embedder, retriever, generator
+        self._streaming = generator.options(stream=True)
         self._knowledge = settings.knowledge
+        # The generator itself falls back after its own time-out; this one only guards a lost replica.
+        self._patience_s = settings.knowledge.timeout_s + 5
 
-    async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
+    async def ask(self, asked: Asked) -> Answer:
         """Answer from the tenant's documents and the built-in knowledge, or abstain."""
         begun = time.perf_counter()
-        question, hits = await self._search(tenant_id, text, limit)
-        found = time.perf_counter()
-        # The generator itself falls back after its own time-out; this one only guards a lost replica.
-        timeout_s = self._knowledge.timeout_s + 5
-        answer: Answer = await reach("generator", self._generator.answer.remote(question, hits), timeout_s)
-        answer.milliseconds.update(search=1e3 * (found - begun), answer=1e3 * (time.perf_counter() - found))
+        question, found = await self._search(asked)
+        searched = time.perf_counter()
+        answer: Answer = await reach("generator", self._generator.answer.remote(question, found), self._patience_s)
+        answer.milliseconds.update(_times(begun, searched))
         return answer
 
-    async def _search(self, tenant_id: int, text: str, limit: int) -> tuple[Question, list[Hit]]:
+    async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
+        """Yield the passages found, the answer in pieces, and the whole of it last."""
+        begun = time.perf_counter()
+        question, found = await self._search(asked)
+        searched = time.perf_counter()
+        yield found.hits[: asked.limit]
+        events: Any = self._streaming.stream.remote(question, found)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                async for event in events:
+                    if isinstance(event, Answer):
+                        event.milliseconds.update(_times(begun, searched))
+                    yield event
+        except (TimeoutError, RayError, RayServeException):
+            raise Unavailable("generator", "no reply") from None
+        finally:
+            events.cancel()  # whoever stopped listening stops the model, too
+
+    async def _search(self, asked: Asked) -> tuple[Question, Found]:
         timeout_s = self._knowledge.timeout_s
-        vectors = await reach("embedder", self._embedder.encode.remote([text]), timeout_s)
-        question = Question(text, language_of(text), limit, vectors[0])
-        hits = await reach("retriever", self._retriever.search.remote(tenant_id, question), timeout_s)
-        return question, hits
+        vectors, made = await reach("embedder", self._embedder.encode.remote([asked.text]), timeout_s)
+        question = Question(asked.text, language_of(asked.text), asked.limit, vectors[0], asked.context, made)
+        found = await reach("retriever", self._retriever.search.remote(asked.tenant_id, question), timeout_s)
+        return question, found
 
     async def health(self) -> Health:
         """Walk the whole way to the index once."""
         try:
-            _, hits = await self._search(BUILT_IN, "hydraulic pump", 1)
+            _, found = await self._search(Asked(BUILT_IN, "hydraulic pump", 1))
         except HdxError:
             return "down"
-        return "ok" if hits else "degraded"
+        return "ok" if found.hits else "degraded"
+
+
+def _times(begun: float, searched: float) -> dict[str, float]:
+    return {"search": 1e3 * (searched - begun), "answer": 1e3 * (time.perf_counter() - searched)}
+
+
+class GraphLibrary:
+    """The way to the indexer of the graph."""
+
+    def __init__(self, indexer: Handle) -> None:
+        self._indexer = indexer
+
+    def announce(self, tenant_id: int, document_id: str) -> None:
+        """Say that a document waits."""
+        self._indexer.work.remote(tenant_id, document_id)
+
+    async def settle(self, tenant_id: int, document_id: str) -> None:
+        """Wait until a document is ready, failed, or gone."""
+        await reach("indexer", self._indexer.work.remote(tenant_id, document_id), SETTLE_S)
 
 
 def _make_ensemble(followed: "Mapping[str, Following]", settings: Settings) -> "Ensemble":
@@ -133,6 +173,7 @@ class Gateway:
         embedder: Handle,
         retriever: Handle,
         generator: Handle,
+        indexer: Handle,
     ) -> None:
         keep_to_node_address()
         if settings.database.url is None:
@@ -150,6 +191,7 @@ class Gateway:
             store=Store.open(url, settings.database.pool_size),
             diagnoser=diagnoser,
             assistant=GraphAssistant(embedder, retriever, generator, settings),
+            library=GraphLibrary(indexer),
             cache=AnswerCache.open(settings),
             metrics=Metrics(),
         )

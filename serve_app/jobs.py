@@ -144,32 +144,64 @@ def score_file(
     )
 
 
-def index_documents(settings: Settings, folder: Path | None, tenant: str, progress: Progress) -> str:
-    """Index a folder for a tenant, or the built-in knowledge for all; return what became of the files."""
+def index_documents(settings: Settings, folder: Path | None, tenant: str, workers: int, progress: Progress) -> str:
+    """Index a folder for a tenant, or the built-in knowledge for all; return what became of the files.
+
+    Args:
+        settings: Name index and encoder.
+        folder: None for the built-in knowledge.
+        tenant: Whose documents they are.
+        workers: Encoders that Ray Data runs at once; 0 reads one file after the other in this process.
+        progress: Shown on the terminal.
+    """
     from pipelines.knowledge.encoder import Encoder
     from pipelines.knowledge.index import BUILT_IN, Index
-    from pipelines.knowledge.ingest import articles, ingest, refresh_vectors
+    from pipelines.knowledge.ingest import articles, ingest, renew
+    from pipelines.lifecycle.bulk import index_many
 
-    step = stepping(progress)
-    index = Index.open(settings.home / "knowledge", settings.knowledge.encoder_multilingual)
-    encoder = Encoder.load(settings.knowledge.encoder_path, settings.knowledge.device)
+    step, knowledge = stepping(progress), settings.knowledge
+    index = Index.open(settings.home / "knowledge", knowledge.encoder_multilingual)
+    encoder = Encoder.load(knowledge.encoder_path, knowledge.device)
+    renew(index, encoder)
     files = articles() if folder is None else sorted(path for path in folder.rglob("*") if path.is_file())
     tenant_id = BUILT_IN if folder is None else asyncio.run(tenant_of(settings, tenant))
-    report = ingest(
-        files,
-        index,
-        encoder,
-        tenant_id,
-        lambda number, total, name: step(name, number, total),
-        drop_missing=folder is None,
-    )
-    refresh_vectors(index, encoder)
-    step("indexed", len(files), len(files))
+    if workers:
+        of_encoder = (knowledge.encoder_path, knowledge.device)
+        report = index_many(files, index, tenant_id, of_encoder, workers, step)
+    else:
+
+        def told(number: int, total: int, name: str) -> None:
+            step(name, number, total)
+
+        report = ingest(files, index, encoder, tenant_id, told, drop_missing=folder is None)
+        step("indexed", len(files), len(files))
     failed = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
     return (
         f"{len(report.added)} added, {len(report.replaced)} replaced, {len(report.unchanged)} unchanged, "
         f"{len(report.removed)} removed, {len(report.failed)} failed; {report.passages} passages{failed}"
     )
+
+
+def run_corpus(settings: Settings, corpus: Path, queries: Path, out: Path, top: int, progress: Progress) -> int:
+    """Search a corpus for many queries, or with `top` 0 answer them; write a Parquet file and return its rows.
+
+    Raises:
+        InvalidInput: A column is missing.
+    """
+    from pyarrow import parquet
+
+    from pipelines.knowledge.encoder import Encoder
+    from pipelines.knowledge.runs import answer_corpus, search_corpus
+
+    step, knowledge = stepping(progress), settings.knowledge
+    encoder = Encoder.load(knowledge.encoder_path, knowledge.device)
+    multilingual = knowledge.encoder_multilingual
+    if top:
+        found = search_corpus(corpus, queries, encoder, top, multilingual=multilingual, step=step)
+    else:
+        found = answer_corpus(corpus, queries, encoder, multilingual=multilingual, step=step)
+    parquet.write_table(found, out)
+    return int(found.num_rows)
 
 
 async def tenant_of(settings: Settings, name: str) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ArtefactRejected
+from pipelines.knowledge.records import Made
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -56,6 +57,11 @@ class Encoder:
             str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
         )
         return cls(f"{folder.name}-{sha256[:8]}" if path else MINILM, model)
+
+    @property
+    def made(self) -> Made:
+        """What its vectors are known by."""
+        return Made(self.name, self.dims)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts.

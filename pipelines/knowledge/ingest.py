@@ -3,16 +3,19 @@
 Exists so that running it twice changes nothing, and one broken file harms no other.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import InvalidInput
-from pipelines.knowledge.documents import name_key, read_document
+from pipelines.knowledge.documents import document_key, name_key, read_document
 from pipelines.knowledge.encoder import Encoder
 from pipelines.knowledge.index import Index, IndexedDocument, indexed_text, needs_vector
 from pipelines.knowledge.passages import passages
+from pipelines.knowledge.records import Document, Passage
 
 ARTICLES = Path(__file__).parent / "articles"
 
@@ -49,6 +52,13 @@ class IngestReport:
 def articles() -> list[Path]:
     """Return the files of the built-in knowledge, in every language."""
     return sorted(ARTICLES.glob("*/*.md"))
+
+
+@cache
+def built_in_pages() -> Mapping[str, Sequence[str]]:
+    """Return the text of each page of the built-in knowledge, by document id."""
+    read = [read_document(document_name(path), path.read_bytes()) for path in articles()]
+    return {document.document_id: [page.text for page in document.pages] for document in read}
 
 
 def document_name(path: Path) -> str:
@@ -109,41 +119,44 @@ def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, t
     Raises:
         InvalidInput: The content cannot be read.
     """
-    document = read_document(name, content)
-    namesakes = [
-        known for known in index.documents(tenant_id) if name_key(known.document_id) == name_key(document.document_id)
-    ]
+    document_id = document_key(name, hashlib.sha256(content).hexdigest())
+    namesakes = [known for known in index.documents(tenant_id) if name_key(known.document_id) == name_key(document_id)]
     for known in namesakes:
-        if known.document_id == document.document_id:
+        if known.document_id == document_id:
             return Ingested(known, "unchanged")
+    document, found = prepare(name, content)
+    encoded = needs_vector(document.language, index.multilingual)
+    vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
+    index.add(tenant_id, found, vectors, document.sha256, encoder.made)
+    for known in namesakes:
+        index.remove(tenant_id, known.document_id)
+    return Ingested(summary(document, found), "replaced" if namesakes else "added")
+
+
+def prepare(name: str, content: bytes) -> tuple[Document, list[Passage]]:
+    """Read a file and cut it.
+
+    Raises:
+        InvalidInput: It cannot be read, or holds no sentence.
+    """
+    document = read_document(name, content)
     found = passages(document)
     if not found:
         raise InvalidInput("document.content", name, "must hold at least one sentence beside headings and references")
-    encoded = needs_vector(document.language, index.multilingual)
-    vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
-    index.add(tenant_id, found, vectors, document.sha256, encoder.name)
-    for known in namesakes:
-        index.remove(tenant_id, known.document_id)
-    fresh = IndexedDocument(document.document_id, document.title, document.language, document.sha256, len(found))
-    return Ingested(fresh, "replaced" if namesakes else "added")
+    return document, found
 
 
-def refresh_vectors(index: Index, encoder: Encoder) -> int:
-    """Encode anew what another encoder encoded, for all tenants; return how many passages that were."""
-    refreshed = 0
-    for tenant_id in index.tenants():
-        stale = index.stale(tenant_id, encoder.name)
-        by_file: dict[str, list[int]] = {}
-        for number, (_, sha256) in enumerate(stale):
-            by_file.setdefault(sha256, []).append(number)
-        for sha256, numbers in by_file.items():
-            found = [stale[number][0] for number in numbers]
-            vectors = encoder.encode([indexed_text(passage) for passage in found])
-            index.add(tenant_id, found, vectors, sha256, encoder.name)
-        refreshed += len(stale)
-        if stale:
-            index.optimise(tenant_id)
-    return refreshed
+def summary(document: Document, found: Sequence[Passage]) -> IndexedDocument:
+    """Return a document as the index will know it."""
+    flagged = sum(bool(passage.flag) for passage in found)
+    return IndexedDocument(
+        document.document_id, document.title, document.language, document.sha256, len(found), flagged
+    )
+
+
+def renew(index: Index, encoder: Encoder) -> int:
+    """Make anew what another encoder made, for all tenants; return how many passages that were."""
+    return sum(index.renew(tenant_id, encoder.made, encoder.encode) for tenant_id in index.tenants())
 
 
 def _dropped(index: Index, tenant_id: int, kept: set[str]) -> tuple[str, ...]:

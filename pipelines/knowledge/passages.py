@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.knowledge.documents import HEADING, ITEM
+from pipelines.knowledge.formats import HEADING, ITEM
+from pipelines.knowledge.orders import order_in
 from pipelines.knowledge.records import Document, Language, Page, Passage
 
 # Units: characters. Source: 1,000 characters of English are about 220 word pieces; the encoder reads 256.
@@ -55,7 +56,8 @@ def sentences(text: str, language: Language) -> list[Span]:
 
 def _line_sentences(line: str, offset: int, language: Language) -> list[Span]:
     if unit := HEADING.match(line):
-        return [(offset + unit.start(2), offset + unit.end(2))] if unit[2] else []
+        start, end = _trimmed(line, *unit.span(2))
+        return [(offset + start, offset + end)]
     if unit := ITEM.match(line):
         return _cut([_trimmed(line, unit.start(3), len(line))], line, offset) if unit[3].strip() else []
     if not line.strip():
@@ -124,6 +126,7 @@ def passages(document: Document) -> list[Passage]:
                         end=end,
                         heading=section.heading,
                         text=page.text[start:end],
+                        flag=order_in(f"{document.title}\n{section.heading}\n{page.text[start:end]}"),
                     )
                 )
     return found

@@ -42,6 +42,7 @@ class Passage:
     Attributes:
         start: Offset of `text` in the page's text; `page.text[start:end] == text`.
         heading: The headings it stands under, outermost first, joined by ` > `.
+        flag: What it attempts by giving orders; such a passage is kept, and never found. Empty for any other.
     """
 
     passage_id: str
@@ -53,6 +54,15 @@ class Passage:
     end: int
     heading: str
     text: str
+    flag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What made vectors: an encoder's name and the length of its vectors. Only those of one maker are compared."""
+
+    encoder: str
+    dims: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +73,35 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search finds.
+
+    Attributes:
+        hits: Best first.
+        manual: The whole document of the first hit, in reading order, where a remedy was asked for; else empty.
+    """
+
+    hits: tuple[Hit, ...]
+    manual: tuple[Passage, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """What a user asks.
 
     Attributes:
         vector: The encoder's embedding, `float64[384]` for MiniLM; None where only words count.
+        made: What made the vector; None where that is the same for all.
+        context: What is known of the machine asked about, in a sentence; empty where none is.
     """
 
     text: str
     language: Language
     limit: int
     vector: Floats | None = None
+    context: str = ""
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +119,32 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A safety note, word for word; `citation` is the number of its quote."""
+
+    text: str
+    citation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a repair, word for word.
+
+    Attributes:
+        priority: 1 is to be done first.
+        rationale: The cause that it cures, word for word; empty where the manual names none.
+        requires_shutdown: It is work on what holds pressure or moves.
+    """
+
+    priority: int
+    text: str
+    citation: int
+    rationale: str
+    rationale_citation: int | None
+    requires_shutdown: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Text with `[n]` marks, each backed by a citation, or a refusal.
 
@@ -99,6 +152,8 @@ class Answer:
         grounded: Every sentence carries a citation.
         abstained: Nothing found answers the question; `reason` says so.
         degraded: A language model was asked for, and the extractive engine answered in its place.
+        steps: Of the manual, where a remedy was asked for.
+        safety: Notes of the same manual.
     """
 
     text: str
@@ -110,4 +165,6 @@ class Answer:
     abstained: bool
     reason: str = ""
     degraded: bool = False
+    steps: tuple[Step, ...] = ()
+    safety: tuple[Note, ...] = ()
     milliseconds: dict[str, float] = field(default_factory=dict)

@@ -13,7 +13,19 @@ from starlette.exceptions import HTTPException
 from configs.settings import version
 from pipelines.errors import HdxError
 from serve_app import logs
-from serve_app.api import assistant, auth, diagnostics, health, internal, models, problems, systems
+from serve_app.api import (
+    assistant,
+    auth,
+    chat,
+    diagnose,
+    diagnostics,
+    documents,
+    health,
+    internal,
+    models,
+    problems,
+    systems,
+)
 from serve_app.api.edge import Edge, json_only
 from serve_app.api.lane import Lane
 from serve_app.api.ports import Services
@@ -56,11 +68,12 @@ def create_app(services: Services) -> FastAPI:
     app.state.gate = auth.Gate(services)
     app.state.detection = diagnostics.Detection(services)
     app.state.checkup = health.Checkup(services)
-    for module in (auth, diagnostics, assistant, systems, models, health, internal):
+    for module in (auth, diagnose, diagnostics, assistant, documents, chat, systems, models, health, internal):
         app.include_router(module.router)
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:
         app.add_exception_handler(kind, problems.handle)
     app.add_middleware(Lane, gate=app.state.gate, detection=app.state.detection)
-    app.add_middleware(Edge, body_bytes=services.settings.limits.body_bytes)
+    limits = services.settings.limits
+    app.add_middleware(Edge, body_bytes=limits.body_bytes, document_bytes=limits.document_bytes)
     return app

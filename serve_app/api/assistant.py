@@ -1,21 +1,37 @@
-"""Ask, from question to cited answer.
+"""Ask, from question to cited answer, whole or as it is written.
 
 Exists so that the public and the internal face give one and the same shape of answer.
 """
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from pipelines.knowledge.records import Answer, Hit
+from configs.families import read_family
+from pipelines.knowledge.answer import Event
+from pipelines.knowledge.faults import repair_question
+from pipelines.knowledge.records import Answer, Citation, Hit
+from pipelines.knowledge.words import language_of, topics
 from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.auth import Reader
-from serve_app.api.ports import Ports, Services
+from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas import QueryBody, QueryReply
+
+EVENTS = "text/event-stream"
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {EVENTS: {"schema": {"type": "string"}}},
+        "description": "The answer; with `Accept: text/event-stream` as events `sources`, `token`*, `citations`, `done`"
+        " or `error`, the tokens adding up to `response`",
+    }
+}
 
 router = APIRouter(prefix="/api/rag", tags=["assistant"])
 
@@ -23,51 +39,132 @@ router = APIRouter(prefix="/api/rag", tags=["assistant"])
 @router.post(
     "/query/",
     response_model=QueryReply,
-    responses=problems.documented(400, 401, 404, 413, 415, 429, 503),
+    responses=STREAMED | problems.documented(400, 401, 404, 413, 415, 429, 503),
     summary="Ask the manuals",
 )
-async def query(body: QueryBody, caller: Reader, services: Ports) -> Response:
+async def query(request: Request, body: QueryBody, caller: Reader, services: Ports) -> Response:
     """Answer from the tenant's documents and the built-in knowledge, each sentence with its source, or abstain."""
+    asked = Asked(caller.tenant_id, body.query, body.max_results)
     if body.system_id is not None:
-        await services.store.system(caller.tenant_id, body.system_id)
-    return JSONResponse(await ask(services, caller.tenant_id, body.query, body.max_results))
+        asked = await about(services, asked, body.system_id)
+    if wants_events(request):
+        return await streamed(services, asked, request.scope["path"])
+    return JSONResponse(await ask(services, asked))
 
 
-async def ask(services: Services, tenant_id: int, text: str, limit: int) -> dict[str, Any]:
+async def about(services: Services, asked: Asked, system_id: int) -> Asked:
+    """Add to a question what is known of the system it is about; a question without a topic is about its last finding.
+
+    Raises:
+        NotFound: No such system in the caller's tenant.
+    """
+    system = await services.store.system(asked.tenant_id, system_id)
+    last = await services.store.last_finding(asked.tenant_id, system_id)
+    known = [f"The machine is {system.name}, of family {system.family}."]
+    text = asked.text
+    if last is not None and last.answer["prediction"]["is_anomaly"]:
+        language = language_of(text)
+        fault = repair_question(last.answer, read_family(system.family), language)
+        known.append(f"Its last finding, of {last.created_at:%Y-%m-%d %H:%M} UTC: {fault}")
+        if not topics(text, language):
+            text = f"{text} {fault}"
+    return asked._replace(text=text, context=" ".join(known))
+
+
+async def ask(services: Services, asked: Asked) -> dict[str, Any]:
     """Return the body of an answer, and count the question."""
     begun = time.perf_counter()
     try:
-        answer = await services.assistant.ask(tenant_id, text, limit)
+        answer = await services.assistant.ask(asked)
     except Exception as error:
         services.metrics.asked(problems.problem_of(error).code, time.perf_counter() - begun)
         raise
-    seconds = time.perf_counter() - begun
-    outcome = _outcome(answer)
-    services.metrics.asked(outcome, seconds)
-    logs.note(outcome=outcome, sources=len(answer.hits))
+    count(services, answer, time.perf_counter() - begun)
+    return reply_of(answer, asked.limit, time.perf_counter() - begun)
+
+
+async def streamed(services: Services, asked: Asked, path: str, *before: bytes) -> Response:
+    """Return an answer as events, after those that come before it; a search that fails is a problem, not a stream."""
+    begun = time.perf_counter()
+    written = services.assistant.stream(asked)
+    first = await anext(written)
+    return StreamingResponse(_events(services, first, written, begun, path, before), media_type=EVENTS)
+
+
+async def _events(
+    services: Services,
+    first: tuple[Hit, ...] | Event,
+    written: AsyncGenerator[tuple[Hit, ...] | Event],
+    begun: float,
+    path: str,
+    before: tuple[bytes, ...],
+) -> AsyncGenerator[bytes]:
+    for sent in before:
+        yield sent
+    if isinstance(first, tuple):
+        yield event_of("sources", [source_of(hit) for hit in first])
+    try:
+        async with aclosing(written) as events:
+            async for event in events:
+                if isinstance(event, str):
+                    yield event_of("token", {"text": event})
+                elif isinstance(event, Answer):
+                    seconds = time.perf_counter() - begun
+                    count(services, event, seconds)
+                    yield event_of("citations", [citation_of(citation) for citation in event.citations])
+                    yield event_of("done", _metadata(event, seconds) | _troubleshooting(event))
+    except Exception as error:
+        services.metrics.asked(problems.problem_of(error).code, time.perf_counter() - begun)
+        yield event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
+
+
+def wants_events(request: Request) -> bool:
+    """Tell whether the caller asks for a stream of events."""
+    return EVENTS in request.headers.get("accept", "")
+
+
+def event_of(name: str, data: object) -> bytes:
+    """Return a server-sent event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
+
+
+def reply_of(answer: Answer, limit: int, seconds: float) -> dict[str, Any]:
+    """Return the body of an answer."""
     return {
         "response": answer.text,
-        "sources": [_source(hit) for hit in answer.hits[:limit]],
-        "citations": [asdict(citation) for citation in answer.citations],
-        "metadata": {
-            "model": answer.model,
-            "processing_time_ms": round(1e3 * seconds, 3),
-            "tokens_used": answer.tokens,
-            "grounded": answer.grounded,
-            "abstained": answer.abstained,
-            "degraded": answer.degraded,
-            "reason": answer.reason,
-        },
+        "sources": [source_of(hit) for hit in answer.hits[:limit]],
+        "citations": [citation_of(citation) for citation in answer.citations],
+        **_troubleshooting(answer),
+        "metadata": _metadata(answer, seconds),
     }
 
 
-def _outcome(answer: Answer) -> str:
-    if answer.abstained:
-        return "abstained"
-    return "degraded" if answer.degraded else "grounded"
+def _troubleshooting(answer: Answer) -> dict[str, Any]:
+    return {"steps": [asdict(step) for step in answer.steps], "safety": [asdict(note) for note in answer.safety]}
 
 
-def _source(hit: Hit) -> dict[str, Any]:
+def _metadata(answer: Answer, seconds: float) -> dict[str, Any]:
+    return {
+        "model": answer.model,
+        "processing_time_ms": round(1e3 * seconds, 3),
+        "timings_ms": {part: round(milliseconds, 3) for part, milliseconds in answer.milliseconds.items()},
+        "tokens_used": answer.tokens,
+        "grounded": answer.grounded,
+        "abstained": answer.abstained,
+        "degraded": answer.degraded,
+        "reason": answer.reason,
+    }
+
+
+def count(services: Services, answer: Answer, seconds: float) -> None:
+    """Count a question that was answered."""
+    outcome = "abstained" if answer.abstained else "degraded" if answer.degraded else "grounded"
+    services.metrics.asked(outcome, seconds)
+    logs.note(outcome=outcome, sources=len(answer.hits))
+
+
+def source_of(hit: Hit) -> dict[str, Any]:
+    """Return a passage as it is shown."""
     passage = hit.passage
     return {
         "document_id": passage.document_id,
@@ -78,3 +175,9 @@ def _source(hit: Hit) -> dict[str, Any]:
         "start": passage.start,
         "end": passage.end,
     }
+
+
+def citation_of(citation: Citation) -> dict[str, Any]:
+    """Return a quote as it is shown."""
+    shown = asdict(citation)
+    return {"n": shown.pop("number"), **shown}

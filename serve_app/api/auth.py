@@ -21,7 +21,7 @@ from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.ports import Services
 from serve_app.api.schemas import LoginBody, RefreshBody, TokenReply
-from serve_app.credentials import TokenIssuer, TokenPair, digest, hash_password, verify_password
+from serve_app.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.store.records import Account, Principal, Role
 
 # Eight failures in five minutes are at most 96 an hour. Source: OWASP ASVS 4.0.3, 2.2.1: no more than 100 failed
@@ -96,8 +96,9 @@ class Gate:
         Raises:
             Unauthenticated: There is none, or it does not hold.
         """
-        if token is not None:
+        if token is not None and not token.startswith(KEY_PREFIX):
             return self.by_token(token)
+        api_key = token or api_key  # OpenAI's clients send a key as a bearer token
         if api_key:
             principal = await self._store.principal_by_api_key(digest(api_key))
             if principal is not None:

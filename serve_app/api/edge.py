@@ -17,6 +17,8 @@ from serve_app.api import problems
 
 REQUEST_ID = "x-request-id"
 JSON_TYPE = "application/json"
+FORM_TYPE = "multipart/form-data"
+UPLOADS = "/api/rag/documents/"  # the one path that takes a file
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Source: OWASP Secure Headers Project, its list for REST APIs.
 SECURITY = (
@@ -40,11 +42,12 @@ class Edge:
 
     Attributes:
         body_bytes: Most bytes a body may have, counted as they arrive.
+        document_bytes: The same for an upload, the form around the file included.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int) -> None:
         self._app = app
-        self.body_bytes = body_bytes
+        self.body_bytes, self.document_bytes = body_bytes, document_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,9 +84,10 @@ class Edge:
             TooLarge: It is longer than allowed, whatever its header said.
             ClientGone: It never came to its end.
         """
+        limit = self.document_bytes if scope["path"] == UPLOADS else self.body_bytes
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.body_bytes:
-            raise TooLarge("body", self.body_bytes)
+        if declared.isdecimal() and int(declared) > limit:
+            raise TooLarge("body", limit)
         chunks, size, more = [], 0, True
         while more:
             message = await receive()
@@ -91,8 +95,8 @@ class Edge:
                 raise ClientGone
             chunk = message.get("body", b"")
             size += len(chunk)
-            if size > self.body_bytes:
-                raise TooLarge("body", self.body_bytes)
+            if size > limit:
+                raise TooLarge("body", limit)
             chunks.append(chunk)
             more = message.get("more_body", False)
         return b"".join(chunks)
@@ -140,15 +144,18 @@ def one_form(path: str) -> str:
 
 
 async def json_only(request: Request) -> None:
-    """Refuse a body that does not say it is JSON; asked by every route, so that no route stays a 404.
+    """Refuse a body that is neither JSON nor an upload by its type; asked by every route, so that none stays a 404.
 
     Raises:
         UnsupportedContent: The content type is another one.
     """
-    if request.method in WRITES and await request.body():
-        given = request.headers.get("content-type", "")
-        if given.partition(";")[0].strip().lower() != JSON_TYPE:
-            raise UnsupportedContent(given, JSON_TYPE)
+    if request.method not in WRITES:
+        return
+    given = request.headers.get("content-type", "")
+    wanted = FORM_TYPE if request.scope["path"] == UPLOADS else JSON_TYPE
+    # A form has been read by now, and its bytes are gone: only what is not one is looked at.
+    if given.partition(";")[0].strip().lower() != wanted and await request.body():
+        raise UnsupportedContent(given, wanted)
 
 
 class RayEdge:

@@ -23,7 +23,7 @@ from serve_app.api import problems
 from serve_app.api.assistant import ask
 from serve_app.api.diagnostics import JSON, Case, Detecting, Detection, check_count, listed
 from serve_app.api.health import CheckedParts
-from serve_app.api.ports import Health, Ports
+from serve_app.api.ports import Asked, Health, Ports
 from serve_app.api.schemas import (
     DetectBatchReply,
     DetectReply,
@@ -157,7 +157,7 @@ def _case(body: PredictBody, window: Window, trace_id: UUID, begun: float) -> Ca
 )
 async def internal_query(body: QueryBody, services: Ports) -> Response:
     """Answer from the built-in knowledge; no tenant's documents are searched."""
-    return JSONResponse(await ask(services, NO_TENANT, body.query, body.max_results))
+    return JSONResponse(await ask(services, Asked(NO_TENANT, body.query, body.max_results)))
 
 
 @router.get("/internal/ml/health", response_model=MlHealthReply, summary="Check the detectors")

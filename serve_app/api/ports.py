@@ -3,15 +3,16 @@
 Exists so that one set of routes runs on fakes, on the graph in local testing mode and in a cluster.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from fastapi import Depends, Request
 
 from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.knowledge.records import Answer
+from pipelines.knowledge.answer import Event
+from pipelines.knowledge.records import Answer, Hit
 from serve_app.cache import AnswerCache
 from serve_app.metrics import Metrics
 from serve_app.store.repository import Store
@@ -36,15 +37,55 @@ class Diagnoser(Protocol):
         ...
 
 
+class Asked(NamedTuple):
+    """A question with whose documents may answer it.
+
+    Attributes:
+        limit: Most passages to show.
+        context: What is known of the machine asked about, in a sentence.
+    """
+
+    tenant_id: int
+    text: str
+    limit: int
+    context: str = ""
+
+
 class Assistant(Protocol):
     """The way down to encoder, retriever and generator."""
 
-    async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
+    async def ask(self, asked: Asked) -> Answer:
         """Answer from the tenant's documents, or abstain."""
+        ...
+
+    def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
+        """Yield the passages found, the answer in pieces that add up to its text, and the whole of it last.
+
+        Closing the iterator stops the work behind it.
+
+        Raises:
+            Unavailable: A part cannot be reached.
+        """
         ...
 
     async def health(self) -> Health:
         """Search the index for a known passage; anything but finding it is not `ok`."""
+        ...
+
+
+class Library(Protocol):
+    """The way to the one writer of the index."""
+
+    def announce(self, tenant_id: int, document_id: str) -> None:
+        """Say that a document waits; it is found without, only later."""
+        ...
+
+    async def settle(self, tenant_id: int, document_id: str) -> None:
+        """Wait until a document is ready, failed, or gone.
+
+        Raises:
+            Unavailable: The writer cannot be reached; it will find the work when it is back.
+        """
         ...
 
 
@@ -56,6 +97,7 @@ class Services:
     store: Store
     diagnoser: Diagnoser
     assistant: Assistant
+    library: Library
     cache: AnswerCache
     metrics: Metrics
 

@@ -117,6 +117,13 @@ class DetectBody(Body):
     sampling_hz: Rate = None
 
 
+class DiagnoseBody(DetectBody):
+    """One window of one system, and in which language the repair is wanted."""
+
+    language: Literal["en", "ru"] | None = Field(default=None, description="Left out, that of `Accept-Language`")
+    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+
+
 class DetectBatchBody(Body):
     """Many windows; each is judged, stored and answered on its own."""
 
@@ -309,7 +316,7 @@ class SourceReply(Reply):
 class CitationReply(Reply):
     """What a mark `[n]` in the response stands for: a quote, word for word."""
 
-    number: int
+    n: int
     document_id: str
     title: str
     page: int
@@ -319,11 +326,30 @@ class CitationReply(Reply):
     score: float
 
 
+class StepReply(Reply):
+    """One step of a repair, word for word as its manual has it."""
+
+    priority: int = Field(ge=1, description="1 is to be done first")
+    text: str
+    citation: int = Field(description="Number of its quote")
+    rationale: str = Field(description="The cause that it cures, word for word; empty where the manual names none")
+    rationale_citation: int | None
+    requires_shutdown: bool = Field(description="It is work on what holds pressure or moves")
+
+
+class NoteReply(Reply):
+    """A safety note, word for word."""
+
+    text: str
+    citation: int
+
+
 class QueryMetadata(Reply):
     """How the answer came about."""
 
     model: str
     processing_time_ms: float
+    timings_ms: dict[str, float] = Field(description="By part of the way: search, answer")
     tokens_used: int
     grounded: bool = Field(description="Every sentence carries a citation")
     abstained: bool = Field(description="Nothing found answers the question")
@@ -337,7 +363,127 @@ class QueryReply(Reply):
     response: str
     sources: list[SourceReply]
     citations: list[CitationReply]
+    steps: list[StepReply] = Field(description="Of the manual, where a remedy was asked for")
+    safety: list[NoteReply]
     metadata: QueryMetadata
+
+
+class DiagnoseReply(Reply):
+    """A finding and its repair."""
+
+    finding: DetectReply
+    query: str = Field(description="The question that was put for the repair; empty where nothing is wrong")
+    advice: QueryReply | None
+    reason: str = Field(description="Why there is no advice although something is wrong, else empty")
+
+
+class DocumentReply(Reply):
+    """A document that was uploaded, and what has become of it."""
+
+    document_id: str
+    name: str
+    sha256: str
+    bytes: int
+    state: Literal["queued", "indexing", "ready", "failed", "removing"]
+    reason: str = Field(description="Why it failed, else empty")
+    title: str
+    language: str | None
+    passages: int = Field(description="How many it was cut into; 0 until it is ready")
+    flagged: int = Field(description="How many of them try to give orders to who answers, and are never quoted")
+    attempts: int = Field(description="How often its indexing was begun")
+    created_at: datetime
+
+
+class DocumentsReply(Reply):
+    """One page of documents; `next` is the `after` of the following one."""
+
+    documents: list[DocumentReply]
+    next: str | None
+
+
+class PageReply(Reply):
+    """A page's text, in which a citation's `start` and `end` count."""
+
+    document_id: str
+    page: int
+    text: str
+
+
+class ChatPart(BaseModel):
+    """A part of a message; only text is read."""
+
+    type: str
+    text: Text = ""
+
+
+class ChatMessage(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Text | list[ChatPart] | None = None
+
+    @property
+    def text(self) -> str:
+        """Its text, whatever its form."""
+        if isinstance(self.content, list):
+            return " ".join(part.text for part in self.content if part.type == "text")
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides."""
+
+    include_usage: bool = False
+
+
+class ChatBody(BaseModel):
+    """A conversation, as OpenAI's clients send it; what tunes a model (`temperature` and the like) is not read."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "example": {
+                "model": "hdx-assistant",
+                "messages": [{"role": "user", "content": "How to fix hydraulic pressure drop?"}],
+            }
+        },
+    )
+
+    model: Text = Field(max_length=200)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=200)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+
+class ChatChoice(Reply):
+    """The one answer."""
+
+    index: int
+    message: dict[str, str | None]
+    finish_reason: str
+    logprobs: None
+
+
+class ChatReply(Reply):
+    """A chat completion, with its sources."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: dict[str, int]
+    citations: list[CitationReply]
+    grounded: bool
+    abstained: bool
+    degraded: bool
+
+
+class ModelListReply(Reply):
+    """The models that can be chatted with."""
+
+    object: Literal["list"]
+    data: list[dict[str, str | int]]
 
 
 # --- internal face

@@ -53,7 +53,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, if it is ours."""
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         if self._lock is None:
             return

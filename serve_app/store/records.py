@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
 
 
@@ -70,3 +71,28 @@ class StoredDiagnosis:
     created_at: datetime
     window: Mapping[str, Any]
     answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document that was uploaded, without its bytes.
+
+    Attributes:
+        state: `failed` has its `reason`.
+        passages: How many it was cut into; 0 until it is ready.
+        flagged: How many of them try to give orders, and are never quoted.
+        attempts: How often its indexing was begun.
+    """
+
+    document_id: str
+    name: str
+    sha256: str
+    bytes: int
+    state: DocumentState
+    reason: str
+    title: str
+    language: str | None
+    passages: int
+    flagged: int
+    attempts: int
+    created_at: datetime

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from pipelines.detectors.baseline import MEMORY, SETTLED, Baseline
 from pipelines.errors import Conflict, NotFound, Unavailable
 from serve_app.batching import MicroBatch
-from serve_app.store.accounts import Accounts, constraint
+from serve_app.store.accounts import constraint
+from serve_app.store.documents import Documents
 from serve_app.store.records import StoredDiagnosis, System
 from serve_app.store.tables import APP_ROLE, audit, baselines, diagnoses, systems
 
@@ -59,7 +60,7 @@ _Item = TypeVar("_Item", _Key, _Record)
 _Result = TypeVar("_Result")
 
 
-class Store(Accounts):
+class Store(Documents):
     """All rows of HDX; a method that takes a tenant sees that tenant's rows alone."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -238,6 +239,14 @@ class Store(Accounts):
         if row is None:
             raise NotFound("diagnosis", trace_id)
         return StoredDiagnosis(*row)
+
+    async def last_finding(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
+        """Return the newest answer about a system, or None while there is none."""
+        own = diagnoses.c.system_id == system_id
+        query = select(*DIAGNOSIS).where(own).order_by(diagnoses.c.created_at.desc()).limit(1)
+        async with self._tenant(tenant_id) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else StoredDiagnosis(*row)
 
     async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: str) -> None:
         """Note who did what to whom."""

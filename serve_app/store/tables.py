@@ -127,6 +127,20 @@ diagnoses = Table(
     _own_system(),
 )
 Index("diagnoses_by_system", diagnoses.c.tenant_id, diagnoses.c.system_id, diagnoses.c.created_at)
+documents = Table(
+    "documents",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("name", "sha256", "state", "reason", "title")),
+    Column("language", Text),
+    *(Column(name, Integer, nullable=False) for name in ("bytes", "passages", "flagged", "attempts")),
+    Column("content", LargeBinary, nullable=False),
+    Column("pages", ARRAY(Text), nullable=False),
+    _created(),
+    CheckConstraint("state IN ('queued', 'indexing', 'ready', 'failed', 'removing')", "documents_state"),
+)
+Index("documents_waiting", documents.c.created_at, postgresql_where=documents.c.state != "ready")
 audit = Table(
     "audit",
     metadata,

@@ -1,5 +1,6 @@
 """What the tests of the HTTP face send, and the shape that every error has."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from uuid import uuid4
@@ -27,19 +28,40 @@ DETECT_KEYS = [
     "total_processing_time_ms",
     "trace_id",
 ]
+CHAT: dict[str, Any] = {"model": "hdx-assistant", "messages": [{"role": "user", "content": "why"}]}
 OPEN = ["/health/", "/health/live", "/health/ready", "/internal/ml/health", "/internal/rag/health", "/openapi.json"]
 GUARDED: list[tuple[str, str, Any]] = [
     ("POST", DETECT, WINDOW),
     ("POST", DETECT + "batch/", {"items": [WINDOW]}),
+    ("POST", "/api/diagnostics/diagnose/", WINDOW),
     ("GET", f"/api/diagnostics/{uuid4()}/", None),
     ("POST", "/api/rag/query/", {"query": "why"}),
+    ("GET", "/api/rag/documents/", None),
+    ("GET", "/api/rag/documents/d1/", None),
+    ("GET", "/api/rag/documents/d1/pages/1/", None),
+    ("POST", "/api/rag/documents/d1/reindex/", None),
+    ("DELETE", "/api/rag/documents/d1/", None),
     ("GET", "/api/systems/", None),
     ("POST", "/api/systems/", {"name": "Press 2", "family": "generic"}),
     ("GET", "/api/systems/1/", None),
     ("PATCH", "/api/systems/1/", {"name": "Press 3"}),
     ("DELETE", "/api/systems/1/", None),
     ("GET", "/api/models/", None),
+    ("GET", "/v1/models", None),
+    ("POST", "/v1/chat/completions", CHAT),
 ]
+
+
+STREAM = {"accept": "text/event-stream"}
+
+
+def read_events(text: str) -> list[tuple[str, Any]]:
+    """Read server-sent events, each with its name and its data."""
+    events = []
+    for block in text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        events.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return events
 
 
 class Replied(Protocol):

@@ -3,7 +3,7 @@
 Exists so that every route is tested without Ray, PostgreSQL or a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +29,13 @@ from pipelines.diagnosis.records import (
     Vote,
 )
 from pipelines.errors import NotFound, Unauthenticated
+from pipelines.knowledge.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
-from serve_app.api.ports import Health, Services
+from serve_app.api.ports import Asked, Health, Services
 from serve_app.cache import MemoryCache
 from serve_app.credentials import digest, hash_password
 from serve_app.metrics import Metrics
-from serve_app.store.records import Account, Principal, Role, StoredDiagnosis, System
+from serve_app.store.records import Account, Principal, Role, StoredDiagnosis, StoredDocument, System
 from serve_app.store.repository import Store
 
 PASSWORD = "correct horse battery"
@@ -68,9 +69,37 @@ class MemoryStore:
         self.used: set[UUID] = set()
         self.ended_families: set[UUID] = set()
         self.up = True
+        self.kept_documents: dict[tuple[int, str], StoredDocument] = {}
 
     async def account_by_login(self, login: str) -> Account | None:
         return next((a for a in self.accounts.values() if login in {a.username, a.email}), None)
+
+    async def last_finding(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
+        own = [kept for owner, kept, _ in self.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
+        return own[-1] if own else None
+
+    async def add_document(
+        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes
+    ) -> StoredDocument:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        fresh = StoredDocument(document_id, name, sha256, len(content), "queued", "", "", None, 0, 0, 0, now)
+        return self.kept_documents.setdefault((tenant_id, document_id), fresh)
+
+    async def document(self, tenant_id: int, document_id: str) -> StoredDocument:
+        if (tenant_id, document_id) not in self.kept_documents:
+            raise NotFound("document", document_id)
+        return self.kept_documents[tenant_id, document_id]
+
+    async def document_pages(self, tenant_id: int, document_id: str) -> list[str]:
+        return [f"Pages of {(await self.document(tenant_id, document_id)).name}."]
+
+    async def documents(self, tenant_id: int, after: str, limit: int) -> list[StoredDocument]:
+        own = sorted(key for owner, key in self.kept_documents if owner == tenant_id and key > after)
+        return [self.kept_documents[tenant_id, key] for key in own[:limit]]
+
+    async def change_document(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+        changed = replace(await self.document(tenant_id, document_id), **changes)
+        self.kept_documents[tenant_id, document_id] = changed
 
     async def account(self, user_id: int) -> Account | None:
         return self.accounts.get(user_id)
@@ -214,12 +243,26 @@ class FixedAssistant:
     """Answers every question alike, or fails as told."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, str, int]] = []
+        self.asked: list[Asked] = []
         self.state: Health = "ok"
         self.failure: Exception | None = None
+        self.broken_off: Exception | None = None
+        self.closed = False
 
-    async def ask(self, tenant_id: int, text: str, limit: int) -> Answer:
-        self.asked.append((tenant_id, text, limit))
+    async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
+        answer = await self.ask(asked)
+        yield answer.hits[: asked.limit]
+        try:
+            for piece in pieces(answer.text):
+                yield piece
+                if self.broken_off is not None:
+                    raise self.broken_off
+            yield answer
+        finally:
+            self.closed = True
+
+    async def ask(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
         if self.failure is not None:
             raise self.failure
         quote = TEXT[:23]
@@ -229,6 +272,20 @@ class FixedAssistant:
 
     async def health(self) -> Health:
         return self.state
+
+
+class ListedLibrary:
+    """Notes what it is told, and drops what is to go at once."""
+
+    def __init__(self, store: "MemoryStore") -> None:
+        self.announced: list[tuple[int, str]] = []
+        self._store = store
+
+    def announce(self, tenant_id: int, document_id: str) -> None:
+        self.announced.append((tenant_id, document_id))
+
+    async def settle(self, tenant_id: int, document_id: str) -> None:
+        self._store.kept_documents.pop((tenant_id, document_id))
 
 
 @dataclass
@@ -285,6 +342,7 @@ def make_bench(home: Path, **changes: Any) -> Bench:
         store=cast(Store, store),
         diagnoser=diagnoser,
         assistant=assistant,
+        library=ListedLibrary(store),
         cache=MemoryCache(settings.cache.ttl_s, 100),
         metrics=cast(Metrics, metrics),
     )

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import ClassVar, Self
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from pipelines.detectors import registry as registered

@@ -12,6 +12,8 @@ from sqlalchemy import make_url
 from pipelines.datasets.simulator import simulate
 from serve_app.processes import port_taken
 from serve_app.store.migrate import create_database
+from tests.contract.calls import STREAM
+from tests.serve.model import Model
 from tests.serve.service import PORTS, Service
 
 FAULTS = ("healthy", "pump_wear", "valve_lag", "sensor_drift")
@@ -19,9 +21,10 @@ WINDOW = {"pressure": [100.5, 101.2, 99.8], "flow": [25.0, 24.8, 25.2]}
 
 
 def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) -> None:
-    """The service starts, stops without a trace, and starts again with all it knew, packed and without the front.
+    """The service starts, stops without a trace, and starts again with all it knew, but otherwise set up.
 
-    Where the detectors live changes no answer, nor does what Ray sends requests by.
+    Then it is packed, without the front and with a language model: where the detectors live changes no answer, nor does
+    what Ray sends requests by.
     """
     create_database(remote_url, "hdx")
     url = make_url(remote_url).set(database="hdx").render_as_string(hide_password=False)
@@ -42,7 +45,9 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
     assert not any(port_taken("127.0.0.1", int(service.environment[f"HDX_{name}"])) for name in PORTS)
 
     secrets = (tmp_path / ".env").read_text(encoding="utf-8")
+    model = Model()
     service.environment |= {"HDX_GRAPH__PLACEMENT": "packed", "HDX_FRONT": "false"}
+    service.environment |= {"HDX_KNOWLEDGE__GENERATOR": "openai", "HDX_KNOWLEDGE__OPENAI_URL": model.url}
     service.start()
     try:
         printed = "".join(service.output)
@@ -57,8 +62,29 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
         assert "Ensemble" not in status
         assert "Detector-catboost" not in status
         assert judgements(service) == spread
+        check_model(service, model)
     finally:
         service.stop()
+
+
+def check_model(service: Service, model: Model) -> None:
+    """Whoever leaves stops the model; one that dies in its answer, or is not there, costs no answer."""
+    question = {"query": "How to fix a pressure drop?"}
+    with service.client() as client:
+        with client.stream("POST", "/api/rag/query/", json=question, headers=STREAM) as reply:
+            lines = reply.iter_lines()
+            assert next(lines) == "event: sources"
+            assert any(line == "event: token" for line in lines)
+            assert not model.left.is_set()
+        assert model.left.wait(15)
+        model.manner = "dies"
+        carried_on = client.post("/api/rag/query/", json=question).raise_for_status().json()
+        assert carried_on["metadata"]["degraded"]
+        assert len(carried_on["citations"]) > 1
+        model.close()
+        alone = client.post("/api/rag/query/", json=question).raise_for_status().json()
+        assert (alone["metadata"]["degraded"], alone["metadata"]["model"]) == (True, "extractive")
+        assert alone["citations"]
 
 
 def judgements(service: Service) -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from configs.settings import Knowledge
+from pipelines.knowledge.answer import Params
+from pipelines.knowledge.chat import ChatServer
 from pipelines.knowledge.documents import read_document
-from pipelines.knowledge.llm import generate
+from pipelines.knowledge.llm import LanguageModel
 from pipelines.knowledge.passages import passages
-from pipelines.knowledge.records import Hit, Question
+from pipelines.knowledge.records import Answer, Hit, Question
 
 PUMP = "# Pump wear\n\nA worn pump delivers less flow. Case drain flow above ten percent of delivery shows wear."
 
@@ -46,8 +48,19 @@ def _setting(server: Any, **changes: Any) -> Knowledge:
     return Knowledge(generator="openai", **{"openai_url": url, "openai_model": "tiny", "timeout_s": 5, **changes})
 
 
-def _completion(text: object) -> bytes:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+def _completion(text: object, end: str = "data: [DONE]\n\n") -> bytes:
+    words = [f"{word} " for word in text.split(" ")] if isinstance(text, str) else [text]
+    chunks = [json.dumps({"choices": [{"delta": {"content": word}}]}) for word in words]
+    return "".join(f"data: {chunk}\n\n" for chunk in ['{"choices": []}', *chunks]).encode() + end.encode()
+
+
+async def generate(question: Question, hits: list[Hit], knowledge: Knowledge) -> Answer:
+    """Return the whole answer, once its pieces have been seen to add up to it."""
+    engine = LanguageModel(ChatServer(knowledge), knowledge.timeout_s)
+    *written, answer = [event async for event in engine.stream(question, hits, Params())]
+    assert isinstance(answer, Answer)
+    assert "".join(piece for piece in written if isinstance(piece, str)) == answer.text
+    return answer
 
 
 def _hits() -> list[Hit]:
@@ -69,6 +82,18 @@ async def test_a_models_words_are_kept_where_a_source_bears_them_out(server: Any
     assert "worn pump" in server.seen["messages"][1]["content"]
 
 
+async def test_a_model_that_dies_in_its_answer_is_carried_on(server: Any) -> None:
+    """What a source bears out has gone out and stays; quotes follow, numbered on, and the whole is marked."""
+    server.reply = 200, _completion("A worn pump delivers less flow [1]. Case drain", end="")
+    answer = await generate(ASKED, _hits(), _setting(server))
+    assert answer.text.startswith("A worn pump delivers less flow [1].\n")
+    assert answer.degraded
+    assert "Unavailable" in answer.reason
+    assert [citation.number for citation in answer.citations] == list(range(1, len(answer.citations) + 1))
+    assert all(f"[{citation.number}]" in answer.text for citation in answer.citations)
+    assert len(answer.citations) > 1
+
+
 async def test_a_model_may_refuse(server: Any) -> None:
     """A model that finds no answer abstains, and is not overruled."""
     server.reply = 200, _completion("NO ANSWER")
@@ -83,9 +108,9 @@ async def test_a_model_may_refuse(server: Any) -> None:
         (401, b"{}"),
         (200, b""),
         (200, b"not json"),
-        (200, b"[]"),
-        (200, b'{"choices": []}'),
-        (200, b"[" * 100_000),
+        (200, b"data: []\n\n"),
+        (200, b'data: {"choices": [{}]}\n\n'),
+        (200, b"data: " + b"[" * 100_000),
         (200, _completion(None)),
         (200, _completion("")),
         (200, _completion("An answer without any source.")),
@@ -101,7 +126,7 @@ async def test_a_failing_model_costs_no_answer(server: Any, reply: tuple[int, by
     assert answer.citations
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "", "not a url", "http://[broken"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "not a url", "http://[broken"])
 async def test_a_model_that_is_not_there_costs_no_answer(server: Any, url: str) -> None:
     """Down or set up wrongly, the extractive answer stands in."""
     answer = await generate(ASKED, _hits(), _setting(server, openai_url=url))
@@ -122,3 +147,26 @@ async def test_a_model_that_is_slow_is_not_waited_for() -> None:
     released.set()
     silent.close()
     assert (answer.model, answer.degraded) == ("extractive", True)
+
+
+async def test_who_stops_reading_stops_the_model() -> None:
+    """The connection to the server is closed as soon as nobody listens any more."""
+    closed = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + _completion("A worn pump delivers less flow [1]. The", end=""))
+        await writer.drain()
+        while await reader.read(1000):
+            pass
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    engine = LanguageModel(ChatServer(Knowledge(openai_url=url)), 5)
+    events = engine.stream(ASKED, _hits(), Params())
+    assert await anext(events) == "A worn pump delivers less flow [1]."
+    await events.aclose()  # type: ignore[attr-defined]
+    await asyncio.wait_for(closed.wait(), 5)
+    server.close()

@@ -1,12 +1,12 @@
 """Rules of answering from passages, with and without a language model's words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from pipelines.knowledge.answer import MOST, extract, marked
-from pipelines.knowledge.llm import grounded, messages
+from pipelines.knowledge.llm import Draft, messages
 from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
 from pipelines.knowledge.words import asks_for_remedy, asks_how, topics
 
@@ -184,15 +184,64 @@ QUESTION = Question("How much case drain flow shows a worn pump?", "en", 3)
         ("", 0),
     ],
 )
-def test_of_a_models_words_only_what_a_source_bears_out_is_kept(written: str, left: int) -> None:
+async def test_of_a_models_words_only_what_a_source_bears_out_is_kept(written: str, left: int) -> None:
     """No mark, a mark of nothing, another matter or a number that the source lacks: the sentence goes."""
-    answer = grounded(written, QUESTION, HITS, "some-model")
-    assert (len(answer.citations) if answer else 0) == left
-    if answer:
+    whole = await written_in([written])
+    assert len(whole.citations) == left
+    if left:
+        answer = whole.answer("some-model")
         assert holds(answer, HITS)
         assert answer.grounded
         assert answer.model == "some-model"
         assert "moon" not in answer.text
+    by_letter = await written_in(list(written))
+    assert (by_letter.text, by_letter.citations) == (whole.text, whole.citations)
+
+
+async def written_in(pieces: list[str]) -> Draft:
+    """Read a model's words, however they are cut, and check that what goes out adds up."""
+
+    async def written() -> AsyncIterator[str]:
+        for piece in pieces:
+            yield piece
+
+    draft = Draft(QUESTION, HITS)
+    assert "".join([sentence async for sentence in draft.read(written())]) == draft.text
+    return draft
+
+
+async def test_a_sentence_goes_out_before_the_next_is_written() -> None:
+    """A reader does not wait for the end of the answer, only for the end of a sentence."""
+    seen: list[str] = []
+
+    async def written() -> AsyncIterator[str]:
+        yield "Case drain flow above ten percent shows wear [1]. Clean the "
+        assert seen == ["Case drain flow above ten percent shows wear [1]."]
+        yield "cooler fins with air [3]."
+
+    draft = Draft(QUESTION, HITS)
+    async for sentence in draft.read(written()):
+        seen.append(sentence)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Case drain flow above ten percent shows no wear [1].",
+        "Case drain flow above ten percent shows wear, see www.example.com/x [1].",
+        "Case drain flow above ten percent shows wear at 40 N*m [1].",
+    ],
+)
+async def test_what_turns_a_quote_round_or_adds_to_it_goes(written: str) -> None:
+    """A negation, an address or a torque that the quote lacks is an invention, however alike the words are."""
+    assert not (await written_in([written])).citations
+
+
+async def test_markup_of_a_model_never_goes_out() -> None:
+    """A link, an image or a tag is taken out of a sentence that is kept."""
+    written = "Case drain flow above ![x](http://evil/y) ten percent <b>shows</b> wear [1]."
+    assert (await written_in([written])).text == "Case drain flow above  ten percent shows wear [1]."
 
 
 def test_passages_reach_a_model_as_data() -> None:

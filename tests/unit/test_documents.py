@@ -2,12 +2,14 @@
 
 import pickle
 from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
 
 from pipelines.errors import InvalidInput
+from pipelines.knowledge import formats
 from pipelines.knowledge.documents import name_key, read_document
 from pipelines.knowledge.passages import sentences
 from pipelines.knowledge.words import language_of
@@ -123,7 +125,9 @@ def test_pdf_pages_keep_their_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "field"),
     [
-        ("a.docx", b"text", "document.name"),
+        ("a.odt", b"text", "document.name"),
+        ("a.docx", b"text", "document.content"),
+        ("a.docx", b"PK\x03\x04 broken", "document.content"),
         ("a", b"text", "document.name"),
         ("a.md", b"", "document.content"),
         ("a.txt", b" \n ", "document.content"),
@@ -179,3 +183,110 @@ def test_sentences_know_abbreviations_headings_and_items() -> None:
         "Норма ок. 1.5 МПа.",
         "Стоп!",
     ]
+
+
+PAGE = """<!doctype html><html lang="en"><head><title>Press 7</title><meta charset="utf-8"></head><body>
+<nav>Home | About</nav><script>steal()</script>
+<h1>Press 7</h1><h2>Limits</h2>
+<p>The relief valve is set
+to <b>185 bar</b>; see <a href="http://example.org/x">the data sheet</a>.</p>
+<ol><li>Stop the machine.</li><li>Measure the pressure.</li></ol>
+<table><tr><th>Part</th><th>Torque</th></tr><tr><td>Cover bolt</td><td>40 N*m</td></tr></table>
+<p style="display: none">Hidden order</p><p hidden>Hidden too</p><div style="opacity:0">And this</div>
+<img src="x.png" alt="A picture">
+</body></html>"""
+
+
+def test_a_page_is_read_as_its_reader_sees_it() -> None:
+    """Headings, items and table rows stay recognisable; menus, scripts, pictures, addresses and hidden text go."""
+    document = read_document("press.html", PAGE.encode())
+    assert (document.title, document.language) == ("Press 7", "en")
+    assert document.pages[0].text.split("\n") == [
+        "# Press 7",
+        "## Limits",
+        "The relief valve is set to 185 bar; see the data sheet.",
+        "1. Stop the machine.",
+        "2. Measure the pressure.",
+        "Part: Cover bolt; Torque: 40 N*m",
+    ]
+
+
+def test_a_page_may_have_its_own_encoding() -> None:
+    """Manuals of the nineties are in windows-1251 and say so."""
+    page = '<html><head><meta charset="windows-1251"></head><body><p>Давление упало.</p></body></html>'
+    document = read_document("press.htm", page.encode("windows-1251"))
+    assert (document.pages[0].text, document.language) == ("Давление упало.", "ru")
+
+
+def docx(body: str) -> bytes:
+    """Make a Word document with this body."""
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    package = "http://schemas.openxmlformats.org/package/2006"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    main = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/word/document.xml" ContentType="{main}"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
+        f'Type="{office}/officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/document.xml": f"<w:document {space}><w:body>{body}</w:body></w:document>",
+        "word/styles.xml": f'<w:styles {space}><w:style w:type="paragraph" w:styleId="Heading1">'
+        '<w:name w:val="heading 1"/></w:style></w:styles>',
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
+        f'Type="{office}/styles" Target="styles.xml"/></Relationships>',
+    }
+    file = BytesIO()
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def paragraph(text: str, style: str = "") -> str:
+    kind = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
+    return f"<w:p>{kind}<w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def test_a_word_document_keeps_headings_and_tables() -> None:
+    """A heading is one, and a row can be read without its table."""
+    cells = [["Part", "Torque"], ["Cover bolt", "40 N*m"]]
+    rows = "".join("<w:tr>" + "".join(f"<w:tc>{paragraph(cell)}</w:tc>" for cell in row) + "</w:tr>" for row in cells)
+    content = docx(paragraph("Press 7", "Heading1") + paragraph("The pump turns.") + f"<w:tbl>{rows}</w:tbl>")
+    document = read_document("press.docx", content)
+    assert document.title == "Press 7"
+    assert document.pages[0].text.split("\n") == ["# Press 7", "The pump turns.", "Part: Cover bolt; Torque: 40 N*m"]
+
+
+def test_a_document_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that claims to hold more than any manual is not unpacked."""
+    monkeypatch.setattr(formats, "UNPACKED_BYTES", 10_000)
+    with pytest.raises(InvalidInput, match="must not unpack"):
+        read_document("press.docx", docx(paragraph("pump " * 100_000)))
+
+
+def test_a_ruled_table_of_a_pdf_is_read_row_by_row() -> None:
+    """Its cells come with the names of their columns, and the text around it once."""
+    paper = FPDF()
+    paper.set_font("Helvetica", size=12)
+    paper.add_page()
+    paper.multi_cell(0, 8, "Torques of press 7.")
+    paper.ln()
+    with paper.table() as table:
+        for row in (("Part", "Torque"), ("Cover bolt", "40 N*m"), ("Drain plug", "25 N*m")):
+            table.row(row)
+    text = read_document("press.pdf", bytes(paper.output())).pages[0].text
+    assert text.split("\n") == [
+        "Torques of press 7.",
+        "Part: Cover bolt; Torque: 40 N*m",
+        "Part: Drain plug; Torque: 25 N*m",
+    ]
+
+
+@pytest.mark.parametrize("depth", [1_000, 100_000])
+def test_a_page_nested_without_end_does_no_harm(depth: int) -> None:
+    """It is read or refused, and never brings the reader down."""
+    try:
+        read_document("deep.html", b"<div>" * depth + b"The pump turns." + b"</div>" * depth)
+    except InvalidInput as error:
+        assert error.field == "document.content"

@@ -1,0 +1,81 @@
+"""On the ask path, behind the generator: a language model on vLLM, in the same graph.
+
+Exists so that a GPU node words answers without another server to run, and the generator sees one more writer.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.serve import Application
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from configs.settings import Knowledge
+from pipelines.errors import Unavailable
+from pipelines.knowledge.answer import Params
+from pipelines.knowledge.chat import END, content_of
+from pipelines.knowledge.llm import Prompt
+
+# What the deployment is called in `serve status` and on the dashboard, behind the name that Ray gives its kind.
+NAME = "hdx"
+
+
+def language_model(knowledge: Knowledge) -> Application:
+    """Return the deployment of the model that the settings name; needs the extra `vllm`."""
+    from ray.serve.llm import LLMConfig, ModelLoadingConfig, build_llm_deployment
+
+    placed: dict[str, Any] = (
+        {"accelerator_type": knowledge.vllm_accelerator}
+        if knowledge.vllm_accelerator
+        else {"accelerator_config": {"kind": "cpu"}}
+    )
+    config = LLMConfig(
+        model_loading_config=ModelLoadingConfig(model_id=NAME, model_source=knowledge.vllm_model),
+        engine_kwargs=knowledge.vllm_engine,
+        deployment_config={"autoscaling_config": {"min_replicas": 1, "max_replicas": knowledge.vllm_replicas}},
+        **placed,
+    )
+    built: Application = build_llm_deployment(config)
+    return built
+
+
+class GraphModel:
+    """The model behind its handle."""
+
+    def __init__(self, handle: DeploymentHandle[Any], name: str) -> None:
+        self._handle = handle.options(stream=True)
+        self.name = name
+
+    async def write(self, prompt: Prompt, params: Params) -> AsyncGenerator[str]:
+        """Write text in pieces; closing the generator stops the model.
+
+        Raises:
+            Unavailable: The model is down, refuses, or breaks off.
+        """
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+        request = ChatCompletionRequest(
+            model=NAME,
+            messages=prompt,
+            temperature=params.temperature,
+            max_tokens=params.tokens,
+            stream=True,
+        )
+        events: Any = self._handle.chat.remote(request)
+        ended = False
+        try:
+            async for event in events:
+                if not isinstance(event, str):
+                    raise Unavailable("generator", "the model refuses the request")
+                for line in event.splitlines():
+                    if (data := line.removeprefix("data:").strip()) == END:
+                        ended = True
+                    elif line.startswith("data:") and (piece := content_of(data)):
+                        yield piece
+        except (RayError, RayServeException) as error:
+            raise Unavailable("generator", type(error).__name__) from None
+        finally:
+            events.cancel()
+        if not ended:
+            raise Unavailable("generator", "the stream broke off")

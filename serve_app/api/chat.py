@@ -1,0 +1,131 @@
+"""Ask, in the words of OpenAI's chat completions.
+
+Exists so that any tool that speaks to OpenAI can speak to the manuals; answers are the assistant's, citations included.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from pipelines.errors import InvalidInput, NotFound
+from pipelines.knowledge.answer import Event
+from pipelines.knowledge.records import Answer, Hit
+from pipelines.knowledge.words import language_of, topics, words
+from serve_app import logs
+from serve_app.api import problems
+from serve_app.api.assistant import EVENTS, citation_of, count
+from serve_app.api.auth import Reader
+from serve_app.api.ports import Asked, Ports, Services
+from serve_app.api.schemas import ChatBody, ChatReply, ModelListReply
+
+MODEL = "hdx-assistant"
+BORN = 1_767_225_600  # 2026-01-01; the format wants a time, and the model has no other
+QUESTION_MAX = 2000
+SOURCES = 5
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "description": "The answer, or with `stream` its chunks"}
+}
+
+router = APIRouter(prefix="/v1", tags=["assistant"])
+
+
+@router.get("/models", response_model=ModelListReply, responses=problems.documented(401), summary="List chat models")
+async def models(_: Reader) -> Response:
+    """Return the one model that there is: the assistant."""
+    model = {"id": MODEL, "object": "model", "created": BORN, "owned_by": "hdx"}
+    return JSONResponse({"object": "list", "data": [model]})
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatReply,
+    responses=STREAMED | problems.documented(400, 401, 404, 413, 415, 429, 503),
+    summary="Chat with the manuals",
+)
+async def complete(body: ChatBody, caller: Reader, services: Ports) -> Response:
+    """Answer the last message of the user; each sentence has its source, listed under `citations`."""
+    if body.model != MODEL:
+        raise NotFound("model", body.model)
+    asked = Asked(caller.tenant_id, _question(body), SOURCES)
+    begun = time.perf_counter()
+    head = {"id": f"chatcmpl-{UUID(logs.trace_id()).hex}", "created": int(time.time()), "model": MODEL}
+    if body.stream:
+        written = services.assistant.stream(asked)
+        await anext(written)  # a search that fails is a problem, not a stream
+        usage = bool(body.stream_options and body.stream_options.include_usage)
+        return StreamingResponse(_chunks(services, written, head, asked.text, begun, usage=usage), media_type=EVENTS)
+    answer = await services.assistant.ask(asked)
+    count(services, answer, time.perf_counter() - begun)
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    known = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked.text, answer)}
+    return JSONResponse(head | known | _sources(answer))
+
+
+async def _chunks(
+    services: Services,
+    written: AsyncGenerator[tuple[Hit, ...] | Event],
+    head: dict[str, Any],
+    question: str,
+    begun: float,
+    *,
+    usage: bool,
+) -> AsyncGenerator[bytes]:
+    def chunk(choices: list[dict[str, Any]], **more: object) -> bytes:
+        return b"data: %b\n\n" % orjson.dumps(head | {"object": "chat.completion.chunk", "choices": choices} | more)
+
+    def delta(finished: str | None = None, **content: str) -> list[dict[str, Any]]:
+        return [{"index": 0, "delta": content, "finish_reason": finished, "logprobs": None}]
+
+    yield chunk(delta(role="assistant", content=""))
+    try:
+        async with aclosing(written) as events:
+            async for event in events:
+                if isinstance(event, str):
+                    yield chunk(delta(content=event))
+                elif isinstance(event, Answer):
+                    count(services, event, time.perf_counter() - begun)
+                    yield chunk(delta("stop"), **_sources(event))
+                    if usage:
+                        yield chunk([], usage=_usage(question, event))
+    except Exception as error:
+        problem = problems.problem_of(error)
+        services.metrics.asked(problem.code, time.perf_counter() - begun)
+        yield b"data: %b\n\n" % orjson.dumps({"error": problem.body("/v1/chat/completions", logs.trace_id())})
+    yield b"data: [DONE]\n\n"
+
+
+def _question(body: ChatBody) -> str:
+    """Return the last message of the user; one without a topic goes with the one before it.
+
+    Raises:
+        InvalidInput: There is none, or it is empty or too long.
+    """
+    said = [message.text.strip() for message in body.messages if message.role == "user"]
+    if not said or not said[-1]:
+        raise InvalidInput("messages", f"array of {len(body.messages)}", "must end in a message of the user with text")
+    if len(said[-1]) > QUESTION_MAX:
+        raise InvalidInput("messages", f"text of {len(said[-1])}", f"must be at most {QUESTION_MAX} characters")
+    if len(said) > 1 and not topics(said[-1], language_of(said[-1])):
+        return f"{said[-2]} {said[-1]}"[:QUESTION_MAX]
+    return said[-1]
+
+
+def _usage(question: str, answer: Answer) -> dict[str, int]:
+    prompt = len(words(question))
+    return {"prompt_tokens": prompt, "completion_tokens": answer.tokens, "total_tokens": prompt + answer.tokens}
+
+
+def _sources(answer: Answer) -> dict[str, Any]:
+    return {
+        "citations": [citation_of(citation) for citation in answer.citations],
+        "grounded": answer.grounded,
+        "abstained": answer.abstained,
+        "degraded": answer.degraded,
+    }

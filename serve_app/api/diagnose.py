@@ -1,0 +1,75 @@
+"""Detect and ask in one call: what is wrong, and what the manuals say to do about it.
+
+Exists so that whoever sends a window need not put the question; the finding comes first, and no advice can lose it.
+"""
+
+import time
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from configs.families import read_family
+from pipelines.errors import HdxError
+from pipelines.knowledge.faults import repair_question
+from serve_app import logs
+from serve_app.api import problems
+from serve_app.api.assistant import EVENTS, STREAMED, ask, event_of, streamed, wants_events
+from serve_app.api.auth import Worker
+from serve_app.api.diagnostics import JSON, Detecting
+from serve_app.api.ports import Asked, Ports
+from serve_app.api.schemas import DiagnoseBody, DiagnoseReply
+
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+
+
+@router.post(
+    "/diagnose/",
+    response_model=DiagnoseReply,
+    responses=STREAMED | problems.documented(400, 401, 403, 404, 413, 415, 429, 503),
+    summary="Judge one window, and say what to do",
+)
+async def diagnose(
+    request: Request, body: DiagnoseBody, caller: Worker, detection: Detecting, services: Ports
+) -> Response:
+    """Judge a window as detect does; where something is wrong, add the repair from the manuals, each step cited.
+
+    With `Accept: text/event-stream` the event `finding` comes first, then those of an answer.
+    """
+    begun, path = time.perf_counter(), request.scope["path"]
+    try:
+        answer, is_anomaly = await detection.own(caller, body, UUID(logs.trace_id()), begun)
+    except Exception as error:
+        detection.count_failure(error)
+        raise
+    logs.note(system_id=body.system_id, is_anomaly=is_anomaly)
+    question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
+    asked = Asked(caller.tenant_id, question, body.max_results)
+    if wants_events(request):
+        finding = b"event: finding\ndata: %b\n\n" % answer
+        if not is_anomaly:
+            return StreamingResponse(iter([finding, event_of("done", {"query": ""})]), media_type=EVENTS)
+        try:
+            return await streamed(services, asked, path, finding)
+        except HdxError as error:
+            lost = event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
+            return StreamingResponse(iter([finding, lost]), media_type=EVENTS)
+    advice: dict[str, Any] | None = None
+    reason = ""
+    if is_anomaly:
+        try:
+            advice = await ask(services, asked)
+        except HdxError as error:
+            reason = problems.problem_of(error).title
+    ends = {"query": question, "advice": advice, "reason": reason}
+    return Response(b'{"finding":%b,%b' % (answer, orjson.dumps(ends)[1:]), media_type=JSON)
+
+
+async def _question(services: Ports, tenant_id: int, body: DiagnoseBody, request: Request, answer: bytes) -> str:
+    """Put the question for the repair, in the caller's language."""
+    asked_for = request.headers.get("accept-language", "").strip().lower()
+    language: Literal["en", "ru"] = body.language or ("ru" if asked_for.startswith("ru") else "en")
+    system = await services.store.system(tenant_id, body.system_id)
+    return repair_question(orjson.loads(answer), read_family(system.family), language)
