@@ -4,20 +4,22 @@ Exists so that the arithmetic of docs/capacity.md starts from measurements, each
 """
 
 import asyncio
-import gc
 import json
 import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 from matplotlib import pyplot as plt
 from rich.console import Console
 
@@ -27,7 +29,7 @@ from configs.settings import Limits, Settings
 from pipelines.detectors.bundle import unpack
 from pipelines.detectors.registry import registry
 from pipelines.knowledge.index import BUILT_IN, Index
-from pipelines.knowledge.records import Passage, Question
+from pipelines.knowledge.records import Made, Passage, Question
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_sheet
 from serve_app.cluster import DETECTOR, Dashboard, read_config
@@ -177,23 +179,25 @@ def token_of(service: Service, name: str) -> str:
 
 def by_families(models: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
     """More families held by one process: each has four members of its own."""
+    for size in FAMILIES:
+        # A process of its own: what one size left in memory would hide what the next one takes.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+            yield "families in memory", size, fresh.submit(hold_families, models, size).result()
+
+
+def hold_families(models: Path, size: int) -> dict[str, float]:
+    """Return what it takes to hold the models of some families, and to vote with one after the other of them."""
     family = read_family("generic")
     window = {name: values for name, values in parts_of(1)[0][0].items() if name != "system_id"}
     sheet = make_sheet([read_window(window, None, family, Limits())], [None], family)
-    files = {name: {p.name: p.read_bytes() for p in (models / name).iterdir()} for name in registry()}
-    for size in FAMILIES:
-        gc.collect()
-        before = psutil.Process().memory_info().rss
-        held = [[unpack(part) for part in files.values()] for _ in range(size)]
-        memory = (psutil.Process().memory_info().rss - before) / 1e6
-        yield (
-            "families in memory",
-            size,
-            {
-                "ms": timed(lambda n, held=held: [member.votes(sheet) for member in held[n % len(held)]], VOTES),
-                "MB": memory,
-            },
-        )
+    files = [{p.name: p.read_bytes() for p in (models / name).iterdir()} for name in registry()]
+    for part in files:
+        unpack(part)  # the libraries are loaded by the first one
+    before = psutil.Process().memory_info().rss
+    held = [[unpack(part) for part in files] for _ in range(size)]
+    memory = (psutil.Process().memory_info().rss - before) / 1e6
+    taken = timed(lambda number: [member.votes(sheet) for member in held[number % size]], VOTES)
+    return {"ms": taken, "MB": memory}
 
 
 def timed(call: Callable[[int], object], times: int) -> float:
@@ -212,7 +216,10 @@ def by_passages(folder: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
     random = np.random.default_rng(0)
     vocabulary = [f"w{number}" for number in range(WORDS)]
     popular = 1 / np.arange(1, WORDS + 1)  # words are as unevenly spread as in a language
-    draw = lambda count: " ".join(random.choice(vocabulary, count, p=popular / popular.sum()))  # noqa: E731
+
+    def draw(count: int) -> str:
+        return " ".join(random.choice(vocabulary, count, p=popular / popular.sum()))
+
     index, stored = Index.open(folder, multilingual=False), 0
     for size in PASSAGES:
         while stored < size:
@@ -222,15 +229,19 @@ def by_passages(folder: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
                 Passage(f"p{n}", f"d{stored}", "t", "en", 1, 0, len(text), "", text)
                 for n, text in zip(numbers, texts, strict=True)
             ]
-            index.add(BUILT_IN, made, random.normal(size=(len(made), DIMS)), "made-up")
+            index.add(
+                BUILT_IN, made, random.normal(size=(len(made), DIMS)).astype(np.float32), "", Made("made-up", DIMS)
+            )
             stored += len(made)
         index.optimise(BUILT_IN)
         questions = [Question(draw(6), "en", 5, random.normal(size=DIMS)) for _ in range(SEARCHES)]
-        yield (
-            "passages",
-            size,
-            {"ms": timed(lambda n, asked=questions: index.search(BUILT_IN, asked[n % SEARCHES]), SEARCHES)},
-        )
+        taken = timed(partial(search, index, questions), SEARCHES)
+        yield "passages", size, {"ms": taken}
+
+
+def search(index: Index, questions: Sequence[Question], number: int) -> object:
+    """Search for one question after the other."""
+    return index.search(BUILT_IN, questions[number % len(questions)])
 
 
 def run(folder: Path, console: Console) -> list[Point]:
