@@ -21,19 +21,30 @@ from pipelines.knowledge.llm import Prompt
 NAME = "hdx"
 
 
-def language_model(knowledge: Knowledge) -> Application:
-    """Return the deployment of the model that the settings name; needs the extra `vllm`."""
+def language_model(knowledge: Knowledge, replica_cpus: float) -> Application:
+    """Return the deployment of the model that the settings name; needs the extra `vllm`.
+
+    Args:
+        knowledge: Names the model, its accelerator and the engine's arguments.
+        replica_cpus: What a replica reserves of a node, as every other one does; Ray's own choice is two whole cores.
+    """
     from ray.serve.llm import LLMConfig, ModelLoadingConfig, build_llm_deployment
 
     placed: dict[str, Any] = (
         {"accelerator_type": knowledge.vllm_accelerator}
         if knowledge.vllm_accelerator
-        else {"accelerator_config": {"kind": "cpu"}}
+        else {
+            "accelerator_config": {"kind": "cpu"},
+            "placement_group_config": {"bundles": [{"CPU": replica_cpus}]},
+        }
     )
     config = LLMConfig(
         model_loading_config=ModelLoadingConfig(model_id=NAME, model_source=knowledge.vllm_model),
         engine_kwargs=knowledge.vllm_engine,
-        deployment_config={"autoscaling_config": {"min_replicas": 1, "max_replicas": knowledge.vllm_replicas}},
+        deployment_config={
+            "autoscaling_config": {"min_replicas": 1, "max_replicas": knowledge.vllm_replicas},
+            "ray_actor_options": {"num_cpus": replica_cpus},
+        },
         **placed,
     )
     built: Application = build_llm_deployment(config)

@@ -49,7 +49,7 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     from serve_app.indexer import Indexer
 
     knowledge, graph = settings.knowledge, settings.graph
-    model = [language_model(knowledge)] if knowledge.generator == "vllm" else []
+    model = [language_model(knowledge, graph.replica_cpus)] if knowledge.generator == "vllm" else []
     embedder = sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device)
     gateway: Application = sized(Gateway, graph).bind(
         settings,
