@@ -3,7 +3,7 @@
 Exists so that a GPU node words answers without another server to run, and the generator sees one more writer.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from ray.exceptions import RayError
@@ -55,7 +55,11 @@ class GraphModel:
     """The model behind its handle."""
 
     def __init__(self, handle: DeploymentHandle[Any], name: str) -> None:
+        # Takes ten seconds and more: now, and not in the first question.
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
         self._handle = handle.options(stream=True)
+        self._request = ChatCompletionRequest
         self.name = name
 
     async def write(self, prompt: Prompt, params: Params) -> AsyncGenerator[str]:
@@ -64,9 +68,7 @@ class GraphModel:
         Raises:
             Unavailable: The model is down, refuses, or breaks off.
         """
-        from ray.serve.llm.openai_api_models import ChatCompletionRequest
-
-        request = ChatCompletionRequest(
+        request = self._request(
             model=NAME,
             messages=prompt,
             temperature=params.temperature,
@@ -76,10 +78,8 @@ class GraphModel:
         events: Any = self._handle.chat.remote(request)
         ended = False
         try:
-            async for event in events:
-                if not isinstance(event, str):
-                    raise Unavailable("generator", "the model refuses the request")
-                for line in event.splitlines():
+            async for batch in events:
+                for line in _lines(batch):
                     if (data := line.removeprefix("data:").strip()) == END:
                         ended = True
                     elif line.startswith("data:") and (piece := content_of(data)):
@@ -90,3 +90,15 @@ class GraphModel:
             events.cancel()
         if not ended:
             raise Unavailable("generator", "the stream broke off")
+
+
+def _lines(batch: Any) -> Iterator[str]:
+    """Return the lines of what Ray hands over at once: one event, or the list of those that came close together.
+
+    Raises:
+        Unavailable: It is no event of a stream.
+    """
+    for event in batch if isinstance(batch, list) else [batch]:
+        if not isinstance(event, str):
+            raise Unavailable("generator", "the model refuses the request")
+        yield from event.splitlines()
