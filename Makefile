@@ -4,15 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval install help openapi
+.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
 
 test: install  ## Run the whole test pyramid that needs no special hardware
 	@$(BIN)/python -m pytest
+
+# vLLM wants other versions than the service is tested with, and of what it brings along the pictures and sounds are not read.
+test-vllm:  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
+	@test -x $(VLLM)/bin/hdx || { $(PYTHON) -m venv $(VLLM) \
+		&& $(VLLM)/bin/python -m pip install --quiet --progress-bar on -c constraints.txt torch \
+		&& $(VLLM)/bin/python -m pip install --quiet --progress-bar on -r tests/vllm/requirements.txt -e '.[dev]' \
+		&& $(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
+	@$(VLLM)/bin/python -m pytest tests/vllm
 
 check: install  ## Format, lint, strict types, import contracts, unit tests; under a minute
 	@$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.families import read_family
+from deployments.calls import replica_may_stop
 from deployments.detector import Following, Member
 from deployments.listening import keep_to_node_address
 from pipelines.detectors.base import Detail, Sheet
@@ -57,8 +58,9 @@ class Remote:
         for _ in range(ATTEMPTS):
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    votes: MemberVotes = await self._vote.remote(family, sheet, detail)
-                    return votes
+                    with replica_may_stop():
+                        votes: MemberVotes = await self._vote.remote(family, sheet, detail)
+                        return votes
             except TimeoutError:
                 raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
             except (RayError, RayServeException):
@@ -69,8 +71,9 @@ class Remote:
         """Ask a replica; one that cannot be reached holds none."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                statuses: list[MemberStatus] = await self._members.remote()
-                return statuses
+                with replica_may_stop():
+                    statuses: list[MemberStatus] = await self._members.remote()
+                    return statuses
         except (TimeoutError, RayError, RayServeException):
             return []
 

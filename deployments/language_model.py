@@ -12,6 +12,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Knowledge
+from deployments.calls import replica_may_stop
 from pipelines.errors import Unavailable
 from pipelines.knowledge.answer import Params
 from pipelines.knowledge.chat import END, content_of
@@ -78,12 +79,13 @@ class GraphModel:
         events: Any = self._handle.chat.remote(request)
         ended = False
         try:
-            async for batch in events:
-                for line in _lines(batch):
-                    if (data := line.removeprefix("data:").strip()) == END:
-                        ended = True
-                    elif line.startswith("data:") and (piece := content_of(data)):
-                        yield piece
+            with replica_may_stop():
+                async for batch in events:
+                    for line in _lines(batch):
+                        if (data := line.removeprefix("data:").strip()) == END:
+                            ended = True
+                        elif line.startswith("data:") and (piece := content_of(data)):
+                            yield piece
         except (RayError, RayServeException) as error:
             raise Unavailable("generator", type(error).__name__) from None
         finally:

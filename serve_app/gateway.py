@@ -15,6 +15,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Settings
+from deployments.calls import replica_may_stop
 from deployments.listening import keep_to_node_address
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable
@@ -46,7 +47,8 @@ async def reach(part: str, call: Awaitable[Reply], timeout_s: float) -> Reply:
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await call
+            with replica_may_stop():
+                return await call
     except RayTaskError as error:
         if isinstance(error.cause, HdxError):
             raise error.cause from None
@@ -111,10 +113,11 @@ class GraphAssistant:
         events: Any = self._streaming.stream.remote(question, found)
         try:
             async with asyncio.timeout(self._patience_s):
-                async for event in events:
-                    if isinstance(event, Answer):
-                        event.milliseconds.update(_times(begun, searched))
-                    yield event
+                with replica_may_stop():
+                    async for event in events:
+                        if isinstance(event, Answer):
+                            event.milliseconds.update(_times(begun, searched))
+                        yield event
         except (TimeoutError, RayError, RayServeException):
             raise Unavailable("generator", "no reply") from None
         finally:

@@ -84,7 +84,8 @@ class LanguageModel:
 
     async def stream(self, question: Question, hits: Sequence[Hit], params: Params) -> AsyncIterator[Event]:
         """Yield each sentence once a quote bears it out, and the whole answer last."""
-        shown = hits[: question.limit]
+        # Those that the extractive answer would quote are among them, also where they stand beside the best ones.
+        shown = extract(question, hits).hits
         draft = Draft(question, shown)
         failure = ""
         try:

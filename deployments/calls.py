@@ -1,0 +1,29 @@
+"""On every hop between deployments: what a replica leaves behind when it is stopped in the middle of a call.
+
+Exists so that a caller can tell the end of a replica from its own.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.serve.exceptions import RayServeException
+
+
+@contextmanager
+def replica_may_stop() -> Iterator[None]:
+    """Fail as a lost replica does where the other side cancelled its work, and nobody cancelled the caller.
+
+    Source: Ray 2.60 hands the `CancelledError` of a replica that is being stopped to its callers as it is
+    (`_wrap_grpc_call` in `ray/serve/_private/replica.py`); no `except Exception` sees it: the client gets a bare 500.
+
+    Raises:
+        RayServeException: The replica was stopped.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RayServeException("the replica was stopped") from None

@@ -1,0 +1,1 @@
+"""Rules of the graph with a language model on vLLM; they need an environment of their own: `make test-vllm`."""
