@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval install help openapi
+.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-promotion bench-families bench-drift install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -41,6 +41,15 @@ bench-growth: install  ## Measure how cost grows with replicas, systems, tenants
 
 bench-retrieval: install  ## Measure search and answer on collections left out, beside every promised figure
 	@$(BIN)/python -m benchmarks.retrieval
+
+bench-promotion: install  ## Move good and bad versions under load, and kill the registry meanwhile
+	@$(BIN)/python -m benchmarks.promotion
+
+bench-families: install  ## Measure a thousand models of single tenants, cold and warm, beside the shared ones
+	@$(BIN)/python -m benchmarks.families
+
+bench-drift: install  ## Measure how soon drift is found, how often wrongly and at what cost; needs the recordings
+	@$(BIN)/python -m benchmarks.drift
 
 bench-parts: install  ## Measure detect and ask against the service's own empty route
 	@$(BIN)/python -m benchmarks.detect

@@ -230,7 +230,6 @@ def large(encoder: Remembered, real: Vectors) -> list[Figure]:
     popular = 1 / np.arange(1, VOCABULARY + 1)
     vocabulary = np.array([f"word{number}" for number in range(VOCABULARY)])
     texts = [" ".join(words) for words in random.choice(vocabulary, (LARGE, 80), p=popular / popular.sum())]
-    made = [Passage(f"p{n}", f"d{n}", "t", "en", 1, 0, len(text), "", text) for n, text in enumerate(texts)]
     places = random.integers(0, LARGE, ASKED)
     queries = vectors[places] + 0.3 * random.normal(size=(ASKED, real.shape[1])) / math.sqrt(real.shape[1])
     asked = [
@@ -240,8 +239,9 @@ def large(encoder: Remembered, real: Vectors) -> list[Figure]:
     with TemporaryDirectory(prefix="hdx-large-") as folder:
         index = Index.open(Path(folder), multilingual=False)
         for start in range(0, LARGE, 5_000):
-            part = slice(start, start + 5_000)
-            index.add(BUILT_IN, made[part], vectors[part], "", encoder.made)
+            part = range(start, start + 5_000)
+            made = [Passage(f"p{n}", f"d{n}", "t", "en", 1, 0, len(texts[n]), "", texts[n]) for n in part]
+            index.add(BUILT_IN, made, vectors[part], "", encoder.made)
         index.optimise(BUILT_IN)
         exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :NEAREST]
         recall = statistics.mean(

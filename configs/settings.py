@@ -124,11 +124,16 @@ class Knowledge(_Section):
 class Models(_Section):
     """Where trained versions come from.
 
-    Units: `poll_s` seconds between two looks at the registry's alias.
+    Attributes:
+        owner: Tenant whose administrators move the models that all tenants share.
+
+    Units: `poll_s` seconds between two looks at the registry's alias, `own_poll_s` at which tenants have own models.
     """
 
     alias: str = "champion"
+    owner: str = "demo"
     poll_s: float = Field(2, gt=0)
+    own_poll_s: float = Field(15, gt=0)
     quorum: int = Field(2, ge=1, description="Fewest detectors whose votes make an answer")
     vote_timeout_s: float = Field(5, gt=0)
 

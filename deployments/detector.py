@@ -1,21 +1,39 @@
-"""Below the ensemble: one detector, in replicas of its own or in the ensemble's process, with every family's champion.
+"""Below the ensemble: one detector, in replicas of its own or in the ensemble's process, with every family's versions.
 
 Exists so that a detector scales, fails and changes version without the others, by the same code in both placements.
 """
 
+import asyncio
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from configs.families import family_names
+from configs.gates import read_gates
+from deployments.calls import replica_may_stop
 from deployments.listening import keep_to_node_address
 from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.lifecycle.follower import Follower
+from pipelines.lifecycle.own import Own
+from pipelines.lifecycle.owners import tenant_of
 from pipelines.lifecycle.registry import Registry
+from pipelines.lifecycle.rollout import Course
+from pipelines.signals.windows import Floats
+
+MOST_REST_S = 1.0  # after a copy that took long; a report is not late for longer than that
+# Models of single tenants that a detector's replica holds. Source: docs/capacity.md, four detectors of a family take
+# 12 MB; 64 of each are 0.8 GB.
+OWN_MAX = 64
+REPORT_TIMEOUT_S = 2.0  # a promoter that is away is asked again; the registry says the same, later
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +50,115 @@ class Following:
 
 
 class Member:
-    """Votes with the champion that the registry names, and follows it when it moves."""
+    """Votes with the versions that the registry names, and follows them when they move.
 
-    def __init__(self, following: Following) -> None:
-        registry = Registry(following.tracking_url, following.alias)
-        self._follower = Follower(registry, following.detector, family_names())
+    One thread loads, by its own look at the registry or when the promoter says so. A task reports, and lets candidates
+    try copies of live windows for a small share of the time. Answers wait for neither.
+    """
+
+    def __init__(self, following: Following, promoter: DeploymentHandle[Any] | None = None) -> None:
+        self._registry = Registry(following.tracking_url, following.alias)
+        self._detector = following.detector
+        self._follower = Follower(self._registry, following.detector, family_names())
         self._follower.refresh()
         self._poll_s = following.poll_s
+        self._promoter = promoter
+        self._courses: Mapping[str, Course] | None = None
+        self._news = threading.Event()
+        self._reporting: asyncio.Task[None] | None = None
         threading.Thread(target=self._follow, name=f"follow-{following.detector}", daemon=True).start()
 
     def _follow(self) -> None:
+        due = time.monotonic() + self._poll_s
         while True:
-            time.sleep(self._poll_s)
-            self._follower.refresh()
+            if self._news.wait(max(0.0, due - time.monotonic())):
+                self._news.clear()
+                if self._courses:
+                    self._follower.steer(self._courses)
+            else:
+                self._follower.refresh()
+                due = time.monotonic() + self._poll_s
 
-    async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
-        """Judge windows of one family.
+    async def _report(self, promoter: DeploymentHandle[Any]) -> None:
+        gates, report = read_gates(), promoter.report
+        while True:
+            held = await self._tell(report)
+            if self._follower.trying:
+                await self._shade(time.monotonic() + gates.report_s)
+            elif not held:
+                await asyncio.sleep(gates.report_s)
+
+    async def _shade(self, end: float) -> None:
+        """Try candidates until the next report is due, for no more than their share of the time."""
+        gates = read_gates()
+        while (now := time.monotonic()) < end:
+            worked = await asyncio.to_thread(self._follower.shade)
+            rest_s = (time.monotonic() - now) * (1 / gates.duty - 1) if worked else gates.report_s / 5
+            await asyncio.sleep(min(rest_s, MOST_REST_S))
+
+    async def _tell(self, report: DeploymentHandle[Any]) -> bool:
+        """Report once; what the promoter answers, at once or when there is news, is loaded by the thread.
+
+        Returns:
+            Whether it would have held its answer back while there was no news.
+        """
+        try:
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
+                with replica_may_stop():
+                    courses: Mapping[str, Course] = await report.remote(self._follower.report())
+        except (TimeoutError, RayError, RayServeException):
+            return False
+        if courses and courses != self._courses:
+            self._courses = courses
+            self._news.set()
+        return bool(courses) and not any(course.candidate for course in courses.values())
+
+    async def vote(
+        self, family: str, sheet: Sheet, detail: Detail, lots: Floats | None = None, version: str = ""
+    ) -> MemberVotes:
+        """Judge windows of one family with what is live for their systems, or with one version, shared or a tenant's.
 
         Raises:
             Unavailable: No usable version of this detector for that family.
+            NotFound: There is no such version.
         """
-        return self._follower.vote(family, sheet, detail)
+        if tenant_of(version):
+            own: Own = await self._own(f"{family}/{version}")
+            if own.is_due():
+                await asyncio.to_thread(own.load)
+            return own.votes(sheet, detail)
+        if version:
+            held = await asyncio.to_thread(self._follower.past, family, version)
+            return held.votes(sheet, detail)
+        return self._follower.vote(family, sheet, detail, lots)
+
+    @serve.multiplexed(max_num_models_per_replica=OWN_MAX)  # type: ignore[untyped-decorator]  # Ray's has no types
+    async def _own(self, model_id: str) -> Own:
+        """Load a tenant's own model, whose id is `family/version`; Serve keeps those that were used last."""
+        family, _, version = model_id.partition("/")
+        own = Own(self._registry, family, self._detector, version)
+        await asyncio.to_thread(own.load)
+        return own
 
     async def members(self) -> list[MemberStatus]:
         """Report the version held for each family that has one."""
         return self._follower.statuses()
 
-    def check_health(self) -> None:
-        """Score the canary window again; a replica that cannot is replaced."""
-        self._follower.rescore()
+    async def check_health(self) -> None:
+        """Score the canary window again, and keep reporting; Ray calls this first when the replica starts.
+
+        Raises:
+            Unavailable: A version no longer judges it; the replica is replaced.
+        """
+        if self._promoter is not None and (self._reporting is None or self._reporting.done()):
+            self._reporting = asyncio.create_task(self._report(self._promoter))
+        await asyncio.to_thread(self._follower.rescore)
 
 
 @serve.deployment
 class DetectorReplica(Member):
     """A detector in replicas of its own."""
 
-    def __init__(self, following: Following) -> None:
+    def __init__(self, following: Following, promoter: DeploymentHandle[Any] | None = None) -> None:
         keep_to_node_address()
-        super().__init__(following)
+        super().__init__(following, promoter)

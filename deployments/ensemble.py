@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -21,9 +22,11 @@ from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
-from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions
 from pipelines.errors import HdxError, NoQuorum, Unavailable
+from pipelines.lifecycle.owners import tenant_of
 from pipelines.signals.reading import make_sheet
+from pipelines.signals.windows import Floats
 
 ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more try lands on another
 
@@ -31,7 +34,7 @@ ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more t
 class Voter(Protocol):
     """A detector, wherever it lives."""
 
-    async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
+    async def vote(self, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str) -> MemberVotes:
         """Judge windows of one family."""
         ...
 
@@ -49,17 +52,19 @@ class Remote:
         self._vote, self._members = handle.vote, handle.members
         self._timeout_s = timeout_s
 
-    async def vote(self, family: str, sheet: Sheet, detail: Detail) -> MemberVotes:
+    async def vote(self, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str) -> MemberVotes:
         """Ask a replica, and once more when it dies meanwhile.
 
         Raises:
             HdxError: The one raised down there, or Unavailable.
         """
+        # Serve sends it to a replica that holds this model already, where there is one.
+        vote = self._vote.options(multiplexed_model_id=f"{family}/{version}") if tenant_of(version) else self._vote
         for _ in range(ATTEMPTS):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     with replica_may_stop():
-                        votes: MemberVotes = await self._vote.remote(family, sheet, detail)
+                        votes: MemberVotes = await vote.remote(family, sheet, detail, lots, version)
                         return votes
             except TimeoutError:
                 raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
@@ -85,9 +90,15 @@ class Ensemble:
     """
 
     def __init__(
-        self, detectors: Mapping[str, DeploymentHandle[object] | Following], quorum: int, timeout_s: float
+        self,
+        detectors: Mapping[str, DeploymentHandle[object] | Following],
+        quorum: int,
+        timeout_s: float,
+        promoter: DeploymentHandle[object] | None = None,
     ) -> None:
-        self._inside = {name: Member(place) for name, place in detectors.items() if isinstance(place, Following)}
+        self._inside = {
+            name: Member(place, promoter) for name, place in detectors.items() if isinstance(place, Following)
+        }
         self._voters: dict[str, Voter] = {
             name: self._inside[name] if isinstance(place, Following) else Remote(name, place, timeout_s)
             for name, place in detectors.items()
@@ -96,9 +107,9 @@ class Ensemble:
 
     async def diagnose(self, inspections: Sequence[Inspection]) -> list[Judgement | HdxError]:
         """Answer each inspection at its own place; an error fills only the places it belongs to."""
-        places: defaultdict[tuple[str, Detail], list[int]] = defaultdict(list)
-        for place, inspection in enumerate(inspections):
-            places[inspection.family, inspection.detail].append(place)
+        places: defaultdict[tuple[str, Detail, Versions, Versions], list[int]] = defaultdict(list)
+        for place, each in enumerate(inspections):
+            places[each.family, each.detail, each.versions, each.own].append(place)
         answers: list[Judgement | HdxError] = [NoQuorum("ensemble", "not judged")] * len(inspections)
         groups = [[inspections[place] for place in group] for group in places.values()]
         outcomes = await asyncio.gather(*(self._judge(*kind, g) for kind, g in zip(places, groups, strict=True)))
@@ -107,22 +118,32 @@ class Ensemble:
                 answers[place] = answer
         return answers
 
-    async def _judge(self, name: str, detail: Detail, inspections: list[Inspection]) -> Sequence[Judgement | HdxError]:
+    async def _judge(
+        self, name: str, detail: Detail, versions: Versions, own: Versions, inspections: list[Inspection]
+    ) -> Sequence[Judgement | HdxError]:
         family = read_family(name)
         sheet = make_sheet([i.window for i in inspections], [i.baseline for i in inspections], family)
-        replies = await asyncio.gather(*(self._vote(detector, name, sheet, detail) for detector in self._voters))
+        lots = np.array([inspection.lot for inspection in inspections])
+        wanted = dict(versions)
+        asked = [detector for detector in self._voters if not wanted or detector in wanted]
+        named = wanted or dict(own)
+        ballots = (self._vote(each, name, sheet, detail, lots, named.get(each, "")) for each in asked)
+        replies = await asyncio.gather(*ballots)
         votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
-        absent = {d: r for d, r in zip(self._voters, replies, strict=True) if isinstance(r, str)}
+        absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
         try:
-            found = judge(family, inspections, sheet, votes, absent, self._quorum, detail=detail)
+            quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
+            found = judge(family, inspections, sheet, votes, absent, quorum, detail=detail)
             return [judgement_of(diagnosis) for diagnosis in found]
         except NoQuorum as error:
             return [error] * len(inspections)
 
-    async def _vote(self, detector: str, family: str, sheet: Sheet, detail: Detail) -> MemberVotes | str:
+    async def _vote(
+        self, detector: str, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str
+    ) -> MemberVotes | str:
         """Return the detector's votes, or in words why there are none."""
         try:
-            return await self._voters[detector].vote(family, sheet, detail)
+            return await self._voters[detector].vote(family, sheet, detail, lots, version)
         except HdxError as error:
             return str(error)
 
@@ -131,10 +152,10 @@ class Ensemble:
         replies = await asyncio.gather(*(voter.members() for voter in self._voters.values()))
         return [status for reply in replies for status in reply]
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Let the detectors in this process score the canary window again."""
         for member in self._inside.values():
-            member.check_health()
+            await member.check_health()
 
 
 @serve.deployment(name="Ensemble")

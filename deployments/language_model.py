@@ -6,14 +6,12 @@ Exists so that a GPU node words answers without another server to run, and the g
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from ray.exceptions import RayError
 from ray.serve import Application
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Knowledge
 from deployments.calls import replica_may_stop
-from pipelines.errors import Unavailable
+from pipelines.errors import HdxError, Unavailable
 from pipelines.knowledge.answer import Params
 from pipelines.knowledge.chat import END, content_of
 from pipelines.knowledge.llm import Prompt
@@ -86,7 +84,9 @@ class GraphModel:
                             ended = True
                         elif line.startswith("data:") and (piece := content_of(data)):
                             yield piece
-        except (RayError, RayServeException) as error:
+        except HdxError:
+            raise
+        except Exception as error:  # by gRPC Ray hands over the engine's own errors as they are
             raise Unavailable("generator", type(error).__name__) from None
         finally:
             events.cancel()

@@ -31,7 +31,7 @@ class Arguments(BaseModel):
 
 
 def build(arguments: Arguments) -> Application:
-    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator, indexer.
+    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator, indexer, promoter.
 
     Raises:
         ValueError: A setting or a detector's name is unknown.
@@ -47,17 +47,20 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     from deployments.retriever import Retriever
     from serve_app.gateway import Gateway
     from serve_app.indexer import Indexer
+    from serve_app.promoter import Promoter
 
     knowledge, graph = settings.knowledge, settings.graph
     model = [language_model(knowledge, graph.replica_cpus)] if knowledge.generator == "vllm" else []
     embedder = sized(Embedder, graph, graph.encoder_gpus).bind(knowledge.encoder_path, knowledge.device)
+    promoter = sized(Promoter, graph).bind(settings)
     gateway: Application = sized(Gateway, graph).bind(
         settings,
-        place_ensemble(settings, names),
+        place_ensemble(settings, promoter, names),
         embedder,
         sized(Retriever, graph).bind(settings.home / "knowledge", knowledge.encoder_multilingual),
         sized(Generator, graph, graph.generator_gpus).bind(knowledge, *model),
         sized(Indexer, graph).bind(settings, embedder),
+        promoter,
     )
     return gateway
 
@@ -68,7 +71,9 @@ def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any
     return deployment.options(ray_actor_options=resources, **options)
 
 
-def place_ensemble(settings: Settings, names: Sequence[str]) -> "Application | dict[str, Following]":
+def place_ensemble(
+    settings: Settings, promoter: Application, names: Sequence[str]
+) -> "Application | dict[str, Following]":
     """Return the ensemble over its detectors, or, by name in the registry's order, what the gateway itself follows."""
     from deployments.detector import DetectorReplica, Following
     from deployments.ensemble import EnsembleReplica
@@ -82,7 +87,7 @@ def place_ensemble(settings: Settings, names: Sequence[str]) -> "Application | d
     followed = {name: Following(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
     if graph.placement == "packed":
         return followed
-    detectors = {n: sized(DetectorReplica, graph, name=f"{DETECTOR}{n}").bind(f) for n, f in followed.items()}
+    detectors = {n: sized(DetectorReplica, graph, name=f"{DETECTOR}{n}").bind(f, promoter) for n, f in followed.items()}
     ensemble: Application = sized(EnsembleReplica, graph).bind(detectors, models.quorum, models.vote_timeout_s)
     return ensemble
 

@@ -28,6 +28,7 @@ from pipelines.errors import Unavailable
 from pipelines.knowledge.ingest import articles
 from pipelines.lifecycle.registry import Registry
 from serve_app.cluster import BIN, Dashboard, read_config, start_ray
+from serve_app.credentials import storage_key, webhook_secret
 from serve_app.demo import DEMO_FAMILY, make_demo
 from serve_app.processes import Child, check_running, port_taken, start, wait_until
 from serve_app.store.embedded import EmbeddedPostgres
@@ -92,7 +93,12 @@ def start_mlflow(settings: Settings, backend_url: str) -> Child:
     command += ["--backend-store-uri", backend_url, "--workers", "1"]
     command += ["--artifacts-destination", str(settings.home / "mlflow" / "artifacts")]
     # Jobs and their extra processes serve MLflow's language-model features, which HDX does not use.
-    names = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    names = environment(
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=storage_key(settings.secret_key.get_secret_value()),
+        MLFLOW_WEBHOOK_ALLOWED_SCHEMES="http,https",  # the service is its neighbour on loopback
+        MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true",
+    )
     return start("mlflow", command, names, settings.home / "logs" / "mlflow.log")
 
 
@@ -109,6 +115,13 @@ def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -
     source = Registry(settings.tracking_url, settings.models.alias)
     if any(source.champion(DEMO_FAMILY, name) is None for name in registry()):
         command(steps, ["train", "--family", DEMO_FAMILY], names)
+
+
+def hear_from_mlflow(settings: Settings) -> None:
+    """Ask MLflow to say when an alias moves; without that it is seen at the next look."""
+    secret = webhook_secret(settings.secret_key.get_secret_value())
+    url = f"http://{settings.host}:{settings.port}/internal/mlflow/webhook"
+    Registry(settings.tracking_url, settings.models.alias).subscribe(url, secret)
 
 
 def index_when_changed(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
@@ -191,6 +204,8 @@ def run(settings: Settings, console: Console) -> None:
             children.append(stack.enter_context(start_ray(settings, names, front)))
         with steps.step("MLflow"):
             wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
+        if not settings.mlflow_url:
+            hear_from_mlflow(settings)
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
         if not trained:

@@ -7,8 +7,9 @@ window, and the version of each detector. Versions are taken from two sides. A l
 report, asked again when the last report is older than the replicas' own poll of the registry (`models.poll_s`); so a
 promotion changes the key at most that much later than it changes the votes. A stored answer goes under the versions
 that really judged it; so a mixed answer in the middle of a swap, or one without a detector that the replicas report as
-usable, is filed where no look-up finds it. The system's baseline is no part of the key: each normal window moves it a
-little, and an answer a minute old is as good.
+usable, is filed where no look-up finds it; so is one by a tenant's own model, whose windows are judged
+anew each time. The system's baseline is no part of the key: each normal window moves it a little, and an answer a
+minute old is as good.
 """
 
 import asyncio

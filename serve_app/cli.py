@@ -189,13 +189,56 @@ def train(
     data: DataOption = None,
     seed: SeedOption = 7,
     promote: Annotated[bool, typer.Option(help="Make the new versions champions even where there are some.")] = False,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Learn from what people said of answers, too.")] = False,
+    tenant: Annotated[str, typer.Option(help="Whose feedback; that of all tenants when left out.")] = "",
+    trials: Annotated[int, typer.Option(min=0, help="Settings to try for each detector beside the shipped ones.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that Ray runs at once; 1: this process.")] = 1,
 ) -> None:
-    """Train the detectors of a family, and register them in MLflow with their evidence."""
+    """Train the detectors of a family, and register them in MLflow with their evidence, as challengers."""
     from serve_app.jobs import train_family
 
+    if tenant and not feedback:
+        raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
+    settings = read_settings()
     with _progress() as progress:
-        trained = train_family(read_settings(), family, data, seed, promote, progress)
+        trained = train_family(settings, family, data, seed, promote, feedback, tenant, trials, workers, progress)
     console.print(trained)
+
+
+ModelArgument = Annotated[str, typer.Argument(help="Registered model, such as hdx-generic-catboost.")]
+
+
+@app.command()
+def models() -> None:
+    """List the registered models, and which version stands where."""
+    from serve_app.jobs import models_table
+
+    console.print(models_table(read_settings()))
+
+
+@app.command()
+def promote(
+    name: ModelArgument,
+    version: str,
+    urgent: Annotated[
+        bool, typer.Option("--urgent", help="Skip every gate but loading and the canary window.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Written into the audit; needed when urgent.")] = "",
+) -> None:
+    """Make a version live: shadow, canary, then all replicas, or back by the gates."""
+    from serve_app.jobs import move_model
+
+    if urgent and not reason.strip():
+        raise typer.BadParameter("--urgent needs a --reason")
+    console.print(move_model(read_settings(), name, version, reason if urgent else ""))
+
+
+@app.command()
+def rollback(name: ModelArgument) -> None:
+    """Leave the rollout that runs, or make the previous version live again."""
+    from serve_app.jobs import move_model
+
+    console.print(move_model(read_settings(), name, "", ""))
 
 
 @app.command()
@@ -218,8 +261,8 @@ def evaluate(
 @app.command()
 def score(
     family: FamilyOption,
-    source: Annotated[Path, typer.Argument(exists=True)],
-    target: Path,
+    source: Annotated[Path, typer.Argument(exists=True, help="Parquet file, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="Parquet file; a folder of them by --workers or from a folder.")],
     entity: Annotated[str, typer.Option(help="Column of the recording, for one row a sample.")] = "",
     order: Annotated[str, typer.Option(help="Column of the sample number in it.")] = "",
     settle: Annotated[int, typer.Option(min=0, help="First samples of each recording, used as baseline only.")] = 0,
@@ -228,13 +271,32 @@ def score(
         Literal["score", "components", "full"] | None,
         typer.Option(help="What is wanted beside the score; what names the anomaly when left out."),
     ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that Ray Data runs at once; 0: this process.")] = 0,
 ) -> None:
-    """Score recordings offline with the very code that serves."""
+    """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
     from serve_app.jobs import score_file
 
+    settings = read_settings()
     with _progress() as progress:
-        rows = score_file(read_settings(), family, source, target, entity, order, settle, detectors, detail, progress)
+        rows = score_file(settings, family, source, target, entity, order, settle, detectors, detail, workers, progress)
     console.print(f"{rows} rows -> {target}")
+
+
+@app.command()
+def drift(
+    family: FamilyOption,
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Parquet file of recordings.")],
+    entity: Annotated[str, typer.Option(help="Column of the system; the whole file is one when left out.")] = "",
+    order: Annotated[str, typer.Option(help="Column that its rows are in the order of.")] = "",
+    settle: Annotated[int, typer.Option(min=0, help="First rows of each system, used as baseline only.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML page with plots.")] = None,
+) -> None:
+    """Say which systems of a file have drifted, in what, and when, each against its own first windows."""
+    from serve_app.jobs import drift_file
+
+    with _progress() as progress:
+        found = drift_file(read_settings(), family, source, entity, order, settle, report, progress)
+    console.print(found)
 
 
 @app.command()

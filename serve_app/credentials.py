@@ -5,6 +5,7 @@ Exists so that everything that proves who is calling stands in one file that a r
 
 import hmac
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -53,6 +54,16 @@ class RefreshClaims:
     user_id: int
     token_id: UUID
     family: UUID
+
+
+def webhook_secret(secret_key: str) -> str:
+    """Return what MLflow signs its messages with."""
+    return hmac.new(secret_key.encode(), b"mlflow webhook", sha256).hexdigest()
+
+
+def storage_key(secret_key: str) -> str:
+    """Return what MLflow keeps that secret encrypted with, as Fernet wants it."""
+    return urlsafe_b64encode(hmac.new(secret_key.encode(), b"mlflow storage", sha256).digest()).decode()
 
 
 @cache

@@ -5,6 +5,7 @@ Exists so that routes never see Ray.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,9 @@ from pipelines.knowledge.answer import Event
 from pipelines.knowledge.documents import language_of
 from pipelines.knowledge.index import BUILT_IN
 from pipelines.knowledge.records import Answer, Found, Hit, Question
+from pipelines.lifecycle.owners import Owners, check_versions
+from pipelines.lifecycle.registry import Registry
+from pipelines.lifecycle.rollout import FleetModel, Wish
 from serve_app.api.app import create_app
 from serve_app.api.ports import Asked, Health, Services
 from serve_app.batching import MicroBatch
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
+PROMOTER_S = 15  # its slowest step is one look at a registry that hangs; source: `registry.TIMEOUT_S` and a margin
 SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
 
 
@@ -67,18 +72,35 @@ class GraphDiagnoser:
         diagnose: Callable[[Sequence[Inspection]], Awaitable[Sequence[Judgement | Exception]]],
         members: Callable[[], Awaitable[Sequence[MemberStatus]]],
         settings: Settings,
+        owners: Owners,
     ) -> None:
         self._diagnose, self._members = diagnose, members
         # Two votes' time: the ensemble tries a failed detector once more.
         self._timeout_s = 2 * settings.models.vote_timeout_s + 1
-        self._batch: MicroBatch[Inspection, Judgement] = MicroBatch(self._run, settings.micro_batch.max_windows)
+        self._owners = owners
+        self._most = settings.micro_batch.max_windows
+        self._batch = self._make_batch()
+        # A model that has to be loaded first holds up its own tenant alone; an empty one is a few hundred bytes.
+        self._batches: defaultdict[int, MicroBatch[Inspection, Judgement]] = defaultdict(self._make_batch)
+
+    def _make_batch(self) -> MicroBatch[Inspection, Judgement]:
+        return MicroBatch(self._run, self._most)
 
     async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
         return await reach("ensemble", self._diagnose(inspections), self._timeout_s)
 
     def diagnose(self, inspection: Inspection) -> Awaitable[Judgement]:
-        """Judge one window within the next micro-batch."""
-        return self._batch.submit(inspection)
+        """Judge one window within the next micro-batch: that of all, or the tenant's where it has models of its own.
+
+        Raises:
+            NotFound: A version is asked for that is another tenant's.
+            Unavailable: Whose models there are is not known yet.
+        """
+        check_versions(inspection)
+        own = () if inspection.versions else self._owners.of(inspection.family, inspection.owner)
+        if not own:
+            return self._batch.submit(inspection)
+        return self._batches[inspection.owner].submit(inspection._replace(own=own))
 
     async def members(self) -> Sequence[MemberStatus]:
         """Ask every detector what it holds."""
@@ -158,10 +180,31 @@ class GraphLibrary:
         await reach("indexer", self._indexer.work.remote(tenant_id, document_id), SETTLE_S)
 
 
-def _make_ensemble(followed: "Mapping[str, Following]", settings: Settings) -> "Ensemble":
+class GraphPromotions:
+    """The way to the promoter of the graph."""
+
+    def __init__(self, promoter: Handle) -> None:
+        self._fleet, self._move, self._look = promoter.fleet, promoter.move, promoter.look
+
+    async def fleet(self) -> Sequence[FleetModel]:
+        """Ask what stands where."""
+        found: Sequence[FleetModel] = await reach("promoter", self._fleet.remote(), PROMOTER_S)
+        return found
+
+    async def move(self, wish: Wish) -> str:
+        """Pass a wish on; return the version that it names."""
+        version: str = await reach("promoter", self._move.remote(wish), PROMOTER_S)
+        return version
+
+    def look(self, name: str) -> None:
+        """Say that an alias of a model has moved."""
+        self._look.remote(name)
+
+
+def _make_ensemble(followed: "Mapping[str, Following]", settings: Settings, promoter: Handle) -> "Ensemble":
     from deployments.ensemble import Ensemble  # the models' libraries: only where models are
 
-    return Ensemble(followed, settings.models.quorum, settings.models.vote_timeout_s)
+    return Ensemble(followed, settings.models.quorum, settings.models.vote_timeout_s, promoter)
 
 
 @serve.deployment
@@ -177,17 +220,20 @@ class Gateway:
         retriever: Handle,
         generator: Handle,
         indexer: Handle,
+        promoter: Handle,
     ) -> None:
         keep_to_node_address()
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._inside: Ensemble | None = None
+        owners = Owners(Registry(settings.tracking_url, settings.models.alias), settings.models.own_poll_s)
+        owners.start()
         if isinstance(ensemble, Mapping):
-            self._inside = _make_ensemble(ensemble, settings)
-            diagnoser = GraphDiagnoser(self._inside.diagnose, self._inside.members, settings)
+            self._inside = _make_ensemble(ensemble, settings, promoter)
+            diagnoser = GraphDiagnoser(self._inside.diagnose, self._inside.members, settings, owners)
         else:
             # Naming a method makes a new handle: once here, and not once a call.
-            diagnoser = GraphDiagnoser(ensemble.diagnose.remote, ensemble.members.remote, settings)
+            diagnoser = GraphDiagnoser(ensemble.diagnose.remote, ensemble.members.remote, settings, owners)
         url = settings.database.url.get_secret_value()
         self._services = Services(
             settings=settings,
@@ -195,6 +241,7 @@ class Gateway:
             diagnoser=diagnoser,
             assistant=GraphAssistant(embedder, retriever, generator, settings),
             library=GraphLibrary(indexer),
+            promotions=GraphPromotions(promoter),
             cache=AnswerCache.open(settings),
             metrics=Metrics(),
         )
@@ -203,7 +250,7 @@ class Gateway:
         """Return the application that this replica serves."""
         return create_app(self._services)
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Let detectors that live in this replica score the canary window again."""
         if self._inside is not None:
-            self._inside.check_health()
+            await self._inside.check_health()

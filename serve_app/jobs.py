@@ -5,8 +5,11 @@ Exists so that the command line only reads words, and the pipelines only do work
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Sequence
+from getpass import getuser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.progress import Progress
@@ -14,15 +17,26 @@ from rich.table import Table
 
 from configs.families import Family, family_names, read_family
 from configs.settings import Settings
+from pipelines.datasets.feedback import Remark
 from pipelines.detectors.base import Detail
 from pipelines.detectors.registry import registry
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, NotFound, Unavailable
+from pipelines.lifecycle.batch import fetch_members, score_many
 from pipelines.lifecycle.evaluate import Evaluation, Figures
 from pipelines.lifecycle.evaluate import evaluate as judge_left_out
+from pipelines.lifecycle.learn import Plan, learn
+from pipelines.lifecycle.plan import Options
 from pipelines.lifecycle.publish import log_evaluation, publish
-from pipelines.lifecycle.registry import Registry, load_members
-from pipelines.lifecycle.score import score
-from pipelines.lifecycle.train import load, train
+from pipelines.lifecycle.registry import Registry, load_members, wanted
+from pipelines.lifecycle.rollout import Wish
+from pipelines.lifecycle.score import names_anomaly, score
+from pipelines.lifecycle.train import load
+
+if TYPE_CHECKING:
+    from pipelines.lifecycle.drift_report import Trace
+
+# Newest words that a training reads. Source: own choice; several times the recordings of any family.
+FEEDBACK_MAX = 20_000
 
 Step = Callable[[str, int, int], None]
 
@@ -49,18 +63,88 @@ def known_family(name: str) -> Family:
 
 
 def train_family(
-    settings: Settings, name: str, data: Path | None, seed: int, promote: bool, progress: Progress
+    settings: Settings,
+    name: str,
+    data: Path | None,
+    seed: int,
+    promote: bool,
+    feedback: bool,
+    tenant: str,
+    trials: int,
+    workers: int,
+    progress: Progress,
 ) -> Table:
-    """Train and register every detector of a family."""
+    """Train and register every detector of a family.
+
+    Args:
+        settings: Name registry and database.
+        name: The family.
+        data: Recordings; None simulates them.
+        seed: Of all that is drawn.
+        promote: Make the new versions champions even where there are some.
+        feedback: Learn from what people said of answers, too.
+        tenant: Whose feedback; that of all tenants when empty.
+        trials: Settings to try for each detector beside the shipped ones.
+        workers: Processes that Ray runs at once; 1 trains in this process.
+        progress: Shown on the terminal.
+    """
     family, step = known_family(name), stepping(progress)
-    bundles = train(family, load(family, data, seed), seed, step)
+    remarks = asyncio.run(remarks_of(settings, family, tenant)) if feedback else []
+    learned = learn(family, load(family, data, seed), remarks, Plan(seed, trials, workers), step)
     table = Table("model", "version", "AUC, groups left out", box=None)
-    for number, bundle in enumerate(bundles):
-        step(f"register {bundle.card.detector}", number, len(bundles))
-        version = publish(bundle, family, settings.tracking_url, settings.models.alias, promote)
+    url, alias = settings.tracking_url, settings.models.alias
+    for number, (bundle, tried, provenance) in enumerate(learned):
+        step(f"register {bundle.card.detector}", number, len(learned))
+        version = publish(bundle, family, url, alias, promote, provenance, tried)
         table.add_row(f"hdx-{family.name}-{bundle.card.detector}", version, f"{bundle.card.skill:.4f}")
-    step("registered", len(bundles), len(bundles))
+    step("registered", len(learned), len(learned))
     return table
+
+
+async def remarks_of(settings: Settings, family: Family, tenant: str) -> list[Remark]:
+    """Return what people said of a family's windows, those of one tenant or of all.
+
+    Raises:
+        NotFound: There is no such tenant.
+    """
+    from serve_app.bootstrap import database
+    from serve_app.store.repository import Store
+
+    with database(settings) as (url, _):
+        store = Store.open(url, 1)
+        try:
+            tenant_id = await store.tenant(tenant) if tenant else None
+            found = await store.labelled(family.name, FEEDBACK_MAX, tenant_id)
+        finally:
+            await store.close()
+    return [
+        Remark(f"{each.tenant_id}/{each.system_id}", each.window, each.baseline, each.truth, each.component)
+        for each in found
+    ]
+
+
+def models_table(settings: Settings) -> Table:
+    """Return what stands where in the registry."""
+    source = Registry(settings.tracking_url, settings.models.alias)
+    table = Table("model", settings.models.alias, "live", "previous", "under way", box=None)
+    for detector in registry():
+        for standing in source.standings(detector).values():
+            rollout = standing.rollout
+            under_way = f"{rollout.version}: {rollout.stage}" if rollout else ""
+            table.add_row(standing.name, standing.champion, standing.live, standing.previous, under_way)
+    return table
+
+
+def move_model(settings: Settings, name: str, version: str, reason: str) -> str:
+    """Write into the registry which version shall be live, and say so; the running service follows.
+
+    Raises:
+        NotFound: There is no such model or version.
+        Conflict: There is nothing to go back to.
+        Unavailable: The registry does not answer.
+    """
+    source = Registry(settings.tracking_url, settings.models.alias)
+    return f"{name}: version {wanted(source, Wish(name, version, getuser(), reason))} shall be live; see `hdx models`"
 
 
 def evaluate_family(
@@ -127,9 +211,13 @@ def score_file(
     settle: int,
     detectors: str,
     detail: Detail | None,
+    workers: int,
     progress: Progress,
 ) -> int:
     """Score a file with the champions of a family, or with some of them.
+
+    Args:
+        workers: Processes that Ray Data runs at once; 0 scores a file in this process, and a folder on every core.
 
     Raises:
         InvalidInput: A name is unknown, or the file breaks a rule.
@@ -138,10 +226,66 @@ def score_file(
     wanted = [word.strip() for word in detectors.split(",") if word.strip()] or list(registry())
     if unknown := set(wanted) - set(registry()):
         raise InvalidInput("detectors", sorted(unknown)[0], f"must be of {', '.join(registry())}")
-    members = load_members(Registry(settings.tracking_url, settings.models.alias), family.name, wanted)
-    return score(
-        family, source, target, members, entity, order, settle, lambda done, of: step("score", done, of), detail
-    )
+    models = Registry(settings.tracking_url, settings.models.alias)
+
+    def done(rows: int, total: int) -> None:
+        step("score", rows, total)
+
+    if workers or source.is_dir():
+        options = Options.of(entity, order, settle, detail or names_anomaly(family))
+        packed = fetch_members(models, family.name, wanted)
+        return score_many(family, source, target, packed, options, workers or os.cpu_count() or 1, done)
+    members = load_members(models, family.name, wanted)
+    return score(family, source, target, members, entity, order, settle, done, detail)
+
+
+def drift_file(
+    settings: Settings,
+    name: str,
+    source: Path,
+    entity: str,
+    order: str,
+    settle: int,
+    report: Path | None,
+    progress: Progress,
+) -> Group:
+    """Look for drift in a file with the champions of a family, or at its inputs alone where there are none.
+
+    Raises:
+        InvalidInput: A name is unknown, or the file breaks a rule.
+    """
+    from pipelines.lifecycle.drift_report import render_drift, trace
+
+    family, step = known_family(name), stepping(progress)
+    judged_by = "inputs, scores and normal"
+    try:
+        members = load_members(Registry(settings.tracking_url, settings.models.alias), family.name, list(registry()))
+    except (NotFound, Unavailable) as error:
+        members, judged_by = {}, f"inputs alone: {error}"
+
+    def done(systems: int, total: int) -> None:
+        step("follow", systems, total)
+
+    traces = trace(family, source, members, entity, order, settle, done)
+    if report:
+        report.write_text(render_drift(family, traces), encoding="utf-8")
+    return drift_tables(traces, judged_by)
+
+
+def drift_tables(traces: "Sequence[Trace]", judged_by: str) -> Group:
+    """Return what drifts, when it was found, and how long it had lasted."""
+    from pipelines.lifecycle.drift import KINDS
+    from pipelines.lifecycle.drift_report import seen, short
+
+    table = Table("system", "windows", "kind", "found at", "lasted, windows", "what", title=judged_by, box=None)
+    for trace in seen(traces):
+        found = [(kind, first) for kind in KINDS if (first := trace.first(kind))]
+        for kind, (moment, drift) in found:
+            table.add_row(trace.system, str(trace.windows), kind, moment, str(drift.since), drift.what)
+        if not found:
+            table.add_row(trace.system, str(trace.windows), "none")
+    few = short(traces)
+    return Group(table, f"too few windows for a reference: {', '.join(few)}" if few else "")
 
 
 def index_documents(settings: Settings, folder: Path | None, tenant: str, workers: int, progress: Progress) -> str:

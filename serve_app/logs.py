@@ -28,12 +28,17 @@ class JsonLines(logging.Handler):
         super().__init__()
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        self._file = self._open()
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; a full disk must not fail the request."""
         try:
             line = json.dumps(_fields(record), ensure_ascii=False, default=str) + "\n"
+            if self._file < 0:  # a library that configures logging closes every handler there is
+                self._file = self._open()
             os.write(self._file, line.encode("utf-8", "replace"))
         except OSError:
             self.handleError(record)
@@ -105,7 +110,10 @@ def _error(error: BaseException) -> dict[str, Any]:
 
     Only the first line of its text: database drivers put statements and their parameters on the following ones.
     """
-    lines = str(error).splitlines()
+    try:
+        lines = str(error).splitlines()
+    except Exception:  # an error of somebody's library that cannot say what it is
+        lines = []
     frames = []
     step = error.__traceback__
     while step is not None:

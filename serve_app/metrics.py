@@ -6,13 +6,15 @@ Exists so that counts of all replicas on all nodes come out of one scrape, next 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 from ray.util import metrics
 
 from pipelines.diagnosis.records import Judgement
+from pipelines.lifecycle.drift import DriftState
+from pipelines.lifecycle.rollout import FleetModel
 
 SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
@@ -67,6 +69,38 @@ class Metrics:
         async with httpx.AsyncClient(timeout=5) as client:
             pages = await asyncio.gather(*(client.get(address) for address in _agents()))
         return OURS.sub(rb"\1", b"".join(page.content for page in pages))
+
+
+class FleetMetrics:
+    """What answers in the fleet, and what became of new versions; counted where versions are moved."""
+
+    def __init__(self) -> None:
+        keys = ("family", "detector", "version")
+        self._replicas = metrics.Gauge("ml_model_replicas", "Replicas that answer with a trained version", keys)
+        self._moves = metrics.Counter("ml_promotions_total", "New versions, by outcome", (*keys[:2], "outcome"))
+        self._drifts = metrics.Gauge("ml_drift", "Whether a family drifts", ("family", "kind"))
+        self._drifting = metrics.Gauge("ml_drifting_systems", "Systems of a family that drift", ("family", "kind"))
+        self._shown: set[tuple[str, str, str]] = set()
+
+    def hold(self, fleet: Sequence[FleetModel]) -> None:
+        """Show which versions the replicas answer with; one that is gone has none."""
+        now = {(model.family, model.detector, v): count for model in fleet for v, count in model.replicas.items()}
+        for key in self._shown | set(now):
+            tags = dict(zip(("family", "detector", "version"), key, strict=True))
+            self._replicas.set(now.get(key, 0), tags)
+        self._shown |= set(now)
+
+    def drift(self, states: Mapping[str, Sequence[DriftState]]) -> None:
+        """Show for each family whether it drifts, and how many of its systems do."""
+        for family, (whole, *systems) in states.items():
+            for each in whole.drifts:
+                tags = {"family": family, "kind": each.kind}
+                self._drifts.set(float(each.drifting), tags)
+                self._drifting.set(sum(state.of(each.kind).drifting for state in systems), tags)
+
+    def moved(self, detector: str, family: str, outcome: str) -> None:
+        """Count the end of a rollout."""
+        self._moves.inc(1, {"family": family, "detector": detector, "outcome": outcome})
 
 
 def _agents() -> list[str]:

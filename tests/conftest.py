@@ -1,4 +1,4 @@
-"""Two real PostgreSQL servers: the embedded one, and one known only by its address."""
+"""One started service, and two real PostgreSQL servers: the embedded one, and one known only by its address."""
 
 import socket
 import subprocess
@@ -13,8 +13,17 @@ from sqlalchemy.pool import NullPool
 from serve_app.store.embedded import EmbeddedPostgres
 from serve_app.store.embedded import start as start_embedded
 from serve_app.store.migrate import create_database
+from tests.serve.service import Service
 
 OWNER, PASSWORD = "plant", "plant-password"
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the session, on the embedded PostgreSQL."""
+    running = Service(tmp_path_factory.mktemp("clone")).start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

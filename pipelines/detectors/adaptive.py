@@ -78,12 +78,13 @@ class Adaptive:
 
     name: ClassVar[str] = "adaptive"
     supervised: ClassVar[bool] = False
+    space: ClassVar[Mapping[str, tuple[float, ...]]] = {}
 
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
 
     @classmethod
-    def fit(cls, examples: Examples, seed: int) -> Self:
+    def fit(cls, examples: Examples, seed: int, **settings: float) -> Self:
         """Fit the prior on the healthy windows alone; nothing in it is drawn, so `seed` does not matter.
 
         Raises:

@@ -3,7 +3,7 @@
 Exists so that the ensemble, training and scoring treat all detectors alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, Self
 
@@ -47,6 +47,12 @@ class Sheet:
         return Sheet(self.names, self.columns, *(part[chosen] for part in parts))
 
 
+def joined(sheets: Sequence[Sheet]) -> Sheet:
+    """Return the windows of several sheets of one family, one below the other."""
+    parts = ((sheet.raw, sheet.read, sheet.centre, sheet.scatter, sheet.count) for sheet in sheets)
+    return Sheet(sheets[0].names, sheets[0].columns, *map(np.concatenate, zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
     """Labelled windows to fit on.
@@ -54,9 +60,10 @@ class Examples:
     Attributes:
         sheet: Their features.
         anomaly: `bool[N]`.
-        heads: By head of the family, `int64[N]` index into the head's classes.
+        heads: By head of the family, `int64[N]` index into the head's classes; -1 where it is not known.
         classes: By head, how many classes it has.
         groups: `str[N]` recording or condition block; a split never cuts through one.
+        weight: `int64[N]` how often each counts in a fit.
     """
 
     sheet: Sheet
@@ -64,6 +71,7 @@ class Examples:
     heads: Mapping[str, NDArray[np.int64]]
     classes: Mapping[str, int]
     groups: NDArray[np.str_]
+    weight: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +101,22 @@ class Detector(Protocol):
     Attributes:
         name: Its public name.
         supervised: It learns from labels, and so knows nothing outside the range of its examples.
+        space: By setting of its fit, the values that a search may try; empty where there is nothing to try.
     """
 
     name: ClassVar[str]
     supervised: ClassVar[bool]
+    space: ClassVar[Mapping[str, tuple[float, ...]]]
 
     @classmethod
-    def fit(cls, examples: Examples, seed: int) -> Self:
-        """Fit on labelled windows; the same examples and seed give the same detector."""
+    def fit(cls, examples: Examples, seed: int, **settings: float) -> Self:
+        """Fit on labelled windows; the same examples, seed and settings give the same detector, byte for byte.
+
+        Args:
+            examples: To fit on.
+            seed: Of what is drawn.
+            settings: Of the space, in place of the shipped ones.
+        """
         ...
 
     def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:

@@ -40,6 +40,17 @@ class Baseline:
     squares: Floats
     origin: Floats | None = None
 
+    def to_bytes(self) -> bytes:
+        """Return all numbers as they are, bit for bit: 32 bytes a feature."""
+        origin = np.full_like(self.count, np.nan) if self.origin is None else self.origin
+        return np.stack([self.count, self.total, self.squares, origin]).tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Baseline":
+        """Rebuild from `to_bytes`."""
+        count, total, squares, origin = np.frombuffer(content).reshape(4, -1)
+        return cls(count, total, squares, None if np.isnan(origin).all() else origin)
+
     def __add__(self, learned: "Baseline") -> "Baseline":
         """Add what further windows teach; beyond the memory everything fades a little, and nothing is dropped.
 
@@ -64,6 +75,26 @@ def learn(row: Floats) -> Baseline:
     return Baseline(known.astype(np.float64), value, value * value)
 
 
+def distances(baseline: Baseline) -> Floats:
+    """Return how far each feature's present mean lies from its first one, in standard deviations.
+
+    Shapes: `float64[F]`; NaN where it is not known, infinite where a feature that never varied has moved.
+    """
+    if baseline.origin is None:
+        return np.full_like(baseline.count, np.nan)
+    centre, scatter = _moments(baseline)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far: Floats = np.abs(centre - baseline.origin) / scatter
+    return far
+
+
+def _moments(baseline: Baseline) -> tuple[Floats, Floats]:
+    """Return each feature's mean and standard deviation."""
+    count = np.where(baseline.count > 0, baseline.count, np.nan)
+    centre = baseline.total / count
+    return centre, np.sqrt(np.maximum(baseline.squares / count - centre * centre, 0.0))
+
+
 def drifts(baseline: Baseline, means: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """Return, by channel whose normal level has moved, its first and its present level.
 
@@ -72,10 +103,8 @@ def drifts(baseline: Baseline, means: Mapping[str, int]) -> dict[str, tuple[floa
     """
     if baseline.origin is None:
         return {}
-    count = np.where(baseline.count > 0, baseline.count, np.nan)
-    centre = baseline.total / count
-    scatter = np.sqrt(np.maximum(baseline.squares / count - centre * centre, 0.0))
-    moved = np.abs(centre - baseline.origin) > DRIFTED * scatter
+    centre, _ = _moments(baseline)
+    moved = distances(baseline) > DRIFTED
     return {
         name: (float(baseline.origin[place]), float(centre[place])) for name, place in means.items() if moved[place]
     }

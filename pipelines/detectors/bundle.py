@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -26,6 +25,8 @@ from pipelines.signals.reading import feature_of, make_sheet, read_names
 from pipelines.signals.windows import Floats, Window
 
 CARD = "card.json"
+# What a version may consist of: formats that hold numbers and no code.
+NATIVE = (".cbm", ".ubj", ".onnx", ".json")
 OUTSIDE = "outside the range the models know"
 INSUFFICIENT = "insufficient data"
 RANGE_QUANTILES = (0.001, 0.999)
@@ -49,7 +50,9 @@ class Card:
         high: By column, where it ends.
         fingerprint: SHA-256 of the data.
         rows: Windows it was fitted on.
-        created_at: ISO 8601, UTC.
+        settings: Of the fit, where a search has found better ones than the shipped.
+
+    The time of the fit is the registry's to tell: the same data, seed and settings give the same card, byte for byte.
     """
 
     family: str
@@ -63,7 +66,7 @@ class Card:
     fingerprint: str
     seed: int
     rows: int
-    created_at: str
+    settings: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Card:
             values: dict[str, Any] = json.loads(text)
             sequences = ("features", "low", "high", "notes")
             values |= {name: tuple(values[name]) for name in sequences}
+            values.pop("created_at", None)  # on cards of earlier versions
             return cls(**values)
         except (TypeError, ValueError, KeyError) as error:
             raise ArtefactRejected(CARD, "is not a model card") from error
@@ -98,23 +102,54 @@ class MemberVotes:
     """One member's calibrated votes on N windows.
 
     Attributes:
-        weight: From its skill; the ensemble renormalises over those who vote.
+        versions: Per window the trained version that judged it.
+        weight: `float64[N]` from its skill; the ensemble renormalises over those who vote.
         anomaly: `float64[N]` probability; NaN where it abstains.
         heads: By head `float64[N, K]`; rows of NaN where it abstains.
         contributions: `float64[N, R]` exact additive shares of each column in the calibrated log-odds, or None.
-        base: What the shares add to; both together are the calibrated log-odds.
+        base: `float64[N]` what the shares add to; both together are the calibrated log-odds.
         reasons: Per window why it abstains, empty where it votes.
     """
 
     detector: str
-    version: str
-    weight: float
+    versions: tuple[str, ...]
+    weight: Floats
     anomaly: Floats
     heads: Mapping[str, Floats]
     contributions: Floats | None
     milliseconds: float
     reasons: tuple[str, ...]
-    base: float = 0.0
+    base: Floats
+
+    def overlaid(self, other: "MemberVotes", rows: NDArray[np.int64]) -> "MemberVotes":
+        """Return these votes with those of another version of the member on some of the windows.
+
+        Args:
+            other: Votes on these windows alone, with the same heads and contributions.
+            rows: `int64[M]` places of its windows.
+        """
+
+        def laid(mine: Floats, theirs: Floats) -> Floats:
+            whole = mine.copy()
+            whole[rows] = theirs
+            return whole
+
+        def placed(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+            whole = dict(enumerate(mine)) | dict(zip(rows.tolist(), theirs, strict=True))
+            return tuple(whole.values())
+
+        shares, theirs = self.contributions, other.contributions
+        return MemberVotes(
+            detector=self.detector,
+            versions=placed(self.versions, other.versions),
+            weight=laid(self.weight, other.weight),
+            anomaly=laid(self.anomaly, other.anomaly),
+            heads={name: laid(head, other.heads[name]) for name, head in self.heads.items()},
+            contributions=None if shares is None or theirs is None else laid(shares, theirs),
+            milliseconds=self.milliseconds + other.milliseconds,
+            reasons=placed(self.reasons, other.reasons),
+            base=laid(self.base, other.base),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,17 +175,17 @@ class Bundle:
         unknown = outside if self.detector.supervised else np.logical_and(outside, sheet.evidence < SETTLED)
         silent = empty | unknown
         reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, unknown, strict=True))
-        shares = ballot.contributions
+        shares, count = ballot.contributions, len(ballot.anomaly)
         return MemberVotes(
             detector=self.card.detector,
-            version=version,
-            weight=self.card.weight,
+            versions=(version,) * count,
+            weight=np.full(count, self.card.weight),
             anomaly=np.where(silent, np.nan, Platt(self.card.slope, self.card.intercept).apply(ballot.anomaly)),
             heads={name: np.where(silent[:, None], np.nan, head) for name, head in ballot.heads.items()},
             contributions=None if shares is None else np.where(silent[:, None], 0.0, shares * self.card.slope),
             milliseconds=1e3 * (time.perf_counter() - begun),
             reasons=reasons,
-            base=self.card.slope * ballot.base + self.card.intercept,
+            base=np.full(count, self.card.slope * ballot.base + self.card.intercept),
         )
 
 
@@ -213,6 +248,7 @@ def assemble(
     *,
     fingerprint: str,
     seed: int,
+    settings: Mapping[str, float] | None = None,
     metrics: Mapping[str, float] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Bundle:
@@ -236,7 +272,7 @@ def assemble(
         fingerprint=fingerprint,
         seed=seed,
         rows=len(examples.anomaly),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=dict(settings or {}),
         metrics=dict(metrics or {}),
         notes=notes,
     )
@@ -266,6 +302,8 @@ def unpack(files: Mapping[str, bytes], family: Family | None = None) -> Bundle:
     for name in sorted(set(given) ^ set(card.files)):
         raise ArtefactRejected(name, "is missing" if name in card.files else "is not on the card")
     for name, content in given.items():
+        if not name.endswith(NATIVE):
+            raise ArtefactRejected(name, f"is none of {', '.join(NATIVE)}")
         if sha256(content).hexdigest() != card.files[name]:
             raise ArtefactRejected(name, "its SHA-256 is not the registered one")
     member = registry().get(card.detector)

@@ -26,16 +26,21 @@ class Lesson:
     Attributes:
         features: `float64[M, F]` as the family reads them, some channels NaN.
         anomaly: `bool[M]`.
-        heads: By head that has at least two classes here, `int64[M]`.
+        heads: By head that has at least two classes here, `int64[M]`; -1 where it is not known.
     """
 
     features: Floats
     anomaly: NDArray[np.bool_]
     heads: dict[str, NDArray[np.int64]]
 
+    def of(self, head: str) -> tuple[Floats, NDArray[np.int64]]:
+        """Return features and classes of the windows whose class is known."""
+        known = self.heads[head] >= 0
+        return self.features[known], self.heads[head][known]
+
 
 def lesson(examples: Examples, seed: int) -> Lesson:
-    """Return every example as it is, and half as many drawn ones with some of their channels hidden.
+    """Return every example as often as it counts, and half as many drawn ones with some of their channels hidden.
 
     Raises:
         InvalidInput: The examples are all normal or all anomalous.
@@ -46,10 +51,11 @@ def lesson(examples: Examples, seed: int) -> Lesson:
     random = np.random.default_rng(seed)
     chance = np.where(truth, (1 - NORMAL_SHARE) / truth.sum(), NORMAL_SHARE / (~truth).sum())
     drawn = random.choice(len(truth), len(truth) // 2, p=chance)
-    rows = np.concatenate([np.arange(len(truth)), drawn])
+    whole = np.repeat(np.arange(len(truth)), examples.weight)
+    rows = np.concatenate([whole, drawn])
     features = examples.sheet.read[rows]
-    features[len(truth) :][_hidden(examples.sheet.columns, len(drawn), random)] = np.nan
-    heads = {name: classes[rows] for name, classes in examples.heads.items() if len(np.unique(classes)) > 1}
+    features[len(whole) :][_hidden(examples.sheet.columns, len(drawn), random)] = np.nan
+    heads = {name: c[rows] for name, c in examples.heads.items() if len(np.unique(c[c >= 0])) > 1}
     return Lesson(features, truth[rows], heads)
 
 

@@ -85,6 +85,16 @@ def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
     return float((ranks[y].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
+def log_loss(probability: Floats, truth: NDArray[np.bool_]) -> Floats:
+    """Return each window's logarithmic loss, in nats.
+
+    Shapes: `float64[N]`.
+    """
+    given = np.clip(np.where(truth, probability, 1 - probability), CLIP, 1.0)
+    loss: Floats = -np.log(given)
+    return loss
+
+
 def expected_calibration_error(probability: Floats, truth: NDArray[np.bool_], bins: int = BINS) -> float:
     """Return the mean gap between stated probability and observed share, over equal-width bins.
 

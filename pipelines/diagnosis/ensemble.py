@@ -278,8 +278,8 @@ def weigh(members: tuple[MemberVotes, ...], sheet: Sheet) -> Tally:
     evidence, and one sure member is not drowned by three that know little, as it is in a mean of probabilities.
     """
     scores = np.stack([member.anomaly for member in members])
-    skill = np.array([max(member.weight, WEIGHT_LEAST) for member in members])
-    weights = _shares(np.where(np.isnan(scores), 0.0, skill[:, None]))
+    skill = np.maximum([member.weight for member in members], WEIGHT_LEAST)
+    weights = _shares(np.where(np.isnan(scores), 0.0, skill))
     clipped = np.clip(scores, CERTAINTY, 1 - CERTAINTY)
     odds = np.nan_to_num(np.log(clipped / (1 - clipped)))
     score = np.where(weights.any(axis=0), expit((weights * odds).sum(axis=0)), np.nan)
@@ -305,7 +305,8 @@ def _contributions(members: Sequence[MemberVotes], weights: Floats, sheet: Sheet
     for share, member in zip(shares, members, strict=True):
         if member.contributions is not None:
             total += share[:, None] * member.contributions
-    return total, shares.T @ np.array([member.base for member in members])
+    base: Floats = (shares * np.array([member.base for member in members])).sum(axis=0)
+    return total, base
 
 
 def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
@@ -314,9 +315,9 @@ def _heads(members: Sequence[MemberVotes]) -> dict[str, Floats]:
     for head in dict.fromkeys(name for member in members for name in member.heads):
         known = [member for member in members if head in member.heads]
         tables = np.stack([member.heads[head] for member in known])
-        skill = np.array([max(member.weight, WEIGHT_LEAST) for member in known])
+        skill = np.maximum([member.weight for member in known], WEIGHT_LEAST)
         silent: NDArray[np.bool_] = np.any(np.isnan(tables), axis=2)
-        weights = _shares(np.where(silent, 0.0, skill[:, None]))
+        weights = _shares(np.where(silent, 0.0, skill))
         mean = (weights[:, :, None] * np.nan_to_num(tables)).sum(axis=0)
         heads[head] = np.where(np.all(silent, axis=0)[:, None], np.nan, mean)
     return heads
@@ -327,7 +328,8 @@ def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
     for member, score, weight in zip(tally.members, row.scores, row.weights, strict=True):
         reason = member.reasons[row.place]
         given, sure = (None, 0.0) if reason else (score, max(score, 1 - score) * row.quality)
-        found.append(Vote(member.detector, member.version, given, sure, weight, member.milliseconds, reason))
+        version = member.versions[row.place]
+        found.append(Vote(member.detector, version, given, sure, weight, member.milliseconds, reason))
     return tuple(found)
 
 

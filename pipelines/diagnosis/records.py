@@ -14,6 +14,7 @@ from pipelines.signals.windows import Window
 
 SeverityName = Literal["normal", "warning", "critical", "unknown"]
 Direction = Literal["high", "low", "unsteady"]
+Versions = tuple[tuple[str, str], ...]
 
 
 class Inspection(NamedTuple):
@@ -23,6 +24,10 @@ class Inspection(NamedTuple):
         baseline: The system's own normal, or None while it has none.
         alarm: Whether the system's last window was an alarm.
         detail: What is wanted beside the score.
+        lot: 0..1, the system's own and always the same: who answers it while a new version is tried.
+        versions: By detector those that shall judge, and no other one; empty for those that are live.
+        owner: The tenant, as the credential says; 0 for nobody.
+        own: By detector the owner's own version that judges in place of the live one.
     """
 
     window: Window
@@ -30,6 +35,10 @@ class Inspection(NamedTuple):
     baseline: Baseline | None = None
     alarm: bool = False
     detail: Detail = "full"
+    lot: float = 1.0
+    versions: Versions = ()
+    owner: int = 0
+    own: Versions = ()
 
 
 class Vote(NamedTuple):

@@ -184,11 +184,11 @@ def topics(question: str, language: Language) -> list[str]:
     return [stem for stem in found if stem not in general] or found
 
 
-def expanded(question: str, language: Language) -> str:
-    """Return the question with the synonyms of its words, for a search that knows only stems."""
+def synonyms(question: str, language: Language) -> list[str]:
+    """Return the synonyms of a question's words that it does not hold itself, for a search that knows only stems."""
     asked = set(words(question))
     groups = [term.forms[language] for term in glossary() if term.alike and term.forms[language] & asked]
-    return " ".join([question, *sorted(set().union(*groups) - asked)])
+    return sorted(set().union(*groups) - asked)
 
 
 def asks_for_remedy(question: str, language: Language) -> bool:

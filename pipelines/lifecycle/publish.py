@@ -5,7 +5,7 @@ Exists so that whoever opens the MLflow UI sees what was trained, on what, how g
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 from typing import Any
@@ -14,22 +14,45 @@ from configs.families import Family
 from pipelines.detectors.bundle import CARD, Bundle, pack
 from pipelines.lifecycle import flavor
 from pipelines.lifecycle.registry import Registry, model_name
+from pipelines.lifecycle.search import Trial
+
+CHALLENGER = "challenger"
+UNKNOWN: Mapping[str, str] = {}
 
 
-def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool) -> str:
+def publish(
+    bundle: Bundle,
+    family: Family,
+    url: str,
+    alias: str,
+    promote: bool,
+    provenance: Mapping[str, str] = UNKNOWN,
+    trials: Sequence[Trial] = (),
+    tenant_id: int = 0,
+) -> str:
     """Log one run and register one version; return its number.
 
-    The alias is set when the model has none yet, or when `promote` says so.
+    The version gets the alias when the model has none yet, or when `promote` says so; otherwise it is the challenger.
+
+    Args:
+        bundle: To be registered.
+        family: Its family.
+        url: Of the MLflow server.
+        alias: Of the version that people want to be live.
+        promote: Move that alias.
+        provenance: Logged as parameters.
+        trials: Logged as runs below this one.
+        tenant_id: Whose own model it is; 0 for one that all tenants share.
     """
     from mlflow.models import Model
 
     import mlflow
 
     card = bundle.card
-    name = model_name(card.family, card.detector)
+    name = model_name(card.family, card.detector, tenant_id)
     files = pack(bundle)
     digest = sha256(files[CARD]).hexdigest()
-    first = Registry(url, alias).champion(card.family, card.detector) is None
+    first = Registry(url, alias).champion(card.family, card.detector, tenant_id) is None
     mlflow.set_tracking_uri(url)
     # The library reports every step it takes on stdout and stderr; the caller reports the outcome.
     quiet = io.StringIO()
@@ -37,9 +60,11 @@ def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool)
     mlflow.set_experiment(f"hdx-{card.family}")
     with redirect_stdout(quiet), redirect_stderr(quiet), mlflow.start_run(run_name=card.detector):
         mlflow.log_params({"seed": card.seed, "rows": card.rows, "features": len(card.features)})
+        mlflow.log_params({**card.settings, **provenance})
         mlflow.log_metrics({"skill_auc": card.skill, **card.metrics})
         mlflow.set_tags({"sha256": digest, "data_fingerprint": card.fingerprint, "detector": card.detector})
         mlflow.log_text(describe(bundle, family), "card.md")
+        log_trials(trials)
         info = Model.log(
             artifact_path=None,
             name=card.detector,
@@ -53,9 +78,19 @@ def publish(bundle: Bundle, family: Family, url: str, alias: str, promote: bool)
     client.set_model_version_tag(name, version, "sha256", digest)
     client.set_model_version_tag(name, version, "data_fingerprint", card.fingerprint)
     client.update_model_version(name, version, describe(bundle, family))
-    if first or promote:
-        client.set_registered_model_alias(name, alias, version)
+    client.set_registered_model_alias(name, alias if first or promote else CHALLENGER, version)
     return version
+
+
+def log_trials(trials: Sequence[Trial]) -> None:
+    """Log settings that were tried as runs below the present one."""
+    import mlflow
+
+    for number, trial in enumerate(trials):
+        with mlflow.start_run(run_name=f"trial {number}", nested=True):
+            mlflow.log_params(dict(trial.settings))
+            mlflow.log_metrics({"log_loss": trial.loss, "auc": trial.auc})
+            mlflow.set_tag("detector", trial.detector)
 
 
 def log_evaluation(family: Family, figures: Mapping[str, Any], page: str, url: str) -> str:

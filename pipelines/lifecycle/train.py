@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 from configs.families import Family
 from pipelines.datasets.recordings import Recordings, read_recordings
 from pipelines.datasets.simulator import simulate_recordings
-from pipelines.detectors.base import Detector, Examples
+from pipelines.detectors.base import Detector, Examples, Sheet
+from pipelines.detectors.baseline import Baseline
 from pipelines.detectors.bundle import Bundle, assemble, known_range, outside_range
 from pipelines.detectors.registry import registry
 from pipelines.errors import InvalidInput
 from pipelines.signals.reading import make_sheet
-from pipelines.signals.windows import Floats
+from pipelines.signals.windows import Floats, Window
 
 FOLDS = 4
 # Sizes at which the simulated families' held-out skill no longer grew; twice as many took twice the time.
 SYSTEMS, WINDOWS_EACH = 130, 36
 
 Progress = Callable[[str, int, int], None]
+MakeSheet = Callable[[Sequence[Window], Sequence[Baseline | None], Family], Sheet]
+Settings = Mapping[str, float]
+SHIPPED: Settings = {}
 
 
 def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordings:
@@ -43,8 +47,13 @@ def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordin
     raise InvalidInput("data", None, f"family {family.name} has no simulator: give recordings")
 
 
-def examples_of(recordings: Recordings, family: Family) -> Examples:
+def examples_of(recordings: Recordings, family: Family, sheets: MakeSheet = make_sheet) -> Examples:
     """Turn recordings into features and class numbers.
+
+    Args:
+        recordings: Of the family.
+        family: Says what their labels mean.
+        sheets: Computes the features.
 
     Raises:
         InvalidInput: A label is none of the head's classes.
@@ -55,9 +64,9 @@ def examples_of(recordings: Recordings, family: Family) -> Examples:
     else:
         wrong = [off_nominal(family, component, heads) for component in family.anomaly]
         anomaly = np.logical_or.reduce(wrong)
-    sheet = make_sheet(recordings.windows, recordings.baselines, family)
+    sheet = sheets(recordings.windows, recordings.baselines, family)
     sizes = {name: len(head.classes) for name, head in family.heads.items()}
-    return Examples(sheet, anomaly, heads, sizes, recordings.groups)
+    return Examples(sheet, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64))
 
 
 def numbered(values: NDArray[np.generic], classes: Sequence[object]) -> NDArray[np.int64]:
@@ -81,7 +90,9 @@ def take(examples: Examples, rows: NDArray[np.int64]) -> Examples:
     """Return some of the examples."""
     heads = {name: labels[rows] for name, labels in examples.heads.items()}
     sheet = examples.sheet.rows(rows)
-    return Examples(sheet, examples.anomaly[rows], heads, examples.classes, examples.groups[rows])
+    return Examples(
+        sheet, examples.anomaly[rows], heads, examples.classes, examples.groups[rows], examples.weight[rows]
+    )
 
 
 def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -99,14 +110,14 @@ def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64],
     return list(splitter.split(groups, groups=groups))
 
 
-def out_of_fold(detector: type[Detector], examples: Examples, seed: int) -> Floats:
+def out_of_fold(detector: type[Detector], examples: Examples, seed: int, settings: Settings = SHIPPED) -> Floats:
     """Return each window's raw score by a detector that had not seen its group; NaN where that would abstain."""
     scores = np.full(len(examples.anomaly), np.nan)
     # The heads do not enter the score: leaving them out saves most of the time.
     plain = replace(examples, heads={}, classes={})
     for fit_rows, left_out in folds(examples.groups, FOLDS):
         taken, sheet = take(plain, fit_rows), plain.sheet.rows(left_out)
-        fitted = detector.fit(taken, seed)
+        fitted = detector.fit(taken, seed, **settings)
         outside = outside_range(sheet, *known_range(taken)) if detector.supervised else False
         scores[left_out] = np.where(outside, np.nan, fitted.vote(sheet, "score").anomaly)
     return scores
@@ -119,12 +130,19 @@ def fit_member(
     seed: int,
     fingerprint: str,
     notes: tuple[str, ...] = (),
+    settings: Settings = SHIPPED,
 ) -> Bundle:
     """Fit one detector on all examples, calibrated on scores out of fold."""
-    held_out = out_of_fold(detector, examples, seed)
-    fitted = detector.fit(examples, seed)
+    held_out = out_of_fold(detector, examples, seed, settings)
     return assemble(
-        fitted, family, examples, (held_out, examples.anomaly), fingerprint=fingerprint, seed=seed, notes=notes
+        detector.fit(examples, seed, **settings),
+        family,
+        examples,
+        (held_out, examples.anomaly),
+        fingerprint=fingerprint,
+        seed=seed,
+        settings=settings,
+        notes=notes,
     )
 
 

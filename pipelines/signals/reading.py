@@ -51,14 +51,27 @@ def _has_own(name: str, family: Family) -> bool:
 
 
 def make_sheet(windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
-    """Compute the features of windows, raw and as the family reads them, beside what is normal for each system."""
-    return sheet_of(stack(windows, tuple(family.channels)), baselines, family)
+    """Compute the features of windows, raw and as the family reads them, beside what is normal for each system.
+
+    Windows of one length are stacked by themselves: padding changes the order of sums, and so the last bit of a
+    feature; a window's answer must not depend on those it was gathered with.
+    """
+    lengths = np.array([window.samples for window in windows], dtype=np.int64)
+    raw = np.empty((len(windows), len(feature_names(family))))
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        raw[rows] = raw_features(stack([windows[row] for row in rows.tolist()], tuple(family.channels)), family)
+    return _set_against(raw, baselines, family)
 
 
 def sheet_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Family) -> Sheet:
     """Do the same for windows that are stacked already."""
+    return _set_against(raw_features(stacked, family), baselines, family)
+
+
+def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+    """Set raw features against what is normal for each system."""
     names = feature_names(family)
-    raw = raw_features(stacked, family)
     count, total, squares = _sums(baselines, len(names))
     known = np.where(count > 0, count, np.nan)
     centre = total / known

@@ -20,10 +20,12 @@ from serve_app.api import (
     diagnose,
     diagnostics,
     documents,
+    feedback,
     health,
     internal,
     models,
     problems,
+    replay,
     systems,
 )
 from serve_app.api.edge import Edge, json_only
@@ -68,7 +70,20 @@ def create_app(services: Services) -> FastAPI:
     app.state.gate = auth.Gate(services)
     app.state.detection = diagnostics.Detection(services)
     app.state.checkup = health.Checkup(services)
-    for module in (auth, diagnose, diagnostics, assistant, documents, chat, systems, models, health, internal):
+    for module in (
+        auth,
+        diagnose,
+        diagnostics,
+        replay,
+        feedback,
+        assistant,
+        documents,
+        chat,
+        systems,
+        models,
+        health,
+        internal,
+    ):
         app.include_router(module.router)
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:

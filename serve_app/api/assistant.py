@@ -4,7 +4,7 @@ Exists so that the public and the internal face give one and the same shape of a
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +24,7 @@ from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas import QueryBody, QueryReply
 
+Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 EVENTS = "text/event-stream"
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -83,11 +84,21 @@ async def ask(services: Services, asked: Asked) -> dict[str, Any]:
     return reply_of(answer, asked.limit, time.perf_counter() - begun)
 
 
-async def streamed(services: Services, asked: Asked, path: str, *before: bytes) -> Response:
-    """Return an answer as events, after those that come before it; a search that fails is a problem, not a stream."""
+async def streamed(services: Services, asked: Asked, path: str, *before: bytes, noted: Noted | None = None) -> Response:
+    """Return an answer as events, after those that come before it; a search that fails is a problem, not a stream.
+
+    Args:
+        services: Answer it.
+        asked: The question.
+        path: Of the request.
+        before: Events that come first.
+        noted: Told what was found, as it is shown.
+    """
     begun = time.perf_counter()
     written = services.assistant.stream(asked)
     first = await anext(written)
+    if noted is not None and isinstance(first, tuple):
+        await noted([source_of(hit) for hit in first])
     return StreamingResponse(_events(services, first, written, begun, path, before), media_type=EVENTS)
 
 

@@ -226,6 +226,7 @@ Reader = Annotated[Principal, Depends(principal)]
 WORKERS: tuple[Role, ...] = ("admin", "engineer", "operator")
 Worker = Annotated[Principal, Depends(require(*WORKERS))]
 Editor = Annotated[Principal, Depends(require("admin", "engineer"))]
+Admin = Annotated[Principal, Depends(require("admin"))]
 
 
 def address_of(request: Request) -> str:

@@ -4,6 +4,9 @@ Exists so that whoever sends a window need not put the question; the finding com
 """
 
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
 from typing import Any, Literal
 from uuid import UUID
 
@@ -21,6 +24,7 @@ from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting
 from serve_app.api.ports import Asked, Ports
 from serve_app.api.schemas import DiagnoseBody, DiagnoseReply
+from serve_app.store.records import Principal
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 
@@ -52,7 +56,7 @@ async def diagnose(
         if not is_anomaly:
             return StreamingResponse(iter([finding, event_of("done", {"query": ""})]), media_type=EVENTS)
         try:
-            return await streamed(services, asked, path, finding)
+            return await streamed(services, asked, path, finding, noted=partial(_note, services, caller))
         except HdxError as error:
             lost = event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
             return StreamingResponse(iter([finding, lost]), media_type=EVENTS)
@@ -61,10 +65,21 @@ async def diagnose(
     if is_anomaly:
         try:
             advice = await ask(services, asked)
+            await _note(services, caller, advice["sources"])
         except HdxError as error:
             reason = problems.problem_of(error).title
     ends = {"query": question, "advice": advice, "reason": reason}
     return Response(b'{"finding":%b,%b' % (answer, orjson.dumps(ends)[1:]), media_type=JSON)
+
+
+async def _note(services: Ports, caller: Principal, sources: Sequence[Mapping[str, Any]]) -> None:
+    """Keep which passages the advice was written from: where they stand, and a hash of what they said."""
+    kept = [
+        {name: source[name] for name in ("document_id", "page", "start", "end")}
+        | {"sha256": sha256(source["snippet"].encode()).hexdigest()}
+        for source in sources
+    ]
+    await services.store.consult(caller.tenant_id, UUID(logs.trace_id()), kept)
 
 
 async def _question(services: Ports, tenant_id: int, body: DiagnoseBody, request: Request, answer: bytes) -> str:

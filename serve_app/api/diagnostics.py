@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import UUID, uuid4
+from zlib import crc32
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from configs.families import Family, read_family
 from pipelines.detectors.base import Detail
@@ -27,13 +28,14 @@ from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
 from serve_app import logs
 from serve_app.api import problems
-from serve_app.api.auth import Reader, Worker
-from serve_app.api.ports import Ports, Services
-from serve_app.api.schemas import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply, StoredReply
+from serve_app.api.auth import Worker
+from serve_app.api.ports import Services
+from serve_app.api.schemas import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
 from serve_app.cache import MemberVersions, answer_key
 from serve_app.store.records import Principal, StoredDiagnosis
 
 JSON = "application/json"
+LENGTH = 4  # bytes that say how long the baseline in a cached value is
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 
@@ -56,6 +58,23 @@ class Case:
     alarm: bool = False
     use_cache: bool = True
     detail: Detail = "full"
+
+
+class Judged(NamedTuple):
+    """An answer and what it follows from.
+
+    Attributes:
+        met: The baseline that it was judged against, as `Baseline.to_bytes` writes it; None where there was none.
+    """
+
+    answer: bytes
+    judgement: Judgement
+    met: bytes | None
+
+
+def met_by(case: Case) -> bytes | None:
+    """Return the baseline that a window meets, as it is stored."""
+    return None if case.baseline is None else case.baseline.to_bytes()
 
 
 class Detection:
@@ -81,7 +100,7 @@ class Detection:
         family = read_family(system.family)
         window = read_window(body.sensor_data, body.sampling_hz, family, limits, "sensor_data")
         case = Case(caller.tenant_id, body.system_id, family, window, trace_id, begun, baseline, system.alarm)
-        answer, judgement = await self.judge(case)
+        answer, judgement, met = await self.judge(case)
         # An abstention says nothing of the machine: its state stays.
         alarm = system.alarm if judgement.score is None else judgement.is_anomaly
         values = {channel: samples.tolist() for channel, samples in window.values.items()}
@@ -92,47 +111,55 @@ class Detection:
             created_at=datetime.now(UTC),
             window={"values": values, "rate_hz": window.rate_hz},
             answer=orjson.loads(answer),
+            alarm=system.alarm,
+            baseline=met,
         )
         changed = None if alarm == system.alarm else alarm
         await store.record(caller.tenant_id, stored, judgement.learned, changed)
         return answer, judgement.is_anomaly
 
-    async def judge(self, case: Case) -> tuple[bytes, Judgement]:
+    async def judge(self, case: Case) -> Judged:
         """Return the answer and what it follows from; an answer from the cache teaches nothing."""
         (answer,) = await self.judge_all([case])
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    async def judge_all(self, cases: Sequence[Case]) -> list[tuple[bytes, Judgement] | BaseException]:
+    async def judge_all(self, cases: Sequence[Case]) -> list[Judged | BaseException]:
         """Do the same for many windows at once; at each one's place stands its answer, or why there is none."""
         found = [await self._look_up(case) for case in cases]
         asked = [case for case, known in zip(cases, found, strict=True) if known is None]
         judged = iter(await asyncio.gather(*map(self._ask, asked), return_exceptions=True))
-        answers: list[tuple[bytes, Judgement] | BaseException] = []
+        answers: list[Judged | BaseException] = []
         answered: defaultdict[str, list[Judgement]] = defaultdict(list)
         for case, known in zip(cases, found, strict=True):
-            judgement = known or next(judged)
+            judgement, met = known or (next(judged), met_by(case))
             if isinstance(judgement, BaseException):
                 answers.append(judgement)
                 continue
             if known is None:
-                await self._keep(case, judgement)
+                await self._keep(case, judgement, met)
             answered[case.family.name].append(judgement)
-            answers.append((_answer(case, judgement, known is not None), judgement))
+            answers.append(Judged(_answer(case, judgement, known is not None), judgement, met))
         for family, judgements in answered.items():
             self.services.metrics.answered(family, judgements, time.perf_counter() - cases[0].begun)
         return answers
 
     def _ask(self, case: Case) -> Awaitable[Judgement]:
-        inspection = Inspection(case.window, case.family.name, case.baseline, case.alarm, case.detail)
+        lot = crc32(b"%d/%d" % (case.tenant_id, case.system_id)) / 2**32
+        inspection = Inspection(
+            case.window, case.family.name, case.baseline, case.alarm, case.detail, lot, owner=case.tenant_id
+        )
         return self.services.diagnoser.diagnose(inspection)
 
-    async def _keep(self, case: Case, judgement: Judgement) -> None:
+    async def _keep(self, case: Case, judgement: Judgement, met: bytes | None) -> None:
+        """Keep findings behind the baseline that they follow from, which is part of the evidence."""
         if case.use_cache and self.services.cache.ttl_s > 0:
-            await self.services.cache.put(_key(case, judgement.versions), judgement.findings)
+            before = met or b""
+            value = b"%b%b%b" % (len(before).to_bytes(LENGTH), before, judgement.findings)
+            await self.services.cache.put(_key(case, judgement.versions), value)
 
-    async def _look_up(self, case: Case) -> Judgement | None:
+    async def _look_up(self, case: Case) -> tuple[Judgement, bytes | None] | None:
         cache = self.services.cache
         if not case.use_cache or cache.ttl_s <= 0:
             return None
@@ -141,7 +168,10 @@ class Detection:
             return None
         found = await cache.get(_key(case, versions))
         self.services.metrics.looked_up(found is not None)
-        return None if found is None else judgement_from(found, versions)
+        if found is None:
+            return None
+        end = LENGTH + int.from_bytes(found[:LENGTH])
+        return judgement_from(found[end:], versions), found[LENGTH:end] or None
 
     def count_failure(self, error: BaseException) -> None:
         """Count a window that got no answer."""
@@ -234,24 +264,3 @@ def _item_problem(detection: Detection, error: BaseException, place: int, path: 
     if problem.status >= 500:
         logs.write("item.failed", logging.ERROR, problems.cause_of(error), code=problem.code, index=place)
     return problems.encode(problems.under(problem, f"items[{place}]").body(path, logs.trace_id()))
-
-
-@router.get(
-    "/{trace_id}/",
-    response_model=StoredReply,
-    responses=problems.documented(401, 404),
-    summary="Read a diagnosis back",
-)
-async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
-    """Return the diagnosis as it was answered, with the window it answered."""
-    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
-    return JSONResponse(
-        {
-            "trace_id": str(stored.trace_id),
-            "system_id": stored.system_id,
-            "family": stored.family,
-            "created_at": stored.created_at.isoformat(),
-            "window": stored.window,
-            "answer": stored.answer,
-        }
-    )

@@ -78,8 +78,8 @@ async def predict(body: PredictBody, detection: Detecting) -> Response:
     begun = time.perf_counter()
     try:
         window = _window(detection, body)
-        answer, _ = await detection.judge(_case(body, window, UUID(logs.trace_id()), begun))
-        return Response(answer, media_type=JSON)
+        judged = await detection.judge(_case(body, window, UUID(logs.trace_id()), begun))
+        return Response(judged.answer, media_type=JSON)
     except Exception as error:
         detection.count_failure(error)
         raise
@@ -99,7 +99,7 @@ async def predict_batch(request: Request, body: PredictBatchBody, detection: Det
     cases = _cases(detection, body.items, begun)
     judged = iter(await detection.judge_all([case for case in cases if isinstance(case, Case)]))
     answers = [next(judged) if isinstance(case, Case) else case for case in cases]
-    results = [answer if isinstance(answer, BaseException) else answer[0] for answer in answers]
+    results = [answer if isinstance(answer, BaseException) else answer.answer for answer in answers]
     return listed(detection, results, request.scope["path"])
 
 

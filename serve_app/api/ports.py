@@ -13,6 +13,7 @@ from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.knowledge.answer import Event
 from pipelines.knowledge.records import Answer, Hit
+from pipelines.lifecycle.rollout import FleetModel, Wish
 from serve_app.cache import AnswerCache
 from serve_app.metrics import Metrics
 from serve_app.store.repository import Store
@@ -89,6 +90,32 @@ class Library(Protocol):
         ...
 
 
+class Promotions(Protocol):
+    """The way to whoever leads new versions into the fleet."""
+
+    async def fleet(self) -> Sequence[FleetModel]:
+        """Say of every registered model what stands where, and what its replicas hold.
+
+        Raises:
+            Unavailable: It cannot be reached.
+        """
+        ...
+
+    async def move(self, wish: Wish) -> str:
+        """Move a model as asked; return the version that shall answer.
+
+        Raises:
+            NotFound: There is no such model or version.
+            Conflict: There is nothing to go back to.
+            Unavailable: The registry does not answer.
+        """
+        ...
+
+    def look(self, name: str) -> None:
+        """Say that an alias of a model has moved; without it that is seen only later."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything the routes stand on."""
@@ -98,6 +125,7 @@ class Services:
     diagnoser: Diagnoser
     assistant: Assistant
     library: Library
+    promotions: Promotions
     cache: AnswerCache
     metrics: Metrics
 

@@ -8,7 +8,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from serve_app.api.problems import ProblemReply
 
@@ -217,6 +225,38 @@ class DetectBatchReply(Reply):
     results: list[DetectReply | ProblemReply]
 
 
+class PassageReply(Reply):
+    """A passage that the advice was written from."""
+
+    document_id: str
+    page: int
+    start: int
+    end: int
+    sha256: str = Field(description="Of its text")
+
+
+class EvidenceReply(Reply):
+    """What an answer followed from beside its window."""
+
+    versions: dict[str, str] = Field(description="By detector, the version that judged")
+    weights: dict[str, float]
+    threshold: float
+    alarm: bool | None = Field(description="Whether the system was in alarm before; null for answers of older releases")
+    baseline: str | None = Field(
+        description="Base64 of float64, 4 rows of one number a feature: count, total, squares, first normal"
+    )
+    passages: list[PassageReply] = Field(description="Of the manuals, where a repair was asked for")
+
+
+class ReplayReply(Reply):
+    """A stored answer, given again by the versions of its day."""
+
+    trace_id: UUID
+    identical: bool
+    differences: list[str] = Field(description="JSON paths of what is not the same")
+    findings: dict[str, Any]
+
+
 class StoredReply(Reply):
     """A diagnosis as it was answered, with the window it answered."""
 
@@ -226,6 +266,32 @@ class StoredReply(Reply):
     created_at: datetime
     window: dict[str, Any]
     answer: DetectReply
+    evidence: EvidenceReply
+
+
+class FeedbackBody(Body):
+    """What is true of a window that was judged."""
+
+    model_config = example(verdict="confirmed", note="Measured flow and case drain: all in order")
+
+    verdict: Literal["confirmed", "false_alarm", "missed"] = Field(
+        description="`confirmed`: the answer is right, alarm or not; `false_alarm`: nothing was wrong; "
+        "`missed`: something was wrong"
+    )
+    component: Text | None = Field(default=None, max_length=100, description="What was wrong, one of the family's own")
+    note: Text = Field(default="", max_length=2000)
+
+
+class FeedbackReply(Reply):
+    """What is kept: the last word on an answer."""
+
+    trace_id: UUID
+    verdict: Literal["confirmed", "false_alarm", "missed"]
+    anomalous: bool = Field(description="What the verdict says of the window")
+    component: str | None
+    note: str
+    actor: str
+    created_at: datetime
 
 
 # --- systems
@@ -271,8 +337,44 @@ class SystemsReply(Reply):
 # --- models
 
 
+class RolloutReply(Reply):
+    """A version on its way in, and what it did so far on the windows that the live version judged."""
+
+    version: str
+    stage: Literal["shadow", "canary", "urgent"]
+    since: datetime
+    windows: int = Field(description="Judged by both versions")
+    errors: int = Field(description="Windows on which it failed")
+    disagreements: int = Field(description="Windows that it calls otherwise")
+    answered: int = Field(description="Windows that it answered itself")
+
+
+class DriftReply(Reply):
+    """A change that was found: of inputs, scores, a system's normal, or the calibration on feedback."""
+
+    system_id: int | None = Field(description="Null for the family as a whole")
+    kind: Literal["input", "score", "baseline", "calibration"]
+    what: str
+    since: int = Field(description="Windows, or judgements with feedback, since it began")
+    statistic: float
+    threshold: float
+
+
+class FleetReply(Reply):
+    """What stands where in the registry, and what the replicas answer with."""
+
+    champion: str = Field(description="What people want to be live")
+    live: str
+    previous: str = Field(description="Still in memory; empty while there is none")
+    replicas: dict[str, int] = Field(description="Replicas by the version that they answer with")
+    rollout: RolloutReply | None
+    drift: list[DriftReply] = Field(description="Of the family, and of your own systems")
+
+
 class ModelReply(Reply):
     """One detector's trained version of one family, as its replica holds it now."""
+
+    name: str = Field(description="Of the registered model in MLflow")
 
     family: str
     detector: str
@@ -280,6 +382,28 @@ class ModelReply(Reply):
     sha256: str
     usable: bool
     reason: str
+    fleet: FleetReply | None = Field(description="Null while the promoter does not answer")
+
+
+class PromoteBody(Body):
+    """A version to make live."""
+
+    version: str = Field(pattern=r"^[1-9][0-9]{0,8}$", examples=["2"])
+    urgent: bool = Field(False, description="Skips every gate but loading and the canary window; needs a reason")
+    reason: str = Field("", max_length=500)
+
+    @model_validator(mode="after")
+    def _urgency_has_a_reason(self) -> "PromoteBody":
+        if self.urgent and not self.reason.strip():
+            raise ValueError("urgent: say the reason; it is written into the audit")
+        return self
+
+
+class MoveReply(Reply):
+    """What is under way now; `GET /api/models/` shows how far."""
+
+    name: str
+    version: str = Field(description="Shall be live")
 
 
 class ModelsReply(Reply):

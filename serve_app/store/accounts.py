@@ -126,6 +126,19 @@ class Accounts:
             tenant_id: int = (await connection.execute(query.returning(tenants.c.tenant_id))).scalar_one()
         return tenant_id
 
+    async def tenant(self, name: str) -> int:
+        """Return the id of the tenant of that name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        query = select(tenants.c.tenant_id).where(tenants.c.name == name)
+        async with self._transaction("hdx.tenant_name", name) as connection:
+            tenant_id: int | None = (await connection.execute(query)).scalar_one_or_none()
+        if tenant_id is None:
+            raise NotFound("tenant", name)
+        return tenant_id
+
     async def add_account(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
         """Add an account.
 

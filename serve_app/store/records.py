@@ -6,11 +6,12 @@ Exists so that no route holds a live database object.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
+Verdict = Literal["confirmed", "false_alarm", "missed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,13 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class StoredDiagnosis:
-    """A diagnosis as it was answered, with the window it answered.
+    """A diagnosis as it was answered, with all that it followed from.
 
     Attributes:
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
         answer: The body that the caller got.
+        alarm: Whether the system was in alarm before it; None for an answer older than this column.
+        baseline: The system's normal before it, as `Baseline.to_bytes` writes it; None while it had none.
     """
 
     trace_id: UUID
@@ -71,6 +74,76 @@ class StoredDiagnosis:
     created_at: datetime
     window: Mapping[str, Any]
     answer: Mapping[str, Any]
+    alarm: bool | None = None
+    baseline: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeedback:
+    """What a person said last of an answer.
+
+    Attributes:
+        verdict: `confirmed` that the answer is right, alarm or not; `false_alarm` and `missed` that it is not.
+        component: What was off nominal; None where that is not known, or nothing was.
+        actor: Who said it.
+    """
+
+    trace_id: UUID
+    verdict: Verdict
+    component: str | None
+    note: str
+    actor: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A stored window with what people know of it.
+
+    Attributes:
+        window: `{"values": {channel: [..]}, "rate_hz": ..}`.
+        baseline: The system's normal that it met, as `Baseline.to_bytes` writes it; None where there was none.
+        truth: Whether it is anomalous.
+        component: What was off nominal, where somebody said so.
+        created_at: When it was said.
+    """
+
+    trace_id: UUID
+    tenant_id: int
+    system_id: int
+    family: str
+    window: Mapping[str, Any]
+    baseline: bytes | None
+    truth: bool
+    component: str | None
+    created_at: datetime
+
+
+class Seen(NamedTuple):
+    """An answered window, as drift looks at it.
+
+    Attributes:
+        score: None where nobody could judge it.
+    """
+
+    tenant_id: int
+    system_id: int
+    family: str
+    window: Mapping[str, Any]
+    baseline: bytes | None
+    score: float | None
+    created_at: datetime
+
+
+class Verified(NamedTuple):
+    """What was answered of a window, and what people found."""
+
+    tenant_id: int
+    system_id: int
+    family: str
+    score: float | None
+    truth: bool
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Exists so that no other file knows SQL, and no query can forget whose row it rea
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -20,9 +20,9 @@ from pipelines.detectors.baseline import MEMORY, SETTLED, Baseline
 from pipelines.errors import Conflict, NotFound, Unavailable
 from serve_app.batching import MicroBatch
 from serve_app.store.accounts import constraint
-from serve_app.store.documents import Documents
+from serve_app.store.feedback import Feedback
 from serve_app.store.records import StoredDiagnosis, System
-from serve_app.store.tables import APP_ROLE, audit, baselines, diagnoses, systems
+from serve_app.store.tables import APP_ROLE, audit, baselines, consulted, diagnoses, systems
 
 # Source: own choice; a transaction of this many diagnoses is some ten milliseconds of the server's time.
 GROUP_MAX = 256
@@ -42,6 +42,8 @@ DIAGNOSIS = (
     diagnoses.c.created_at,
     diagnoses.c.window,
     diagnoses.c.answer,
+    diagnoses.c.alarm,
+    diagnoses.c.baseline,
 )
 
 
@@ -60,7 +62,7 @@ _Item = TypeVar("_Item", _Key, _Record)
 _Result = TypeVar("_Result")
 
 
-class Store(Documents):
+class Store(Feedback):
     """All rows of HDX; a method that takes a tenant sees that tenant's rows alone."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -239,6 +241,19 @@ class Store(Documents):
         if row is None:
             raise NotFound("diagnosis", trace_id)
         return StoredDiagnosis(*row)
+
+    async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
+        """Note the passages that the advice on an answer was written from."""
+        row = {"tenant_id": tenant_id, "trace_id": trace_id, "passages": passages}
+        async with self._tenant(tenant_id) as connection:
+            await connection.execute(insert(consulted).values(row))
+
+    async def passages(self, tenant_id: int, trace_id: UUID) -> list[dict[str, Any]]:
+        """Return the passages that the advice on an answer was written from; none where there was no advice."""
+        query = select(consulted.c.passages).where(consulted.c.trace_id == trace_id)
+        async with self._tenant(tenant_id) as connection:
+            found: list[dict[str, Any]] | None = (await connection.execute(query)).scalar_one_or_none()
+        return found or []
 
     async def last_finding(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
         """Return the newest answer about a system, or None while there is none."""

@@ -123,10 +123,35 @@ diagnoses = Table(
     Column("family", Text, nullable=False),
     Column("window", JSONB, nullable=False),
     Column("answer", JSONB, nullable=False),
+    Column("alarm", Boolean),
+    Column("baseline", LargeBinary),
     _created(),
     _own_system(),
+    UniqueConstraint("tenant_id", "trace_id", name="diagnoses_own"),
 )
+Index("diagnoses_by_time", diagnoses.c.created_at)
 Index("diagnoses_by_system", diagnoses.c.tenant_id, diagnoses.c.system_id, diagnoses.c.created_at)
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("tenant_id", Integer, primary_key=True),
+    Column("trace_id", Uuid, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("component", Text),
+    *(Column(name, Text, nullable=False) for name in ("note", "actor")),
+    _created(),
+    ForeignKeyConstraint(["tenant_id", "trace_id"], ["diagnoses.tenant_id", "diagnoses.trace_id"], ondelete="CASCADE"),
+    CheckConstraint("verdict IN ('confirmed', 'false_alarm', 'missed')", "feedback_verdict"),
+)
+Index("feedback_by_time", feedback.c.created_at)
+consulted = Table(
+    "consulted",
+    metadata,
+    Column("tenant_id", Integer, primary_key=True),
+    Column("trace_id", Uuid, primary_key=True),
+    Column("passages", JSONB, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "trace_id"], ["diagnoses.tenant_id", "diagnoses.trace_id"], ondelete="CASCADE"),
+)
 documents = Table(
     "documents",
     metadata,
@@ -145,7 +170,8 @@ audit = Table(
     "audit",
     metadata,
     Column("audit_id", BigInteger, Identity(), primary_key=True),
-    _tenant(),
+    # Null for what is done to models, which are no tenant's.
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE")),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),

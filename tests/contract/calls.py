@@ -35,6 +35,8 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("POST", DETECT + "batch/", {"items": [WINDOW]}),
     ("POST", "/api/diagnostics/diagnose/", WINDOW),
     ("GET", f"/api/diagnostics/{uuid4()}/", None),
+    ("POST", f"/api/diagnostics/{uuid4()}/replay/", None),
+    ("POST", f"/api/diagnostics/{uuid4()}/feedback/", {"verdict": "confirmed"}),
     ("POST", "/api/rag/query/", {"query": "why"}),
     ("GET", "/api/rag/documents/", None),
     ("GET", "/api/rag/documents/d1/", None),
@@ -47,6 +49,8 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("PATCH", "/api/systems/1/", {"name": "Press 3"}),
     ("DELETE", "/api/systems/1/", None),
     ("GET", "/api/models/", None),
+    ("POST", "/api/models/hdx-generic-catboost/promote/", {"version": "2"}),
+    ("POST", "/api/models/hdx-generic-catboost/rollback/", None),
     ("GET", "/v1/models", None),
     ("POST", "/v1/chat/completions", CHAT),
 ]

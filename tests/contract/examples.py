@@ -103,6 +103,7 @@ def examples() -> Examples:
         heads={"pump": pump.astype(np.int64), "cooler": cooler},
         classes={"pump": 3, "cooler": 2},
         groups=np.array([f"machine-{row % MACHINES}" for row in range(WINDOWS)]),
+        weight=np.ones(WINDOWS, dtype=np.int64),
     )
 
 

@@ -31,11 +31,22 @@ from pipelines.diagnosis.records import (
 from pipelines.errors import NotFound, Unauthenticated
 from pipelines.knowledge.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
+from pipelines.lifecycle.gates import Evidence
+from pipelines.lifecycle.rollout import FleetModel, Rollout, Standing, Wish
 from serve_app.api.ports import Asked, Health, Services
 from serve_app.cache import MemoryCache
 from serve_app.credentials import digest, hash_password
 from serve_app.metrics import Metrics
-from serve_app.store.records import Account, Principal, Role, StoredDiagnosis, StoredDocument, System
+from serve_app.store.records import (
+    Account,
+    Principal,
+    Role,
+    StoredDiagnosis,
+    StoredDocument,
+    StoredFeedback,
+    System,
+    Verdict,
+)
 from serve_app.store.repository import Store
 
 PASSWORD = "correct horse battery"
@@ -66,13 +77,24 @@ class MemoryStore:
         self.recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = []
         self.audited: list[tuple[int, str, str, str]] = []
         self.sessions: dict[UUID, tuple[int, UUID]] = {}
+        self.consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = {}
         self.used: set[UUID] = set()
         self.ended_families: set[UUID] = set()
         self.up = True
         self.kept_documents: dict[tuple[int, str], StoredDocument] = {}
+        self.said: dict[tuple[int, UUID], StoredFeedback] = {}
+
+    async def ensure_tenant(self, name: str) -> int:
+        return {"demo": 1}.get(name, 2)
 
     async def account_by_login(self, login: str) -> Account | None:
         return next((a for a in self.accounts.values() if login in {a.username, a.email}), None)
+
+    async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
+        self.consulted[tenant_id, trace_id] = passages
+
+    async def passages(self, tenant_id: int, trace_id: UUID) -> Sequence[Mapping[str, Any]]:
+        return self.consulted.get((tenant_id, trace_id), [])
 
     async def last_finding(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
         own = [kept for owner, kept, _ in self.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
@@ -166,6 +188,13 @@ class MemoryStore:
             if tenant == tenant_id and stored.trace_id == trace_id:
                 return stored
         raise NotFound("diagnosis", trace_id)
+
+    async def give_feedback(
+        self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
+    ) -> StoredFeedback:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.said[tenant_id, trace_id] = StoredFeedback(trace_id, verdict, component, note, actor, now)
+        return self.said[tenant_id, trace_id]
 
     async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: str) -> None:
         self.audited.append((tenant_id, actor, action, subject))
@@ -288,6 +317,34 @@ class ListedLibrary:
         self._store.kept_documents.pop((tenant_id, document_id))
 
 
+class ListedPromotions:
+    """One model, live in version 2 after 1; moves it as told, or fails."""
+
+    def __init__(self) -> None:
+        self.wishes: list[Wish] = []
+        self.looked: list[str] = []
+        self.failure: Exception | None = None
+        self.rollout: Rollout | None = None
+
+    async def fleet(self) -> Sequence[FleetModel]:
+        if self.failure is not None:
+            raise self.failure
+        standing = Standing("hdx-generic-catboost", "2", "2", "1", True, self.rollout)
+        evidence = Evidence("generic", "3", 40, 0, 5, 4, 1, 3) if self.rollout else None
+        return [FleetModel("generic", "catboost", standing, {"2": 3}, evidence)]
+
+    async def move(self, wish: Wish) -> str:
+        if self.failure is not None:
+            raise self.failure
+        self.wishes.append(wish)
+        if wish.version not in ("", "1", "2", "3"):
+            raise NotFound("model version", f"{wish.name}/{wish.version}")
+        return wish.version or "1"
+
+    def look(self, name: str) -> None:
+        self.looked.append(name)
+
+
 @dataclass
 class CountingMetrics:
     """Keeps every call."""
@@ -319,6 +376,7 @@ class Bench:
     diagnoser: FixedDiagnoser
     assistant: FixedAssistant
     metrics: CountingMetrics
+    promotions: ListedPromotions
 
 
 def settings_for(home: Path, **changes: Any) -> Settings:
@@ -337,13 +395,15 @@ def make_bench(home: Path, **changes: Any) -> Bench:
     """Services over fresh stand-ins."""
     settings = settings_for(home, **changes)
     store, diagnoser, assistant, metrics = MemoryStore(), FixedDiagnoser(), FixedAssistant(), CountingMetrics()
+    promotions = ListedPromotions()
     services = Services(
         settings=settings,
         store=cast(Store, store),
         diagnoser=diagnoser,
         assistant=assistant,
         library=ListedLibrary(store),
+        promotions=promotions,
         cache=MemoryCache(settings.cache.ttl_s, 100),
         metrics=cast(Metrics, metrics),
     )
-    return Bench(services, store, diagnoser, assistant, metrics)
+    return Bench(services, store, diagnoser, assistant, metrics, promotions)

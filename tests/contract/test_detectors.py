@@ -212,7 +212,7 @@ def test_votes_are_picklable(name: str) -> None:
     copy = pickle.loads(pickle.dumps(votes))  # noqa: S301 (our own bytes)
     assert isinstance(copy, MemberVotes)
     np.testing.assert_array_equal(votes.anomaly, copy.anomaly)
-    assert (copy.detector, copy.version, copy.reasons) == (name, "7", votes.reasons)
+    assert (copy.detector, set(copy.versions), copy.reasons) == (name, {"7"}, votes.reasons)
 
 
 @every
@@ -380,12 +380,13 @@ class Nearest:
 
     name: ClassVar[str] = "thermometer"
     supervised: ClassVar[bool] = False
+    space: ClassVar[Mapping[str, tuple[float, ...]]] = {}
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
 
     @classmethod
-    def fit(cls, examples: Examples, seed: int) -> Self:
+    def fit(cls, examples: Examples, seed: int, **settings: float) -> Self:
         column = examples.sheet.names.index("temperature_mean")
         return cls(float(np.nanmean(examples.sheet.raw[~examples.anomaly, column])) + 5)
 

@@ -38,6 +38,8 @@ def test_every_operation_says_who_may_call_it() -> None:
         schemes = {name for one in operation.get("security", []) for name in one}
         if path in OPEN:
             assert not schemes, path
+        elif path == "/internal/mlflow/webhook":
+            assert schemes == {"mlflowSignature"}, path
         elif path.startswith("/internal/") or path == "/metrics":
             assert schemes == {"internalKey"}, path
         else:

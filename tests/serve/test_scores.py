@@ -16,7 +16,7 @@ FAULTS = (HEALTHY, "pump_wear", "cooler_fouling", "valve_lag", "sensor_drift", "
 
 
 def test_rest_score_and_evaluate_agree_bit_for_bit(service: Service, tmp_path: Path) -> None:
-    """Windows get the very same scores over REST, from `hdx score` and from what `hdx evaluate` judges with."""
+    """Windows get the very same scores over REST, from `hdx score` in one process and in several, and in `evaluate`."""
     family = read_family("generic")
     windows = [simulate(fault, 0.5, samples, seed) for seed, fault in enumerate(FAULTS) for samples in (3, 5, 60)]
     values = [{name: samples.tolist() for name, samples in window.values.items()} for window in windows]
@@ -26,12 +26,14 @@ def test_rest_score_and_evaluate_agree_bit_for_bit(service: Service, tmp_path: P
         reply = client.post("/internal/ml/api/v1/predict/batch", json={"items": items}, headers=key)
     over_rest = [result["prediction"]["anomaly_score"] for result in reply.raise_for_status().json()["results"]]
 
-    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    source, target, folder = tmp_path / "in.parquet", tmp_path / "out.parquet", tmp_path / "out"
     pd.DataFrame(values).to_parquet(source)
     service.hdx("score", "--family", "generic", str(source), str(target))
+    service.hdx("score", "--family", "generic", "--workers", "1", str(source), str(folder))
 
     port = service.environment["HDX_MLFLOW_PORT"]
     members = load_members(Registry(f"http://127.0.0.1:{port}", "champion"), "generic", tuple(registry()))
     evaluated = judged([Inspection(window, "generic") for window in windows], family, members)
 
+    pd.testing.assert_frame_equal(pd.read_parquet(folder), pd.read_parquet(target), check_exact=True)
     assert over_rest == pd.read_parquet(target)["score"].tolist() == [diagnosis.score for diagnosis in evaluated]

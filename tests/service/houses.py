@@ -53,5 +53,7 @@ async def make_house(store: Store) -> House:
     token_id = uuid4()
     await store.start_session(account.user_id, uuid4(), token_id, soon())
     await store.audit(tenant_id, name, "made", "house", "")
+    await store.give_feedback(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
+    await store.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
     await store.add_document(tenant_id, "press", "press.md", "0", b"# Press")
     return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key)

@@ -130,6 +130,9 @@ FOREIGN: dict[str, Deed] = {
     ),
     "teach": lambda store, mine, theirs: store.teach(mine, theirs.system.system_id, learned(9)),
     "diagnosis": lambda store, mine, theirs: store.diagnosis(mine, theirs.diagnosis.trace_id),
+    "feedback": lambda store, mine, theirs: store.give_feedback(
+        mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
+    ),
 }
 
 
@@ -154,8 +157,8 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert await store.systems(mine.tenant_id, after=mine.system.system_id) == [second]
     assert await store.systems(mine.tenant_id, limit=1) == [mine.system]
     await store.audit(mine.tenant_id, "me", "later", "system 1", "detail")
-    assert [note["action"] for note in await store.audit_log(mine.tenant_id)] == ["later", "made"]
-    assert [note["actor"] for note in await store.audit_log(theirs.tenant_id)] == [theirs.username]
+    assert [note["action"] for note in await store.audit_log(mine.tenant_id)] == ["later", "feedback", "made"]
+    assert [note["actor"] for note in await store.audit_log(theirs.tenant_id)] == [theirs.username] * 2
 
 
 # --- systems, baselines, diagnoses

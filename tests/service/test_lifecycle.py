@@ -1,36 +1,38 @@
 """Rules of the lifecycle, on a real MLflow server."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import json
+import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
 
 from configs.families import read_family
+from configs.gates import read_gates
 from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.detectors.base import Sheet
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.registry import registry
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
-from pipelines.lifecycle.follower import Follower
+from pipelines.lifecycle.follower import ROWS, Follower
 from pipelines.lifecycle.publish import log_evaluation, publish
 from pipelines.lifecycle.registry import Registry, load_members
+from pipelines.lifecycle.rollout import Course
 from pipelines.lifecycle.score import score
 from pipelines.lifecycle.train import train
 from pipelines.signals.reading import make_sheet
+from tests.service.tracking import tracking_server
 
 FAMILY = read_family("generic")
 NAMES = tuple(registry())
+GATES = read_gates()
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,8 @@ class Mlflow:
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     """Start a server as `hdx run` does, over SQLite."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.sqlite"]
-    command += ["--artifacts-destination", str(folder / "artefacts")]
-    names = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=names, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                break
-        except httpx.TransportError:
-            time.sleep(0.2)
-    yield Mlflow(url, folder / "artefacts")
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(60)
+    with tracking_server(folder) as url:
+        yield Mlflow(url, folder / "artefacts")
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +150,158 @@ def test_a_follower_keeps_what_it_has(mlflow: Mlflow, published: Registry) -> No
     assert lost.statuses()[0].reason == "registry: does not answer"
     with pytest.raises(Unavailable):
         lost.vote("generic", sheet)
+
+
+def course(live: str, candidate: str = "", stage: str = "", share: float = 0.0) -> dict[str, Course]:
+    return {"generic": Course(live, "", candidate, stage, share)}
+
+
+def sheet_of(count: int) -> Sheet:
+    windows = [simulate("healthy" if seed % 4 else "pump_wear", 0.8, 60, seed) for seed in range(count)]
+    return make_sheet(windows, [None] * count, FAMILY)
+
+
+def again(bundle: Bundle, note: str, mlflow: Mlflow) -> str:
+    """Register a bundle once more, under another card."""
+    return publish(
+        replace(bundle, card=replace(bundle.card, notes=(note,))), FAMILY, mlflow.url, "champion", promote=False
+    )
+
+
+def test_a_shadow_sees_copies_and_answers_nobody(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]
+) -> None:
+    """A candidate scores a bounded copy of live windows; every answer stays the live version's, bit for bit."""
+    version = again(bundles["xgboost"], "shadow", mlflow)
+    follower, sheet = Follower(published, "xgboost", ["generic"]), sheet_of(24)
+    follower.steer(course("1"))
+    before = follower.vote("generic", sheet)
+    follower.steer(course("1", version, "shadow"))
+    for _ in range(20):
+        votes = follower.vote("generic", sheet, "full", np.linspace(0, 1, 24))
+    assert set(votes.versions) == {"1"}
+    np.testing.assert_array_equal(votes.anomaly, before.anomaly)
+    assert follower.shade()
+    assert not follower.shade()
+    (evidence,) = follower.report().evidence
+    assert evidence.windows == GATES.copies * ROWS  # of twenty batches; the others were let go
+    assert (evidence.errors, evidence.flips, evidence.served) == (0, 0, 0)
+    assert len(evidence.ratios) == 1
+
+
+def test_a_canary_answers_its_share_always_the_same(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]
+) -> None:
+    """The candidate answers a tenth of the systems, the same ones each time, and its number stands on those alone."""
+    version = again(bundles["xgboost"], "canary", mlflow)
+    follower, sheet = Follower(published, "xgboost", ["generic"]), sheet_of(400)
+    follower.steer(course("1", version, "canary", 0.1))
+    lots = np.random.default_rng(1).random(400)
+    first, second = (follower.vote("generic", sheet, "full", lots).versions for _ in range(2))
+    assert first == second
+    assert 0.05 < first.count(version) / 400 < 0.16
+    assert follower.report().evidence[0].served == 2 * first.count(version)
+    follower.steer(course(version))
+    assert set(follower.vote("generic", sheet, "full", lots).versions) == {version}
+
+
+def test_a_candidate_that_raises_fails_no_answer(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]
+) -> None:
+    """Where it fails the live version's answer stands, and the failure is counted."""
+    good = bundles["random_forest"]
+    files = good.detector.save()
+    filling = json.loads(files["filling.json"])
+    # The canary asks for the score alone: the heads are first asked by a live window.
+    filling["width"] = {name: 1 if name.startswith("head") else width for name, width in filling["width"].items()}
+    detector = registry()["random_forest"].load({**files, "filling.json": json.dumps(filling).encode()})
+    version = again(Bundle(good.card, detector), "raises", mlflow)
+    follower, sheet = Follower(published, "random_forest", ["generic"]), sheet_of(40)
+    follower.steer(course("1"))
+    before = follower.vote("generic", sheet)
+    follower.steer(course("1", version, "canary", 1.0))
+    votes = follower.vote("generic", sheet, "full", np.zeros(40))
+    assert set(votes.versions) == {"1"}
+    np.testing.assert_array_equal(votes.anomaly, before.anomaly)
+    assert follower.report().evidence[0].errors == 40
+
+
+def test_two_versions_stay_in_memory(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
+    """The live one and the one before are held, so that going back needs no registry; older ones are let go."""
+    versions = ["1", *(again(bundles["adaptive"], f"resident {n}", mlflow) for n in range(2))]
+    follower = Follower(published, "adaptive", ["generic"])
+    for before, live in pairwise(["", *versions]):
+        follower.steer({"generic": Course(live, before)})
+    assert set(follower.report().ready["generic"]) == set(versions[1:])
+    published_away = follower._registry
+    follower._registry = Registry("http://127.0.0.1:1", "champion")
+    follower.steer({"generic": Course(versions[1], versions[2])})
+    assert follower.statuses()[0].version == versions[1]
+    follower._registry = published_away
+
+
+def lie(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
+    """Return what a lying registry hands out under a card whose hash is right."""
+    card = json.loads(files["card.json"])
+    if kind == "pickle":
+        files = files | {"model.pkl": pickle.dumps({"weights": [1.0]})}
+        card["files"]["model.pkl"] = sha256(files["model.pkl"]).hexdigest()
+    if kind == "features":
+        card["features"] = card["features"][:-1]
+    return files | {"card.json": json.dumps(card).encode()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("bytes", "SHA-256"),
+        ("card", "not the registered one"),
+        ("pickle", "is none of"),
+        ("features", "signature names other features"),
+        ("signature", "has no signature"),
+    ],
+)
+def test_a_lying_registry_changes_nothing(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle], kind: str, reason: str
+) -> None:
+    """Wrong bytes, a wrong card, a pickle inside, other features, no signature: named; the live one stays."""
+    version = again(bundles["catboost"], f"lie {kind}", mlflow)
+    release = published.release("hdx-generic-catboost", version)
+    folder = mlflow.artefacts / release.path
+    if kind == "bytes":
+        path = next(folder.glob("*.cbm"))
+        path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+    elif kind == "card":
+        (folder / "card.json").write_bytes((folder / "card.json").read_bytes() + b" ")
+    elif kind == "signature":
+        (folder / "MLmodel").write_text("flavors: {hdx: {}}\n")
+    else:
+        files = lie({file.name: file.read_bytes() for file in folder.iterdir() if file.name != "MLmodel"}, kind)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        published.note("hdx-generic-catboost", version, sha256=sha256(files["card.json"]).hexdigest())
+    follower, sheet = Follower(published, "catboost", ["generic"]), sheet_of(5)
+    follower.steer(course("1", version, "shadow"))
+    assert set(follower.vote("generic", sheet).versions) == {"1"}
+    report = follower.report()
+    assert reason in report.rejected["generic"][version]
+    assert report.ready["generic"] == ("1",)
+
+
+def test_a_registry_that_dies_midway_changes_nothing(mlflow: Mlflow, bundles: dict[str, Bundle]) -> None:
+    """A candidate that cannot be had now is not rejected: it is taken once the registry answers again."""
+    version = again(bundles["adaptive"], "later", mlflow)
+    source = Registry(mlflow.url, "champion")
+    follower = Follower(source, "adaptive", ["generic"])
+    follower.steer(course("1"))
+    follower._registry = Registry("http://127.0.0.1:1", "champion")
+    follower.steer(course("1", version, "shadow"))
+    report = follower.report()
+    assert (report.ready["generic"], report.rejected) == (("1",), {})
+    assert report.statuses[0].version == "1"
+    follower._registry = source
+    follower.steer(course("1", version, "shadow"))
+    assert set(follower.report().ready["generic"]) == {"1", version}
 
 
 def test_a_changed_file_is_rejected(mlflow: Mlflow, published: Registry) -> None:

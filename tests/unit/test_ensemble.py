@@ -36,13 +36,14 @@ def member(
         shares = np.tile([contributions.get(column, 0.0) for column in columns], (len(scores), 1))
     return MemberVotes(
         detector=name,
-        version="1",
-        weight=weight,
+        versions=("1",) * len(scores),
+        weight=np.full(len(scores), weight),
         anomaly=np.array(scores),
         heads={head: np.tile(p, (len(scores), 1)) for head, p in (heads or {}).items()},
         contributions=shares,
         milliseconds=0.1,
         reasons=reasons or tuple(OUTSIDE if np.isnan(score) else "" for score in scores),
+        base=np.zeros(len(scores)),
     )
 
 

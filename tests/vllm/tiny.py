@@ -39,7 +39,7 @@ def lessons(folder: Path) -> list[Lesson]:
     languages: tuple[Language, ...] = ("en", "ru")
     asked: list[tuple[str, Language]] = [(LONG_QUESTION, "en")]
     for component in read_family("generic").components.values():
-        grades = [grade for grade in component.faulty if grade in faults()]
+        grades = [grade for grade in map(str, component.faulty) if grade in faults()]
         for kind in dict.fromkeys([component.kind, *component.kinds.values(), *grades]):
             for language in languages:
                 asked.append((put(faults()[kind][language], component.title[language], language), language))

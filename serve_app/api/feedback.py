@@ -1,0 +1,80 @@
+"""Feedback, from body to row: what a person knows of a window is set against what was answered.
+
+Exists so that no label reaches training that contradicts the answer it is about.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from configs.families import read_family
+from pipelines.errors import InvalidInput
+from serve_app import logs
+from serve_app.api import problems
+from serve_app.api.auth import Worker
+from serve_app.api.ports import Ports
+from serve_app.api.schemas import FeedbackBody, FeedbackReply
+from serve_app.store.records import StoredDiagnosis
+
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+
+
+@router.post(
+    "/{trace_id}/feedback/",
+    response_model=FeedbackReply,
+    responses=problems.documented(400, 401, 403, 404, 413, 415, 503),
+    summary="Say whether an answer was right",
+)
+async def give(trace_id: UUID, body: FeedbackBody, caller: Worker, services: Ports) -> Response:
+    """Keep what is true of the window, for the next training; said again, the last word counts."""
+    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
+    anomalous = truth_of(stored.answer["prediction"], body)
+    check_component(stored, body, anomalous)
+    kept = await services.store.give_feedback(
+        caller.tenant_id, trace_id, body.verdict, body.component, body.note, caller.name
+    )
+    logs.note(system_id=stored.system_id, verdict=body.verdict)
+    shown = {
+        "trace_id": str(kept.trace_id),
+        "verdict": kept.verdict,
+        "anomalous": anomalous,
+        "component": kept.component,
+        "note": kept.note,
+        "actor": kept.actor,
+        "created_at": kept.created_at.isoformat(),
+    }
+    return JSONResponse(shown)
+
+
+def truth_of(prediction: dict[str, Any], body: FeedbackBody) -> bool:
+    """Return whether the window is anomalous, by what was answered and what is said of it.
+
+    Raises:
+        InvalidInput: The two contradict each other.
+    """
+    alarm: bool = prediction["is_anomaly"]
+    if body.verdict == "false_alarm" and not alarm:
+        raise InvalidInput("verdict", body.verdict, "the answer was no alarm: must be confirmed or missed")
+    if body.verdict == "missed" and alarm:
+        raise InvalidInput("verdict", body.verdict, "the answer was an alarm: must be confirmed or false_alarm")
+    if body.verdict == "confirmed" and prediction["abstained"]:
+        raise InvalidInput("verdict", body.verdict, "the answer was none, there is nothing to confirm: may be missed")
+    return body.verdict == "missed" or (body.verdict == "confirmed" and alarm)
+
+
+def check_component(stored: StoredDiagnosis, body: FeedbackBody, anomalous: bool) -> None:
+    """Check that a component is one that the family has, and is named only where something was wrong.
+
+    Raises:
+        InvalidInput: It is not.
+    """
+    if body.component is None:
+        return
+    known = read_family(stored.family).components
+    if body.component not in known:
+        rule = f"must be one of {', '.join(known)}" if known else "must be left out: this family names no component"
+        raise InvalidInput("component", body.component, rule)
+    if not anomalous:
+        raise InvalidInput("component", body.component, "must be left out where nothing was wrong")

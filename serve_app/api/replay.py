@@ -1,0 +1,126 @@
+"""After detect: a stored answer with all that it followed from, and the same answer given again.
+
+Exists so that a finding that somebody doubts can be shown to be what the versions of that day say of that window.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from pipelines.detectors.baseline import Baseline
+from pipelines.diagnosis.records import Inspection
+from pipelines.errors import Conflict
+from pipelines.signals.windows import Window
+from serve_app.api import problems
+from serve_app.api.auth import Reader, Worker
+from serve_app.api.ports import Ports
+from serve_app.api.schemas import ReplayReply, StoredReply
+from serve_app.store.records import StoredDiagnosis
+
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+
+# What an answer says of its own making, and not of the machine.
+OWN = ("system_id", "cache_hit", "total_processing_time_ms", "trace_id")
+TIMES = "processing_time_ms"
+
+
+@router.get(
+    "/{trace_id}/",
+    response_model=StoredReply,
+    responses=problems.documented(401, 404),
+    summary="Read a diagnosis back",
+)
+async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
+    """Return the diagnosis as it was answered, with the window it answered and all else that it followed from."""
+    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
+    passages = await services.store.passages(caller.tenant_id, trace_id)
+    return JSONResponse(
+        {
+            "trace_id": str(stored.trace_id),
+            "system_id": stored.system_id,
+            "family": stored.family,
+            "created_at": stored.created_at.isoformat(),
+            "window": stored.window,
+            "answer": stored.answer,
+            "evidence": _evidence(stored) | {"passages": passages},
+        }
+    )
+
+
+@router.post(
+    "/{trace_id}/replay/",
+    response_model=ReplayReply,
+    responses=problems.documented(401, 403, 404, 409, 503),
+    summary="Give a stored answer again",
+)
+async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
+    """Judge the stored window again with the versions, the baseline and the state of that day; nothing is stored.
+
+    `identical` says that every number and word is the same, up to the time that it took.
+    """
+    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
+    judgement = await services.diagnoser.diagnose(inspection_of(stored, caller.tenant_id))
+    found = orjson.loads(judgement.findings)
+    before = {name: value for name, value in stored.answer.items() if name not in OWN}
+    differences = list(apart(_by_detector(before), _by_detector(found)))
+    shown = {"trace_id": str(trace_id), "identical": not differences, "differences": differences, "findings": found}
+    return JSONResponse(shown)
+
+
+def inspection_of(stored: StoredDiagnosis, tenant_id: int) -> Inspection:
+    """Return what a tenant asked that day, of the versions that answered.
+
+    Raises:
+        Conflict: The answer is older than the record of what it followed from.
+    """
+    if stored.alarm is None:
+        raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
+    values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
+    window = Window(values, stored.window["rate_hz"])
+    baseline = None if stored.baseline is None else Baseline.from_bytes(stored.baseline)
+    versions = tuple(versions_of(stored).items())
+    return Inspection(window, stored.family, baseline, stored.alarm, versions=versions, owner=tenant_id)
+
+
+def versions_of(stored: StoredDiagnosis) -> dict[str, str]:
+    """Return by detector the version that was there."""
+    return {vote["ml_model"]: vote["version"] for vote in stored.answer["ml_predictions"] if vote["version"]}
+
+
+def _evidence(stored: StoredDiagnosis) -> dict[str, Any]:
+    votes = stored.answer["ml_predictions"]
+    return {
+        "versions": versions_of(stored),
+        "weights": {vote["ml_model"]: vote["weight"] for vote in votes},
+        "threshold": stored.answer["threshold_used"],
+        "alarm": stored.alarm,
+        "baseline": None if stored.baseline is None else base64.b64encode(stored.baseline).decode(),
+    }
+
+
+def _by_detector(findings: dict[str, Any]) -> dict[str, Any]:
+    """Return findings without times, and without those who had no version and so no part in them."""
+    votes = {
+        vote["ml_model"]: {name: value for name, value in vote.items() if name != TIMES}
+        for vote in findings["ml_predictions"]
+        if vote["version"]
+    }
+    return {**findings, "ml_predictions": votes}
+
+
+def apart(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Yield the JSON path of each value that is not the same in both."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in {**one, **other}:
+            yield from apart(one.get(name), other.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from apart(mine, theirs, f"{path}[{place}]")
+    elif one != other:
+        yield path

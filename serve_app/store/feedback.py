@@ -1,0 +1,97 @@
+"""Between operator and training: what people said of stored answers, and the windows that they said it of.
+
+Exists so that the last word on an answer counts, stays in the audit, and reaches training with its window.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import and_, false, func, insert, or_, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from pipelines.errors import NotFound
+from serve_app.store.promotions import Promotions
+from serve_app.store.records import Labelled, StoredFeedback, Verdict, Verified
+from serve_app.store.tables import audit, diagnoses, feedback
+
+FEEDBACK = tuple(feedback.c[name] for name in StoredFeedback.__dataclass_fields__)
+# Of an answer and what was said of it: whether its window is anomalous.
+ANOMALOUS = or_(
+    feedback.c.verdict == "missed",
+    and_(
+        feedback.c.verdict == "confirmed",
+        func.coalesce(diagnoses.c.answer["prediction"]["is_anomaly"].as_boolean(), false()),
+    ),
+)
+LABELLED = (
+    diagnoses.c.trace_id,
+    diagnoses.c.tenant_id,
+    diagnoses.c.system_id,
+    diagnoses.c.family,
+    diagnoses.c.window,
+    diagnoses.c.baseline,
+    ANOMALOUS.label("truth"),
+    feedback.c.component,
+    feedback.c.created_at,
+)
+
+
+class Feedback(Promotions):
+    """What people said of answers."""
+
+    async def give_feedback(
+        self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
+    ) -> StoredFeedback:
+        """Keep what was said of an answer in place of what was said of it before, and note it in the audit.
+
+        Raises:
+            NotFound: The tenant has no such diagnosis.
+        """
+        said = {"verdict": verdict, "component": component, "note": note, "actor": actor}
+        query = upsert(feedback).values(tenant_id=tenant_id, trace_id=trace_id, **said)
+        again = query.on_conflict_do_update(
+            index_elements=["tenant_id", "trace_id"], set_=said | {"created_at": func.now()}
+        )
+        line = {"tenant_id": tenant_id, "actor": actor, "action": "feedback", "subject": f"diagnosis {trace_id}"}
+        try:
+            async with self._tenant(tenant_id) as connection:
+                kept = StoredFeedback(*(await connection.execute(again.returning(*FEEDBACK))).one())
+                detail = f"{verdict} {component or ''}".strip()
+                await connection.execute(insert(audit).values(line | {"detail": detail}))
+        except IntegrityError:
+            raise NotFound("diagnosis", trace_id) from None
+        return kept
+
+    async def verified_since(self, after: datetime, limit: int) -> list[Verified]:
+        """Return what was found after a moment of what was answered, for all tenants, in the order of time."""
+        score = diagnoses.c.answer["prediction"]["anomaly_score"].as_float()
+        columns = (diagnoses.c[name] for name in ("tenant_id", "system_id", "family"))
+        query = (
+            select(*columns, score, ANOMALOUS, feedback.c.created_at)
+            .join_from(feedback, diagnoses, feedback.c.trace_id == diagnoses.c.trace_id)
+            .where(feedback.c.created_at > after)
+            .order_by(feedback.c.created_at)
+            .limit(limit)
+        )
+        async with self._transaction("hdx.learning", "all") as connection:
+            return [Verified(*tuple(row)) for row in await connection.execute(query)]
+
+    async def labelled(self, family: str, limit: int, tenant_id: int | None = None) -> list[Labelled]:
+        """Return the windows of a family that people have spoken of, the newest word first.
+
+        Args:
+            family: Of the windows.
+            limit: Most windows.
+            tenant_id: Whose; None for those of all tenants, as a model that they share is trained on.
+        """
+        query = (
+            select(*LABELLED)
+            .join_from(feedback, diagnoses, feedback.c.trace_id == diagnoses.c.trace_id)
+            .where(feedback.c.tenant_id == diagnoses.c.tenant_id, diagnoses.c.family == family)
+            .order_by(feedback.c.created_at.desc(), feedback.c.trace_id)
+            .limit(limit)
+        )
+        reach = self._transaction("hdx.learning", "all") if tenant_id is None else self._tenant(tenant_id)
+        async with reach as connection:
+            return [Labelled(*row) for row in await connection.execute(query)]

@@ -1,0 +1,222 @@
+"""Rules of tenants' own models, on a real MLflow server: who gets which, what is held, and what is never mixed up."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import httpx
+import numpy as np
+import pytest
+from ray.serve import multiplex
+
+from configs.families import read_family
+from configs.settings import Models, Settings
+from deployments.detector import OWN_MAX, Following, Member
+from deployments.ensemble import Ensemble
+from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.detectors.bundle import Bundle
+from pipelines.detectors.registry import registry
+from pipelines.diagnosis.records import Inspection, Judgement, Versions
+from pipelines.errors import NotFound
+from pipelines.lifecycle.owners import Owners
+from pipelines.lifecycle.publish import publish
+from pipelines.lifecycle.registry import Registry, model_name, wanted
+from pipelines.lifecycle.rollout import Wish
+from pipelines.lifecycle.train import train
+from pipelines.signals.reading import make_sheet
+from serve_app.gateway import GraphDiagnoser
+from tests.serve.promotions import give
+from tests.service.tracking import tracking_server
+
+FAMILY = read_family("generic")
+SEVEN, EIGHT, NINE = 7, 8, 9
+WINDOW = simulate("pump_wear", 0.4, 5, 1)
+
+
+@dataclass(frozen=True)
+class House:
+    """A tracking server with shared models of all detectors, and what they are.
+
+    Attributes:
+        artefacts: Where the server keeps files.
+    """
+
+    url: str
+    artefacts: Path
+    bundles: dict[str, Bundle]
+
+    def registry(self) -> Registry:
+        return Registry(self.url, Models().alias)
+
+    def register(self, detector: str, tenant_id: int, slope: float) -> Bundle:
+        """Register an own model that is surer or less sure than the shared one, and make it champion."""
+        bundle = self.bundles[detector]
+        own = Bundle(replace(bundle.card, slope=bundle.card.slope * slope), bundle.detector)
+        publish(own, FAMILY, self.url, Models().alias, promote=True, tenant_id=tenant_id)
+        return own
+
+    def retire(self, detector: str, tenant_id: int) -> None:
+        """Take the champion's alias away."""
+        alias = {"name": model_name("generic", detector, tenant_id), "alias": Models().alias}
+        httpx.request("DELETE", f"{self.url}/api/2.0/mlflow/registered-models/alias", json=alias).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One server for the module."""
+    folder = tmp_path_factory.mktemp("own")
+    trained = train(FAMILY, simulate_recordings(FAMILY, 24, 20, 3), 3, lambda *_: None)
+    with tracking_server(folder) as url:
+        for bundle in trained:
+            publish(bundle, FAMILY, url, Models().alias, promote=False)
+        yield House(url, folder / "artefacts", {bundle.card.detector: bundle for bundle in trained})
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Serve's multiplexing believe that it runs in a replica."""
+    context = SimpleNamespace(app_name="hdx", deployment="Detector", replica_id="r1")
+    monkeypatch.setattr(multiplex, "_get_internal_replica_context", lambda: context)
+    for name in ("ServeUsageTag", "MetricsPusher"):  # both would start a cluster
+        monkeypatch.setattr(multiplex, name, MagicMock())
+
+
+class Graph:
+    """The detect path in one process, with a look into what the ensemble was asked."""
+
+    def __init__(self, house: House) -> None:
+        followed = {name: Following(name, house.url, Models().alias, 60) for name in registry()}
+        self.ensemble = Ensemble(followed, 2, 5)
+        self.owners = Owners(house.registry(), 60)
+        self.batches: list[list[Inspection]] = []
+        self.diagnoser = GraphDiagnoser(self.diagnose, self.ensemble.members, Settings(), self.owners)
+        self.owners.look()
+
+    async def diagnose(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
+        self.batches.append(list(inspections))
+        return await self.ensemble.diagnose(inspections)
+
+    async def ask(self, owner: int, versions: Versions = ()) -> Judgement:
+        return await self.diagnoser.diagnose(Inspection(WINDOW, "generic", versions=versions, owner=owner))
+
+
+@pytest.fixture
+async def graph(house: House, inside: None) -> AsyncIterator[Graph]:
+    """A new one for each test: nothing is held of a tenant yet."""
+    yield Graph(house)
+
+
+def voted(judgement: Judgement, detector: str) -> float | None:
+    """Return a detector's score."""
+    votes = json.loads(judgement.findings)["ml_predictions"]
+    found: float | None = next(vote["prediction_score"] for vote in votes if vote["ml_model"] == detector)
+    return found
+
+
+def score(bundle: Bundle) -> float:
+    return float(bundle.votes(make_sheet([WINDOW], [None], FAMILY)).anomaly[0])
+
+
+async def test_a_batch_of_many_tenants_gives_each_its_own(house: House, graph: Graph) -> None:
+    """Windows that come together meet their own tenant's model where it has one, and else the shared one."""
+    mine, theirs = house.register("catboost", SEVEN, 0.5), house.register("catboost", EIGHT, 2.0)
+    graph.owners.look()
+    asked = [SEVEN, NINE, EIGHT, 0, NINE, SEVEN, EIGHT]
+    found = await asyncio.gather(*map(graph.ask, asked))
+    shared = house.bundles["catboost"]
+    expected = {SEVEN: mine, EIGHT: theirs, NINE: shared, 0: shared}
+    assert len({score(bundle) for bundle in (mine, theirs, shared)}) == 3
+    for owner, judgement in zip(asked, found, strict=True):
+        assert voted(judgement, "catboost") == pytest.approx(score(expected[owner]))
+        assert judgement.versions["catboost"].startswith(f"t{owner}/" if owner in (SEVEN, EIGHT) else "1")
+        assert judgement.versions["adaptive"] == "1"
+
+
+async def test_tenants_without_own_models_stay_together(house: House, graph: Graph) -> None:
+    """However many they are, their windows are one group, and those of a tenant with own models go beside them."""
+    house.register("catboost", SEVEN, 0.5)
+    graph.owners.look()
+    await asyncio.gather(*(graph.ask(owner) for owner in [*range(20, 60), SEVEN, SEVEN]))
+    mixed = [{inspection.own != () for inspection in batch} for batch in graph.batches]
+    assert all(len(kinds) == 1 for kinds in mixed)
+    assert len(graph.batches) <= 4  # the first window of each kind leaves alone, the others together
+
+
+async def test_an_own_model_is_followed(house: House, graph: Graph) -> None:
+    """The next look at the directory swaps the version; without a champion the shared one judges."""
+    house.register("xgboost", SEVEN, 0.5)
+    graph.owners.look()
+    before = (await graph.ask(SEVEN)).versions["xgboost"]
+    newer = house.register("xgboost", SEVEN, 0.25)
+    assert (await graph.ask(SEVEN)).versions["xgboost"] == before
+    graph.owners.look()
+    found = await graph.ask(SEVEN)
+    assert found.versions["xgboost"] != before
+    assert voted(found, "xgboost") == pytest.approx(score(newer))
+    again = await graph.ask(SEVEN, (("xgboost", before),))
+    assert again.versions == {"xgboost": before}
+    house.retire("xgboost", SEVEN)
+    graph.owners.look()
+    assert (await graph.ask(SEVEN)).versions["xgboost"] == "1"
+
+
+async def test_another_tenants_version_does_not_exist(house: House, graph: Graph) -> None:
+    """Whoever asks for a version by its label gets its own tenant's alone."""
+    house.register("catboost", SEVEN, 0.5)
+    graph.owners.look()
+    versions = (("catboost", (await graph.ask(SEVEN)).versions["catboost"]),)
+    assert (await graph.ask(SEVEN, versions)).versions == dict(versions)
+    for other in (EIGHT, NINE, 0):
+        with pytest.raises(NotFound):
+            await graph.ask(other, versions)
+
+
+async def test_what_cannot_be_had_abstains(house: House, graph: Graph) -> None:
+    """An own model with a changed byte does not vote, says why, and no other model votes in its place."""
+    own = 70
+    house.register("random_forest", own, 0.5)
+    release = house.registry().champion("generic", "random_forest", own)
+    assert release is not None
+    artefact = next((house.artefacts / release.path).glob("*.onnx"))
+    artefact.write_bytes(artefact.read_bytes()[:-1] + b"?")
+    graph.owners.look()
+    judgement = await graph.ask(own)
+    vote = next(v for v in json.loads(judgement.findings)["ml_predictions"] if v["ml_model"] == "random_forest")
+    assert vote["prediction_score"] is None
+    assert "SHA-256" in vote["reason"]
+    assert "random_forest" not in judgement.versions
+    assert voted(judgement, "catboost") == pytest.approx(score(house.bundles["catboost"]))
+    assert (await graph.ask(NINE)).versions["random_forest"] == "1"
+
+
+def test_an_own_model_is_no_family(house: House) -> None:
+    """What stands where for the models that all share does not show it, so nothing leads it through the gates."""
+    house.register("catboost", 71, 0.5)
+    assert house.registry().standings("catboost").keys() == {"generic"}
+    assert house.registry().owned()["generic", 71] == {"catboost": "1"}
+
+
+def test_an_own_model_moves_without_a_rollout(house: House) -> None:
+    """A wish moves its champion, and leaves no candidate behind that nobody would lead on."""
+    house.register("catboost", 72, 0.5)
+    house.register("catboost", 72, 0.25)
+    name, source = model_name("generic", "catboost", 72), house.registry()
+    assert wanted(source, Wish(name, "1", "seven")) == "1"
+    assert (source.standing(name).champion, source.standing(name).rollout) == ("1", None)
+
+
+async def test_a_replica_holds_no_more_than_its_bound(house: House, inside: None) -> None:
+    """However many tenants ask, so many models are held; those used last stay."""
+    tenants = range(1000, 1000 + OWN_MAX + 6)
+    give(house.url, "adaptive", "1", tenants)
+    member = Member(Following("adaptive", house.url, Models().alias, 60))
+    sheet, lots = make_sheet([WINDOW], [None], FAMILY), np.zeros(1)
+    for tenant in tenants:
+        votes = await member.vote("generic", sheet, "score", lots, f"t{tenant}/1")
+        assert votes.versions == (f"t{tenant}/1",)
+    held = getattr(member, "__serve_multiplex_wrapper").models
+    assert list(held) == [f"generic/t{tenant}/1" for tenant in list(tenants)[-OWN_MAX:]]

@@ -1,0 +1,86 @@
+"""Drift as the promoter sees it, in real PostgreSQL: over all tenants, behind every answer, and bounded."""
+
+from dataclasses import replace
+
+from configs.families import read_family
+from pipelines.datasets.simulator import simulate
+from serve_app.store.repository import Store
+from serve_app.watcher import Watcher, system_name
+from tests.service.houses import House, diagnosis_of, make_house
+
+LEVELS = {name: channel.typical for name, channel in read_family("generic").channels.items()}
+
+
+async def send(store: Store, house: House, count: int, first: int, shift: float) -> None:
+    """Store the answers to windows of a healthy machine whose temperature sensor reads too much."""
+    for number in range(count):
+        window = simulate("healthy", 0.0, 20, first + number, LEVELS)
+        values = {name: samples.tolist() for name, samples in window.values.items()}
+        values["temperature"] = [value + shift for value in values["temperature"]]
+        stored = replace(
+            diagnosis_of(house.system.system_id),
+            window={"values": values, "rate_hz": window.rate_hz},
+            answer={"prediction": {"is_anomaly": False, "anomaly_score": 0.1}},
+        )
+        await store.record(house.tenant_id, stored, None)
+
+
+async def test_a_shifted_sensor_is_found_behind_the_answers(store: Store) -> None:
+    """After a shift the system drifts by that channel; one beside it, of another tenant, does not."""
+    moved, quiet = await make_house(store), await make_house(store)
+    watcher = Watcher(store)
+    for house, shift in ((moved, 8.0), (quiet, 0.0)):
+        await send(store, house, 250, 1000, 0.0)
+        await send(store, house, 80, 5000, shift)
+    await watcher.look()
+    states = {state.system: state for state in watcher.states()["generic"]}
+    found = states[system_name(moved.tenant_id, moved.system.system_id)].of("input")
+    assert found.drifting
+    assert "temperature" in found.what
+    assert system_name(quiet.tenant_id, quiet.system.system_id) not in states
+
+
+async def test_each_answer_is_read_once(store: Store) -> None:
+    """A second look takes in what is new, and no answer twice; a new watcher remembers the day before."""
+    house = await make_house(store)
+    name = system_name(house.tenant_id, house.system.system_id)
+    watcher = Watcher(store)
+    await watcher.look()
+    await send(store, house, 7, 0, 0.0)
+    for _ in range(2):
+        await watcher.look()
+    other = Watcher(store)
+    await other.look()
+    for each in (watcher, other):
+        assert each._watch("generic").monitors[name].windows == 8  # the seven, and the one of the house
+
+
+async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:
+    """Answers of a family that is no longer shipped are passed over; those of the others are taken in."""
+    gone, house = await make_house(store), await make_house(store)
+    answer = {"prediction": {"is_anomaly": False, "anomaly_score": 0.1}}
+    removed = replace(diagnosis_of(gone.system.system_id), family="removed", answer=answer)
+    await store.record(gone.tenant_id, removed, None)
+    await store.give_feedback(gone.tenant_id, removed.trace_id, "confirmed", None, "", "operator")
+    watcher = Watcher(store)
+    await watcher.look()
+    assert system_name(house.tenant_id, house.system.system_id) in watcher._watch("generic").monitors
+    assert "removed" not in watcher.states()
+
+
+async def test_what_is_noted_of_models_is_no_tenants(store: Store) -> None:
+    """The audit of promotions is read by its own setting alone, and a tenant sees none of it."""
+    house = await make_house(store)
+    await store.note_platform("registry", "model.finish", "hdx-generic-catboost", "1 -> 2: every gate held")
+    assert (await store.platform_log(1))[0]["detail"] == "1 -> 2: every gate held"
+    assert not [line for line in await store.audit_log(house.tenant_id) if line["action"].startswith("model.")]
+
+
+async def test_a_candidate_is_tried_on_all_tenants_windows(store: Store) -> None:
+    """The newest windows of a family come back with their baselines, whoever sent them; no tenant id goes with them."""
+    houses = [await make_house(store) for _ in range(2)]
+    for house in houses:
+        await send(store, house, 2, 1, 0.0)
+    found = await store.recent("generic", 4)
+    assert len(found) == 4
+    assert all(set(each.window) == {"values", "rate_hz"} for each in found)

@@ -1,0 +1,82 @@
+"""Rules of which tenant's model judges a window."""
+
+from typing import cast
+
+import pytest
+
+from configs.families import read_family
+from pipelines.datasets.simulator import simulate
+from pipelines.diagnosis.records import Inspection, Versions
+from pipelines.errors import NotFound, Unavailable
+from pipelines.lifecycle.owners import Owners, check_versions, label, tenant_of
+from pipelines.lifecycle.registry import Registry, family_of, model_name, owner_of
+
+Owned = dict[tuple[str, int], dict[str, str]]
+
+
+class Listed:
+    """A registry that says what it is told, or nothing."""
+
+    def __init__(self, found: Owned | None) -> None:
+        self.found = found
+
+    def owned(self) -> Owned:
+        if self.found is None:
+            raise Unavailable("registry", "does not answer")
+        return self.found
+
+
+def owners_of(listed: Listed) -> Owners:
+    return Owners(cast(Registry, listed), 15)
+
+
+def asked(owner: int, versions: Versions) -> Inspection:
+    return Inspection(simulate("healthy", 0, 5, 1), read_family("generic").name, versions=versions, owner=owner)
+
+
+@pytest.mark.parametrize("tenant_id", [1, 7, 1234])
+def test_a_name_says_whose_model_it_is(tenant_id: int) -> None:
+    """A tenant's own model is told from the shared one by its name, and its version by its label."""
+    own, shared = model_name("water-loop", "random_forest", tenant_id), model_name("water-loop", "random_forest")
+    assert (owner_of(own), owner_of(shared)) == (tenant_id, 0)
+    assert family_of(shared, "random_forest") == "water-loop"
+    assert (tenant_of(label(tenant_id, "3")), tenant_of("3")) == (tenant_id, 0)
+
+
+@pytest.mark.parametrize("name", ["hdx-generic-catboost.t0", "hdx-generic-catboost.t07", "hdx-generic-catboost.t-7"])
+def test_what_only_looks_like_a_tenants_is_nobodys(name: str) -> None:
+    """No other spelling of a name or label is a tenant's."""
+    assert owner_of(name) == 0
+    assert [tenant_of(text) for text in ("t0/1", "t07/1", "t7/x", "t7", "t7/1/2", "")] == [0] * 6
+
+
+def test_a_tenant_gets_its_own_versions_alone() -> None:
+    """Each tenant is given its own champions of the family, and one without any gets none; so does nobody."""
+    owners = owners_of(Listed({("generic", 7): {"catboost": "3", "adaptive": "1"}, ("rig", 8): {"catboost": "5"}}))
+    owners.look()
+    assert owners.of("generic", 7) == (("adaptive", "t7/1"), ("catboost", "t7/3"))
+    assert owners.of("rig", 8) == (("catboost", "t8/5"),)
+    assert owners.of("generic", 8) == owners.of("rig", 7) == owners.of("generic", 9) == owners.of("generic", 0) == ()
+
+
+def test_a_registry_that_is_down_changes_nothing() -> None:
+    """What was read last stays; before anything was read no tenant is judged, by a model that may not be its own."""
+    listed = Listed(None)
+    owners = owners_of(listed)
+    owners.look()
+    with pytest.raises(Unavailable):
+        owners.of("generic", 7)
+    assert owners.of("generic", 0) == ()
+    listed.found = {("generic", 7): {"catboost": "3"}}
+    owners.look()
+    listed.found = None
+    owners.look()
+    assert owners.of("generic", 7) == (("catboost", "t7/3"),)
+
+
+def test_nobody_asks_for_another_tenants_version() -> None:
+    """Versions of the asker and shared ones may be asked for; another tenant's does not exist."""
+    check_versions(asked(7, (("catboost", "t7/3"), ("adaptive", "5"))))
+    for owner in (0, 8, 77):
+        with pytest.raises(NotFound):
+            check_versions(asked(owner, (("adaptive", "5"), ("catboost", "t7/3"))))
