@@ -58,7 +58,7 @@ def lessons(folder: Path) -> list[Lesson]:
 def train(taught: Sequence[Lesson], folder: Path) -> float:
     """Train a model until it knows its lessons, save it in the form that vLLM reads, and return the last loss."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer(taught)
+    tokenizer = tokenizer_of(taught)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -97,7 +97,7 @@ def train(taught: Sequence[Lesson], folder: Path) -> float:
     return loss
 
 
-def _tokenizer(taught: Sequence[Lesson]) -> Any:
+def tokenizer_of(taught: Sequence[Lesson]) -> Any:
     plain = Tokenizer(models.BPE())
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
