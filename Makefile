@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-promotion bench-families bench-drift install help openapi
+.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-drift install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -15,12 +15,7 @@ run: install  ## Start everything on this machine and stay in the foreground; Ct
 test: install  ## Run the whole test pyramid that needs no special hardware
 	@$(BIN)/python -m pytest
 
-# vLLM wants other versions than the service is tested with, and of what it brings along the pictures and sounds are not read.
-test-vllm:  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
-	@test -x $(VLLM)/bin/hdx || { $(PYTHON) -m venv $(VLLM) \
-		&& $(VLLM)/bin/python -m pip install --quiet --progress-bar on -c constraints.txt torch \
-		&& $(VLLM)/bin/python -m pip install --quiet --progress-bar on -r tests/vllm/requirements.txt -e '.[dev]' \
-		&& $(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
+test-vllm: $(VLLM)/.installed  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
 	@$(VLLM)/bin/python -m pytest tests/vllm
 
 check: install  ## Format, lint, strict types, import contracts, unit tests; under a minute
@@ -41,6 +36,10 @@ bench-growth: install  ## Measure how cost grows with replicas, systems, tenants
 
 bench-retrieval: install  ## Measure search and answer on collections left out, beside every promised figure
 	@$(BIN)/python -m benchmarks.retrieval
+
+bench-vllm: $(VLLM)/.installed  ## Measure the graph's language model beside vLLM's own server; here on the CPU, docs/retrieval.md has the GPU
+	@$(VLLM)/bin/python -m benchmarks.language_model prepare build/vllm
+	@$(VLLM)/bin/python -m benchmarks.language_model measure build/vllm
 
 bench-promotion: install  ## Move good and bad versions under load, and kill the registry meanwhile
 	@$(BIN)/python -m benchmarks.promotion
@@ -68,6 +67,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# vLLM wants other versions than the service is tested with, and of what it brings along the pictures and sounds are not read.
+$(VLLM)/.installed: tests/vllm/requirements.txt
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install --quiet --progress-bar on -c constraints.txt torch
+	@$(VLLM)/bin/python -m pip install --quiet --progress-bar on -r tests/vllm/requirements.txt -e '.[dev]'
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 help:  ## Show this list

@@ -35,14 +35,19 @@ from pipelines.knowledge.answer import Params
 from pipelines.knowledge.chat import END
 from pipelines.knowledge.llm import Prompt
 
+# Weights are made up: speed does not ask what they are.
+CPU_ENGINE = '{"load_format": "dummy", "max_model_len": 2048, "enforce_eager": true, "dtype": "float32"}'
+CPU_SWITCHES = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 ROUTE = "/v1/chat/completions"
 START_S, ANSWER_S = 400, 300
-PER_READER = 3  # answers that each reader asks for in a round
+PER_READER = 2  # answers that each reader asks for in a round
+WARM_TOKENS = 16
 SHARE = 16  # readers a process of the load generator has, so that it is never what is measured
 api = FastAPI()
 
 
-@serve.deployment(max_ongoing_requests=10_000)
+# As many replicas as `serve_config.yaml` gives the generator under such load.
+@serve.deployment(num_replicas=4, max_ongoing_requests=10_000, ray_actor_options={"num_cpus": 0.1})
 @serve.ingress(api)
 class Words:
     """The model of the graph, as the generator calls it, for a client that reads events."""
@@ -73,15 +78,17 @@ def graph(model: Path, engine: Mapping[str, Any], accelerator: str, port: int) -
         object_store_memory=200_000_000,
     )
     knowledge = Knowledge(vllm_model=str(model), vllm_engine=dict(engine), vllm_accelerator=accelerator)
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(Words.bind(language_model(knowledge, 0.1)))
-    yield f"http://127.0.0.1:{port}"
-    ray.shutdown()
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(Words.bind(language_model(knowledge, 0.1)))  # type: ignore[attr-defined]  # Ray's ingress has no types
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
 def alone(model: Path, engine: Mapping[str, Any], port: int) -> Iterator[str]:
-    """Run vLLM's own server with the same arguments; yield its address."""
+    """Begin to run vLLM's own server with the same arguments; yield its address at once."""
     # What `vllm serve` runs; the command itself does not start from the wheel for the CPU.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", NAME]
@@ -92,16 +99,20 @@ def alone(model: Path, engine: Mapping[str, Any], port: int) -> Iterator[str]:
             command += [flag] if value is True else [flag, value if isinstance(value, str) else json.dumps(value)]
     with (Path(tempfile.gettempdir()) / "vllm-serve.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + START_S
     try:
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"vllm serve did not start: see {log.name}")
-            time.sleep(1)
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
+
+
+def wait_for(url: str) -> None:
+    """Return once a server is ready."""
+    end = time.monotonic() + START_S
+    while not _answers(url):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{url} is not ready after {START_S} s: see vllm-serve.log among the temporary files")
+        time.sleep(0.5)
 
 
 def _answers(url: str) -> bool:
@@ -177,6 +188,8 @@ def cell(
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure both servers in turns; return medians over the rounds."""
     engine = json.loads(options.engine)
+    if not options.accelerator:
+        os.environ.update(CPU_SWITCHES)
     prompts = json.loads((options.folder / "prompts.json").read_text(encoding="utf-8"))
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     with (
@@ -184,11 +197,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         graph(options.folder, engine, options.accelerator, options.port + 1) as ours,
         ProcessPoolExecutor(max(1, max(options.readers) // SHARE), get_context("spawn")) as pool,
     ):
+        wait_for(plain)
         counts = lengths(plain, prompts, options.tokens)
         for place in range(options.rounds + 1):  # the first warms up both, and is not counted
             for readers in options.readers:
                 for name, url in (("alone", plain), ("graph", ours))[:: 1 if place % 2 else -1]:
-                    got = cell(pool, url, prompts, counts, options.tokens, readers)
+                    got = cell(pool, url, prompts, counts, options.tokens if place else WARM_TOKENS, readers)
                     print(place, name, readers, json.dumps(got), file=sys.stderr, flush=True)
                     if place:
                         found.setdefault((name, readers), []).append(got)
@@ -249,7 +263,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--accelerator", default="", help="Ray's name of the GPU, such as H100; empty is the CPU")
-    parser.add_argument("--engine", default='{"load_format": "dummy", "max_model_len": 4096}')
+    parser.add_argument("--engine", default=CPU_ENGINE)
     parser.add_argument("--readers", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)

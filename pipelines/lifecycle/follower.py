@@ -115,6 +115,11 @@ class Follower:
             except HdxError as error:
                 self._reasons[family] = str(error)
 
+    @property
+    def amiss(self) -> bool:
+        """Whether something that is wanted could not be had at the last try."""
+        return any(reason not in ("", NONE) for reason in self._reasons.values())
+
     def steer(self, courses: Mapping[str, Course]) -> None:
         """Load what is wanted beside what answers, then swap; what is wanted no more is let go."""
         for family in self._families:
