@@ -19,7 +19,7 @@ from pipelines.knowledge.llm import Prompt
 # What the deployment is called in `serve status` and on the dashboard, behind the name that Ray gives its kind.
 NAME = "hdx"
 # Words that come within this time travel as one event: each costs every hop what a whole call does, and whole sentences
-# go out anyway. Source: own measurement, docs/retrieval.md; Ray's own choice is half of it.
+# go out anyway. Ray's own choice is half of it. Source: docs/retrieval.md, what 64 readers cost.
 GATHERED_MS = 100
 
 

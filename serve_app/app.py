@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR  # Serve passes on no other way to a hook
 from ray.serve import Application
 
 from configs.settings import Graph, Settings, read_settings
@@ -68,7 +69,8 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
 def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any:
     """Return a deployment whose replicas reserve what the settings say."""
     resources = {"num_cpus": graph.replica_cpus, "num_gpus": gpus}
-    return deployment.options(ray_actor_options=resources, **options)
+    lean = {"env_vars": {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: "deployments.worker.import_serve"}}
+    return deployment.options(ray_actor_options={**resources, "runtime_env": lean}, **options)
 
 
 def place_ensemble(

@@ -132,6 +132,13 @@ def listeners(pids: set[int]) -> list[str]:
     return [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
 
 
+def test_a_replica_holds_no_library_it_does_not_use(service: Service) -> None:
+    """Ray Serve is imported without pandas, which weighs a fifth of a bare replica."""
+    (ensemble,), (catboost,) = (replicas(service)[name] for name in ("Ensemble", "Detector-catboost"))
+    assert "/pandas/" in Path(f"/proc/{catboost}/maps").read_text(encoding="utf-8")  # CatBoost itself wants it
+    assert "/pandas/" not in Path(f"/proc/{ensemble}/maps").read_text(encoding="utf-8")
+
+
 def test_an_unchanged_config_keeps_every_process(service: Service, tmp_path: Path) -> None:
     """`serve deploy` of the same config replaces nothing; an edit of one deployment replaces or adds there alone."""
     config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
