@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -42,8 +42,11 @@ KEPT = HERE / "speed.json"
 PAGE = ROOT / "docs" / "performance.md"
 FLOOR = "uvicorn"
 CONCURRENCY, WINDOWS = (1, 8, 32, 64), (1, 16, 64)
-QUICK = ((1, 1), (32, 1), (64, 1), (32, 64))
 ROUNDS, SECONDS, BODIES, SAMPLES = 3, 2, 64, 60
+# Seconds of load by (concurrency, windows a request).
+WHOLE = {(c, w): SECONDS for w in WINDOWS for c in CONCURRENCY}
+QUICK = {(1, 1): 1, (32, 1): 1, (64, 1): 1, (32, 64): SECONDS}
+TURNS = 2  # of the quick form: HDX and the floor meet the same moments of the machine
 TOLERANCE = 0.25  # of a ratio; source: three rounds of one build on this kind of machine lay within it
 COMMON = ("numpy", "catboost", "xgboost", "onnxruntime", "pydantic", "pydantic-settings", "pyyaml", "python-dotenv")
 PINNED = ("numpy", "catboost", "xgboost", "onnxruntime", "nvidia-nccl-cu12")
@@ -52,6 +55,7 @@ STARTS = 3
 SCORED = (20_000, 120_000)  # windows in the two files of `hdx score`
 IDLE_S = 5.0
 KEY = "the-same-key-on-every-server"
+HEADERS = {"X-Internal-API-Key": KEY}
 
 Body = dict[str, Any]
 Singles = dict[str, list[float]]
@@ -162,7 +166,9 @@ class Load:
     folder: Path
     cells: list[Cell] = field(default_factory=list)
 
-    def send(self, url: str, bodies: Path, headers: Mapping[str, str], concurrency: int) -> dict[str, float]:
+    def send(
+        self, url: str, bodies: Path, headers: Mapping[str, str], concurrency: int, seconds: int = SECONDS
+    ) -> dict[str, float]:
         """Load one address for a bounded time.
 
         Raises:
@@ -174,7 +180,7 @@ class Load:
             "wrk",
             "-t1",
             f"-c{concurrency}",
-            f"-d{SECONDS}s",
+            f"-d{seconds}s",
             "--timeout",
             "30s",
             "-s",
@@ -275,25 +281,15 @@ def peer(server: Server, python: Path, envs: Path, models: Path) -> Iterator[tup
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
     """End a process with all that it started."""
-    family = (
-        [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        if process.poll() is None
-        else []
-    )
+    family = family_of(process.pid) if process.poll() is None else []
     for each in family:
-        with_quiet(each.send_signal, signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=10)
     for each in alive:
-        with_quiet(each.kill)
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait(20)
-
-
-def with_quiet(call: Callable[..., object], *arguments: object) -> None:
-    """Call, and take it well when the process has gone."""
-    try:
-        call(*arguments)
-    except psutil.NoSuchProcess:
-        return
 
 
 @contextmanager
@@ -348,45 +344,62 @@ def scores(server: Server, base: str, headers: Mapping[str, str]) -> list[float 
     return found
 
 
-def usage(pid: int, named: str = "") -> tuple[float, float]:
-    """Return processor seconds and proportional memory in MB of a process and all below it, or those so named."""
-    seconds = memory = 0.0
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        try:
-            if named not in " ".join(process.cmdline()):
-                continue
+def family_of(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it."""
+    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+
+
+def spent(pid: int) -> float:
+    """Return processor seconds of a process and all below it."""
+    seconds = 0.0
+    for process in family_of(pid):
+        with suppress(psutil.Error):
             times = process.cpu_times()
             seconds += times.user + times.system
-            memory += process.memory_full_info().pss / 1e6
-        except psutil.Error:
-            continue
-    return seconds, memory
+    return seconds
+
+
+def memory_of(pid: int, named: str = "") -> float:
+    """Return proportional memory in MB of a process and all below it, or of those so named."""
+    total = 0.0
+    for process in family_of(pid):
+        with suppress(psutil.Error):
+            if named in " ".join(process.cmdline()):
+                total += process.memory_full_info().pss / 1e6
+    return total
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that runs now."""
+    """A server that runs now, and the cells to measure of it, as in `WHOLE`."""
 
     server: Server
     base: str
     headers: Mapping[str, str]
     pid: int
+    cells: Mapping[tuple[int, int], int]
 
 
-def measure(load: Load, target: Target, cells: Sequence[tuple[int, int]], number: int) -> None:
-    """Measure some cells of (concurrency, windows a request)."""
-    for concurrency, windows in cells:
-        server = target.server
-        url = target.base + (server.path if windows == 1 else server.many)
-        before, _ = usage(target.pid)
-        found = load.send(url, load.bodies(server, windows), target.headers, concurrency)
-        after, memory = usage(target.pid)
-        rate = found["requests"] / found["seconds"]
-        cpu = 1e3 * (after - before) / max(found["requests"], 1)
-        times = (found["p50_ms"], found["p95_ms"], found["p99_ms"])
-        load.cells.append(
-            Cell(server.name, windows, concurrency, number, rate, *times, int(found["failed"]), cpu, memory)
-        )
+def measure(load: Load, targets: Sequence[Target], number: int) -> None:
+    """Measure all cells, each on all its targets before the next."""
+    for concurrency, windows in dict.fromkeys(cell for target in targets for cell in target.cells):
+        for target in targets:
+            if (concurrency, windows) in target.cells:
+                load.cells.append(measured(load, target, concurrency, windows, number))
+
+
+def measured(load: Load, target: Target, concurrency: int, windows: int, number: int) -> Cell:
+    """Measure one cell."""
+    server = target.server
+    url = target.base + (server.path if windows == 1 else server.many)
+    before = spent(target.pid)
+    found = load.send(
+        url, load.bodies(server, windows), target.headers, concurrency, target.cells[concurrency, windows]
+    )
+    cpu = 1e3 * (spent(target.pid) - before) / max(found["requests"], 1)
+    rate, failed = found["requests"] / found["seconds"], int(found["failed"])
+    times = (found["p50_ms"], found["p95_ms"], found["p99_ms"])
+    return Cell(server.name, windows, concurrency, number, rate, *times, failed, cpu, memory_of(target.pid))
 
 
 @contextmanager
@@ -449,50 +462,83 @@ def save_models(service: Service, folder: Path) -> None:
             (folder / name / file).write_bytes(content)
 
 
-def run(
-    work: Path, envs: Path, peers: Sequence[Server], cells: Sequence[tuple[int, int]], rounds: int
-) -> tuple[list[Cell], Singles]:
-    """Interleave all servers over the rounds; return the cells, and what is measured once a round.
+@dataclass
+class Bench:
+    """Servers that are started, compared and measured."""
 
-    Raises:
-        RuntimeError: A server gives another answer than the first.
-    """
-    load, models, key = Load(work), work / "models", {"X-Internal-API-Key": KEY}
-    first: list[float | None] = []
-    console = Console(stderr=True)
-    once: Singles = {}
+    work: Path
+    envs: Path
+    cells: Mapping[tuple[int, int], int]
+    load: Load
+    once: Singles = field(default_factory=dict)
+    first: list[float | None] = field(default_factory=list)
 
-    def compare(server: Server, found: list[float | None]) -> None:
-        if not first:
-            first.extend(found)
-        if found != first:
-            raise RuntimeError(f"{server.name} answers otherwise than the first")
+    @property
+    def models(self) -> Path:
+        """The champions' own files."""
+        return self.work / "models"
 
-    for number in range(rounds):
-        for placement, server in zip(("spread", "packed"), HDX.values(), strict=True):
-            console.print(f"round {number + 1}: {server.name}")
-            with hdx(placement, work, once) as (service, pid):
-                if not models.exists():
-                    save_models(service, models)
-                wait_for_answers(server, service.base, key)
-                time.sleep(IDLE_S)
-                once.setdefault(f"{server.name}, replicas idle, MB", []).append(usage(pid, "ray::ServeReplica")[1])
-                once.setdefault(f"{server.name}, everything idle, MB", []).append(usage(pid)[1])
-                compare(server, scores(server, service.base, key))
-                measure(load, Target(server, service.base, key, pid), cells, number)
-                if placement == "spread":
-                    user = login(service)
-                    single = [cell for cell in cells if cell[1] == 1]
-                    measure(load, Target(DUTIES, service.base, user, pid), single, number)
-                    measure(load, Target(DIAGNOSE, service.base, user, pid), single[:1], number)
-                    if len(peers) > 1:
-                        once.setdefault("hdx score, windows/s", []).append(score_offline(service, work))
-        for server in peers:
-            console.print(f"round {number + 1}: {server.name}")
-            with answering(server, build(server, envs), envs, models, key) as (base, pid):
-                compare(server, scores(server, base, key))
-                measure(load, Target(server, base, key, pid), cells, number)
-    return load.cells, once
+    def compare(self, target: Target) -> Target:
+        """Return a target that answers as the first one did.
+
+        Raises:
+            RuntimeError: It gives another answer.
+        """
+        found = scores(target.server, target.base, target.headers)
+        self.first = self.first or found
+        if found != self.first:
+            raise RuntimeError(f"{target.server.name} answers otherwise than the first")
+        return target
+
+    @contextmanager
+    def hdx(self, placement: str, name: str) -> Iterator[tuple[Service, list[Target]]]:
+        """Start HDX; yield it with its targets: the peers' duties, and where it is `spread` all duties."""
+        print(name, file=sys.stderr)
+        with hdx(placement, self.work, self.once) as (service, pid):
+            server = HDX[f"HDX {placement}"]
+            if not self.models.exists():
+                save_models(service, self.models)
+            wait_for_answers(server, service.base, HEADERS)
+            time.sleep(IDLE_S)
+            for what, named in (("replicas", "ray::ServeReplica"), ("everything", "")):
+                self.once.setdefault(f"{server.name}, {what} idle, MB", []).append(memory_of(pid, named))
+            targets = [self.compare(Target(server, service.base, HEADERS, pid, self.cells))]
+            if placement == "spread":
+                single = {cell: seconds for cell, seconds in self.cells.items() if cell[1] == 1}
+                targets.append(Target(DUTIES, service.base, login(service), pid, single))
+            yield service, targets
+
+    @contextmanager
+    def peer(self, server: Server, name: str) -> Iterator[Target]:
+        """Start a peer."""
+        print(name, file=sys.stderr)
+        with answering(server, build(server, self.envs), self.envs, self.models, HEADERS) as (base, pid):
+            yield self.compare(Target(server, base, HEADERS, pid, self.cells))
+
+    def whole(self, rounds: int) -> None:
+        """Measure every server alone, over and over."""
+        for number in range(rounds):
+            for placement in ("spread", "packed"):
+                with self.hdx(placement, f"round {number + 1}: HDX {placement}") as (service, targets):
+                    for target in targets:
+                        measure(self.load, [target], number)
+                    if placement == "spread":
+                        diagnose = replace(targets[1], server=DIAGNOSE, cells={(1, 1): SECONDS})
+                        measure(self.load, [diagnose], number)
+                        self.once.setdefault("hdx score, windows/s", []).append(score_offline(service, self.work))
+            for server in PEERS:
+                with self.peer(server, f"round {number + 1}: {server.name}") as target:
+                    measure(self.load, [target], number)
+
+    def quick(self) -> None:
+        """Measure HDX beside the floor, in turns."""
+        for place, placement in enumerate(("spread", "packed")):
+            with (
+                self.hdx(placement, f"HDX {placement}") as (_, targets),
+                self.peer(PEERS[0], "beside the floor") as floor,
+            ):
+                for turn in range(TURNS):
+                    measure(self.load, [floor, *targets], place * TURNS + turn)
 
 
 def medians(cells: Sequence[Cell]) -> Medians:
@@ -574,9 +620,10 @@ def promises(found: Medians, once: Singles) -> list[Promise]:
         for c in (32, 64)
         if (name, 1, c) in found
     ]
-    detect, diagnose = (found[server.name, 1, 1]["p95_ms"] for server in (DUTIES, DIAGNOSE))
-    allowed = DETECTS * detect + ADVICE_MS
-    rows.append(Promise(f"diagnose, p95 to {DETECTS}x detect's + {ADVICE_MS} ms", 1, False, diagnose / allowed))
+    if diagnose := found.get((DIAGNOSE.name, 1, 1)):
+        allowed = DETECTS * found[DUTIES.name, 1, 1]["p95_ms"] + ADVICE_MS
+        ratio = diagnose["p95_ms"] / allowed
+        rows.append(Promise(f"diagnose, p95 to {DETECTS}x detect's + {ADVICE_MS} ms", 1, False, ratio))
     rows += [
         Promise(name, bound, more, statistics.median(once[name])) for name, bound, more in SINGLES if once.get(name)
     ]
@@ -683,17 +730,17 @@ def trained() -> str:
 def main() -> None:
     """Measure and print; the whole form writes tables and plots, the quick one fails on a ratio much worse."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="HDX and the floor alone, few cells, one round")
-    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="HDX and the floor alone, few cells, in turns")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the whole form")
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not on PATH: it sends the load (on Debian and Ubuntu: apt install wrk)")
-    cells = QUICK if asked.quick else tuple((c, w) for w in WINDOWS for c in CONCURRENCY)
     envs = ROOT / "var" / "bench"
     envs.mkdir(parents=True, exist_ok=True)
     with nullcontext(trained()) if asked.quick else TemporaryDirectory(prefix="hdx-bench-") as folder:
-        peers = PEERS[:1] if asked.quick else PEERS
-        found, once = run(Path(folder), envs, peers, cells, asked.rounds or (1 if asked.quick else ROUNDS))
+        bench = Bench(Path(folder), envs, QUICK if asked.quick else WHOLE, Load(Path(folder)))
+        bench.quick() if asked.quick else bench.whole(asked.rounds)
+    found, once = bench.load.cells, bench.once
     summary = medians(found)
     promised = promises(summary, once)
     console = Console(width=150)
