@@ -14,18 +14,18 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.quality import Row, table_of
-from configs.families import Family, read_family
 from pipelines.datasets.recordings import Recordings, Series, settled, trailing
 from pipelines.datasets.simulator import CHANNELS, HEALTHY, Unit, baseline_of, draw_unit, simulate_recordings, window_of
 from pipelines.detectors.bundle import Bundle
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import expit, logit
-from pipelines.lifecycle.cusum import BLOCK, REFERENCE, RUN
-from pipelines.lifecycle.drift import KINDS, DriftMonitor, Kind, streams, watched, watched_of
-from pipelines.lifecycle.drift_report import STEPS, Course, Trace, follow_drift
-from pipelines.lifecycle.train import examples_of, fit_member, load, take
-from pipelines.lifecycle.watch import DriftWatch
+from pipelines.drift.charts import BLOCK, REFERENCE, RUN
+from pipelines.drift.fleet import DriftWatch
+from pipelines.drift.monitor import KINDS, DriftMonitor, Kind, streams, watched, watched_of
+from pipelines.drift.report import STEPS, Course, Trace, follow_drift
+from pipelines.machines.family import Family, read_family
 from pipelines.signals.windows import Floats, Window
+from pipelines.training.train import examples_of, fit_member, load, take
 
 SEED = 11
 SAMPLES = 5  # of a window of the `generic` family

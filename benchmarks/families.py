@@ -23,8 +23,8 @@ from rich.console import Console
 from benchmarks.speed import DETECT, ROOT, hdx, machine, markdown, put
 from deployments.detector import OWN_MAX
 from pipelines.datasets.simulator import simulate
-from pipelines.detectors.registry import registry
-from serve_app.credentials import digest, new_api_key
+from pipelines.detectors.members import registry
+from serve_app.shared.credentials import digest, new_api_key
 from serve_app.store.repository import Store
 from tests.serve.promotions import give, registry_of
 from tests.serve.service import Service

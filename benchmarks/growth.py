@@ -24,16 +24,16 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 
 from benchmarks.speed import DUTIES, HDX, KEY, ROOT, Load, hdx, login, machine, markdown, parts_of, put, save_models
-from configs.families import read_family
 from configs.settings import Limits, Settings
 from pipelines.detectors.bundle import unpack
-from pipelines.detectors.registry import registry
-from pipelines.knowledge.index import BUILT_IN, Index
+from pipelines.detectors.members import registry
 from pipelines.knowledge.records import Made, Passage, Question
+from pipelines.knowledge.search.index import BUILT_IN, Index
+from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_sheet
-from serve_app.cluster import DETECTOR, Dashboard, read_config
-from serve_app.credentials import hash_password
+from serve_app.local.cluster import DETECTOR, Dashboard, read_config
+from serve_app.shared.credentials import hash_password
 from serve_app.store.repository import Store
 from tests.serve.service import Service
 

@@ -31,9 +31,9 @@ from ray import serve
 
 from configs.settings import Knowledge
 from deployments.language_model import NAME, GraphModel, language_model
-from pipelines.knowledge.answer import Params
-from pipelines.knowledge.chat import END
-from pipelines.knowledge.llm import Prompt
+from pipelines.knowledge.answer.answer import Params
+from pipelines.knowledge.answer.llm import Prompt
+from pipelines.knowledge.answer.openai_client import END
 
 # Weights are made up: speed does not ask what they are.
 CPU_ENGINE = '{"load_format": "dummy", "max_model_len": 2048, "enforce_eager": true, "dtype": "float32"}'

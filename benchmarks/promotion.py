@@ -24,18 +24,18 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.speed import ROOT, machine, markdown, put
-from configs.families import read_family
 from configs.gates import read_gates
 from configs.settings import Models
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors import forest
 from pipelines.detectors.base import Detector, Examples
 from pipelines.detectors.bundle import Bundle
-from pipelines.detectors.registry import registry
-from pipelines.lifecycle.publish import publish
-from pipelines.lifecycle.registry import Registry
-from pipelines.lifecycle.train import examples_of, fit_member
-from serve_app.credentials import webhook_secret
+from pipelines.detectors.members import registry
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry
+from pipelines.training.publish import publish
+from pipelines.training.train import examples_of, fit_member
+from serve_app.shared.credentials import webhook_secret
 from tests.serve.service import Service, free_ports
 
 FAMILY = read_family("generic")

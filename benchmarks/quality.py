@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from configs.families import Family, read_family
 from pipelines.datasets.simulator import HEALTHY, RATE_HZ, baseline_of, draw_unit, window_of
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.calibration import auc
 from pipelines.diagnosis.records import Diagnosis, Inspection
-from pipelines.lifecycle.evaluate import (
+from pipelines.machines.family import Family, read_family
+from pipelines.scoring.score import judged
+from pipelines.signals.windows import Floats, Window
+from pipelines.training.evaluate import (
     ADAPTIVE,
     ENSEMBLE,
     TRAINED,
@@ -30,10 +32,8 @@ from pipelines.lifecycle.evaluate import (
     Judged,
     evaluate,
 )
-from pipelines.lifecycle.report import render
-from pipelines.lifecycle.score import judged
-from pipelines.lifecycle.train import load, train
-from pipelines.signals.windows import Floats, Window
+from pipelines.training.report import render
+from pipelines.training.train import load, train
 
 HERE = Path(__file__).parent
 KEPT = HERE / "quality.json"

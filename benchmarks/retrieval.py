@@ -26,14 +26,14 @@ from rich.table import Table
 
 from benchmarks.speed import ROOT, markdown, put
 from pipelines.diagnosis.calibration import auc
-from pipelines.knowledge.answer import extract
-from pipelines.knowledge.encoder import Encoder, Vectors
-from pipelines.knowledge.faults import faults
-from pipelines.knowledge.index import BUILT_IN, Index
-from pipelines.knowledge.ingest import articles, ingest
+from pipelines.knowledge.answer.answer import extract
+from pipelines.knowledge.answer.batch import answer_corpus, search_corpus
+from pipelines.knowledge.answer.faults import faults
+from pipelines.knowledge.ingest.ingest import articles, ingest
 from pipelines.knowledge.records import Language, Made, Passage, Question
-from pipelines.knowledge.runs import answer_corpus, search_corpus
-from pipelines.knowledge.words import language_of
+from pipelines.knowledge.search.encoder import Encoder, Vectors
+from pipelines.knowledge.search.index import BUILT_IN, Index
+from pipelines.knowledge.search.text import language_of
 
 PAGE = ROOT / "docs" / "retrieval.md"
 HEAD = ("figure", "demand", "measured", "")

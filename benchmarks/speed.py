@@ -31,9 +31,9 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from configs.families import read_family
-from pipelines.detectors.registry import registry
-from pipelines.lifecycle.registry import Registry
+from pipelines.detectors.members import registry
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry
 from tests.serve.service import ADMIN_PASSWORD, Service, free_ports
 
 ROOT = Path(__file__).parents[1]

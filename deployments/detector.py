@@ -16,18 +16,18 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from configs.families import family_names
 from configs.gates import read_gates
-from deployments.calls import replica_may_stop
-from deployments.listening import keep_to_node_address
+from deployments.runtime.bind_address import keep_to_node_address
+from deployments.runtime.cancellation import replica_may_stop
 from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import MemberStatus
-from pipelines.lifecycle.follower import Follower
-from pipelines.lifecycle.own import Own
-from pipelines.lifecycle.owners import tenant_of
-from pipelines.lifecycle.registry import Registry
-from pipelines.lifecycle.rollout import Course
+from pipelines.machines.family import family_names
+from pipelines.promotion.mlflow_client import Registry
+from pipelines.promotion.model_loader import Follower
+from pipelines.promotion.rollout import Course
+from pipelines.promotion.tenant_model import Own
+from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.windows import Floats
 
 MOST_REST_S = 1.0  # after a copy that took long; a report is not late for longer than that

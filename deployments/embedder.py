@@ -6,9 +6,9 @@ Exists so that the one part that gains from a GPU can be placed on one.
 import numpy as np
 from ray import serve
 
-from deployments.listening import keep_to_node_address
-from pipelines.knowledge.encoder import Encoder
+from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.knowledge.records import Made
+from pipelines.knowledge.search.encoder import Encoder
 from pipelines.signals.windows import Floats
 
 

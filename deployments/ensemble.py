@@ -14,17 +14,17 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from configs.families import read_family
-from deployments.calls import replica_may_stop
 from deployments.detector import Following, Member
-from deployments.listening import keep_to_node_address
+from deployments.runtime.bind_address import keep_to_node_address
+from deployments.runtime.cancellation import replica_may_stop
 from pipelines.detectors.base import Detail, Sheet
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions
 from pipelines.errors import HdxError, NoQuorum, Unavailable
-from pipelines.lifecycle.owners import tenant_of
+from pipelines.machines.family import read_family
+from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats
 

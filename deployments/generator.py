@@ -12,11 +12,11 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Knowledge
 from deployments.language_model import GraphModel
-from deployments.listening import keep_to_node_address
-from pipelines.knowledge.advice import advised
-from pipelines.knowledge.answer import Engine, Event, Extractive, Params
-from pipelines.knowledge.chat import ChatServer
-from pipelines.knowledge.llm import LanguageModel
+from deployments.runtime.bind_address import keep_to_node_address
+from pipelines.knowledge.answer.advice import advised
+from pipelines.knowledge.answer.answer import Engine, Event, Extractive, Params
+from pipelines.knowledge.answer.llm import LanguageModel
+from pipelines.knowledge.answer.openai_client import ChatServer
 from pipelines.knowledge.records import Answer, Found, Question
 
 

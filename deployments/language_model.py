@@ -10,11 +10,11 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Knowledge
-from deployments.calls import replica_may_stop
+from deployments.runtime.cancellation import replica_may_stop
 from pipelines.errors import HdxError, Unavailable
-from pipelines.knowledge.answer import Params
-from pipelines.knowledge.chat import END, content_of
-from pipelines.knowledge.llm import Prompt
+from pipelines.knowledge.answer.answer import Params
+from pipelines.knowledge.answer.llm import Prompt
+from pipelines.knowledge.answer.openai_client import END, content_of
 
 # What the deployment is called in `serve status` and on the dashboard, behind the name that Ray gives its kind.
 NAME = "hdx"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ray import serve
 
-from deployments.listening import keep_to_node_address
-from pipelines.knowledge.index import Index
+from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.knowledge.records import Found, Question
+from pipelines.knowledge.search.index import Index
 
 
 @serve.deployment

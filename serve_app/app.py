@@ -11,7 +11,7 @@ from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR  # Serv
 from ray.serve import Application
 
 from configs.settings import Graph, Settings, read_settings
-from serve_app.cluster import DETECTOR
+from serve_app.local.cluster import DETECTOR
 
 if TYPE_CHECKING:
     from deployments.detector import Following
@@ -46,9 +46,9 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     from deployments.generator import Generator
     from deployments.language_model import language_model
     from deployments.retriever import Retriever
-    from serve_app.gateway import Gateway
-    from serve_app.indexer import Indexer
-    from serve_app.promoter import Promoter
+    from serve_app.replicas.gateway import Gateway
+    from serve_app.replicas.indexer import Indexer
+    from serve_app.replicas.promoter import Promoter
 
     knowledge, graph = settings.knowledge, settings.graph
     model = [language_model(knowledge, graph.replica_cpus)] if knowledge.generator == "vllm" else []
@@ -69,7 +69,7 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
 def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any:
     """Return a deployment whose replicas reserve what the settings say."""
     resources = {"num_cpus": graph.replica_cpus, "num_gpus": gpus}
-    lean = {"env_vars": {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: "deployments.worker.import_serve"}}
+    lean = {"env_vars": {WORKER_PROCESS_SETUP_HOOK_ENV_VAR: "deployments.runtime.worker_setup.import_serve"}}
     return deployment.options(ray_actor_options={**resources, "runtime_env": lean}, **options)
 
 
@@ -79,7 +79,7 @@ def place_ensemble(
     """Return the ensemble over its detectors, or, by name in the registry's order, what the gateway itself follows."""
     from deployments.detector import DetectorReplica, Following
     from deployments.ensemble import EnsembleReplica
-    from pipelines.detectors.registry import registry
+    from pipelines.detectors.members import registry
 
     known = tuple(registry())
     if unknown := set(names) - set(known):

@@ -59,8 +59,8 @@ def options(
 @app.command()
 def run() -> None:
     """Start everything on this machine and stay in the foreground; Ctrl-C stops it."""
-    from serve_app.bootstrap import make_env
-    from serve_app.bootstrap import run as bring_up
+    from serve_app.local.bootstrap import make_env
+    from serve_app.local.bootstrap import run as bring_up
 
     if make_env(ENV_FILE):
         console.print(f"  [green]ok[/green] wrote {ENV_FILE} with fresh secrets")
@@ -75,9 +75,9 @@ def reload() -> None:
     """Load edited code: replace every replica while the service runs."""
     import time
 
-    from serve_app.bootstrap import deploy
-    from serve_app.cluster import read_config
-    from serve_app.terminal import Steps
+    from serve_app.local.bootstrap import deploy
+    from serve_app.local.cluster import read_config
+    from serve_app.local.terminal import Steps
 
     settings = read_settings()
     config = read_config(settings)
@@ -88,7 +88,7 @@ def reload() -> None:
 @app.command()
 def status() -> None:
     """List services and deployments, and whether each is up."""
-    from serve_app.doctor import status_table
+    from serve_app.local.doctor import status_table
 
     console.print(status_table(read_settings()))
 
@@ -99,7 +99,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing what is added.")] = False,
 ) -> None:
     """Print the logs of all services or of one."""
-    from serve_app.doctor import print_logs
+    from serve_app.local.doctor import print_logs
 
     print_logs(read_settings(), service, follow)
 
@@ -107,7 +107,7 @@ def logs(
 @app.command()
 def doctor() -> None:
     """Say what is wrong with this installation, and what to do about it."""
-    from serve_app.doctor import examine
+    from serve_app.local.doctor import examine
 
     findings = examine(read_settings())
     for finding in findings:
@@ -134,8 +134,8 @@ def create_user(
     ] = "",
 ) -> None:
     """Create an account."""
-    from serve_app.bootstrap import database
-    from serve_app.credentials import hash_password
+    from serve_app.local.bootstrap import database
+    from serve_app.shared.credentials import hash_password
     from serve_app.store.repository import Store
 
     async def create(url: str) -> None:
@@ -158,8 +158,8 @@ def create_key(
     tenant: Annotated[str, typer.Option(help="Made when absent.")] = "demo",
 ) -> None:
     """Make an API key and print it, this once; send it in `X-API-Key`, or as the key of an OpenAI client."""
-    from serve_app.bootstrap import database
-    from serve_app.credentials import digest, new_api_key
+    from serve_app.local.bootstrap import database
+    from serve_app.shared.credentials import digest, new_api_key
     from serve_app.store.repository import Store
 
     key = new_api_key()

@@ -15,25 +15,25 @@ from rich.console import Group
 from rich.progress import Progress
 from rich.table import Table
 
-from configs.families import Family, family_names, read_family
 from configs.settings import Settings
 from pipelines.datasets.feedback import Remark
 from pipelines.detectors.base import Detail
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput, NotFound, Unavailable
-from pipelines.lifecycle.batch import fetch_members, score_many
-from pipelines.lifecycle.evaluate import Evaluation, Figures
-from pipelines.lifecycle.evaluate import evaluate as judge_left_out
-from pipelines.lifecycle.learn import Plan, learn
-from pipelines.lifecycle.plan import Options
-from pipelines.lifecycle.publish import log_evaluation, publish
-from pipelines.lifecycle.registry import Registry, load_members, wanted
-from pipelines.lifecycle.rollout import Wish
-from pipelines.lifecycle.score import names_anomaly, score
-from pipelines.lifecycle.train import load
+from pipelines.machines.family import Family, family_names, read_family
+from pipelines.promotion.mlflow_client import Registry, load_members, wanted
+from pipelines.promotion.rollout import Wish
+from pipelines.scoring.batch import fetch_members, score_many
+from pipelines.scoring.plan import Options
+from pipelines.scoring.score import names_anomaly, score
+from pipelines.training.evaluate import Evaluation, Figures
+from pipelines.training.evaluate import evaluate as judge_left_out
+from pipelines.training.publish import log_evaluation, publish
+from pipelines.training.run import Plan, learn
+from pipelines.training.train import load
 
 if TYPE_CHECKING:
-    from pipelines.lifecycle.drift_report import Trace
+    from pipelines.drift.report import Trace
 
 # Newest words that a training reads. Source: own choice; several times the recordings of any family.
 FEEDBACK_MAX = 20_000
@@ -107,7 +107,7 @@ async def remarks_of(settings: Settings, family: Family, tenant: str) -> list[Re
     Raises:
         NotFound: There is no such tenant.
     """
-    from serve_app.bootstrap import database
+    from serve_app.local.bootstrap import database
     from serve_app.store.repository import Store
 
     with database(settings) as (url, _):
@@ -158,7 +158,7 @@ def evaluate_family(
     progress: Progress,
 ) -> Group:
     """Judge a family's detectors on data left out; write and log the report where asked."""
-    from pipelines.lifecycle.report import render
+    from pipelines.training.report import render
 
     family = known_family(name)
     found = judge_left_out(family, load(family, data, seed, by), seed, stepping(progress))
@@ -254,7 +254,7 @@ def drift_file(
     Raises:
         InvalidInput: A name is unknown, or the file breaks a rule.
     """
-    from pipelines.lifecycle.drift_report import render_drift, trace
+    from pipelines.drift.report import render_drift, trace
 
     family, step = known_family(name), stepping(progress)
     judged_by = "inputs, scores and normal"
@@ -274,8 +274,8 @@ def drift_file(
 
 def drift_tables(traces: "Sequence[Trace]", judged_by: str) -> Group:
     """Return what drifts, when it was found, and how long it had lasted."""
-    from pipelines.lifecycle.drift import KINDS
-    from pipelines.lifecycle.drift_report import seen, short
+    from pipelines.drift.monitor import KINDS
+    from pipelines.drift.report import seen, short
 
     table = Table("system", "windows", "kind", "found at", "lasted, windows", "what", title=judged_by, box=None)
     for trace in seen(traces):
@@ -298,10 +298,10 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
         workers: Encoders that Ray Data runs at once; 0 reads one file after the other in this process.
         progress: Shown on the terminal.
     """
-    from pipelines.knowledge.encoder import Encoder
-    from pipelines.knowledge.index import BUILT_IN, Index
-    from pipelines.knowledge.ingest import articles, ingest, renew
-    from pipelines.lifecycle.bulk import index_many
+    from pipelines.knowledge.ingest.bulk import index_many
+    from pipelines.knowledge.ingest.ingest import articles, ingest, renew
+    from pipelines.knowledge.search.encoder import Encoder
+    from pipelines.knowledge.search.index import BUILT_IN, Index
 
     step, knowledge = stepping(progress), settings.knowledge
     index = Index.open(settings.home / "knowledge", knowledge.encoder_multilingual)
@@ -334,8 +334,8 @@ def run_corpus(settings: Settings, corpus: Path, queries: Path, out: Path, top: 
     """
     from pyarrow import parquet
 
-    from pipelines.knowledge.encoder import Encoder
-    from pipelines.knowledge.runs import answer_corpus, search_corpus
+    from pipelines.knowledge.answer.batch import answer_corpus, search_corpus
+    from pipelines.knowledge.search.encoder import Encoder
 
     step, knowledge = stepping(progress), settings.knowledge
     encoder = Encoder.load(knowledge.encoder_path, knowledge.device)
@@ -350,7 +350,7 @@ def run_corpus(settings: Settings, corpus: Path, queries: Path, out: Path, top: 
 
 async def tenant_of(settings: Settings, name: str) -> int:
     """Return a tenant's id, made when absent."""
-    from serve_app.bootstrap import database
+    from serve_app.local.bootstrap import database
     from serve_app.store.repository import Store
 
     with database(settings) as (url, _):

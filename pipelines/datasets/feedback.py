@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family
 from pipelines.detectors.base import Examples, Sheet, joined
-from pipelines.detectors.baseline import Baseline
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Window
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family
-from pipelines.detectors.baseline import Baseline, learn
 from pipelines.errors import InvalidInput, NotFound
+from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.family import Family
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
 

@@ -11,9 +11,9 @@ from hashlib import sha256
 
 import numpy as np
 
-from configs.families import Family
 from pipelines.datasets.recordings import Recordings
-from pipelines.detectors.baseline import Baseline, learn
+from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.family import Family
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
-from pipelines.detectors.baseline import SETTLED
 from pipelines.diagnosis.calibration import logit
 from pipelines.errors import InvalidInput
+from pipelines.machines.baseline import SETTLED
 from pipelines.signals.features import CROSS, TAIL, scope_of, statistic_of
 from pipelines.signals.windows import Floats
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family, read_family
 from pipelines.detectors.base import Detail, Detector, Examples, Sheet
-from pipelines.detectors.baseline import SETTLED
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
 from pipelines.errors import ArtefactRejected, Unavailable
+from pipelines.machines.baseline import SETTLED
+from pipelines.machines.family import Family, read_family
 from pipelines.signals.features import channels_of
 from pipelines.signals.reading import feature_of, make_sheet, read_names
 from pipelines.signals.windows import Floats, Window

@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from configs.families import Family
 from pipelines.detectors.base import Sheet
 from pipelines.diagnosis.records import Attribution, Deviation, Direction
+from pipelines.machines.family import Family
 from pipelines.signals.features import CROSS, LEVELS, channels_of, statistic_of
 from pipelines.signals.reading import feature_of
 from pipelines.signals.windows import Floats

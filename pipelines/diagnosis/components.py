@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Component, Family
 from pipelines.diagnosis.records import Attribution, ComponentFinding
+from pipelines.machines.family import Component, Family
 from pipelines.signals.windows import Floats
 
 # Source: a component is named when it is more likely off nominal than not.

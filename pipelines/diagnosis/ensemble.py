@@ -12,9 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family
 from pipelines.detectors.base import Detail, Sheet
-from pipelines.detectors.baseline import SETTLED, Baseline, learn
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.calibration import expit
@@ -28,6 +26,8 @@ from pipelines.diagnosis.records import (
     Vote,
 )
 from pipelines.errors import NoQuorum
+from pipelines.machines.baseline import SETTLED, Baseline, learn
+from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
 from pipelines.signals.quality import qualities, quality, still_channels
 from pipelines.signals.windows import Floats

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Attribution, Diagnosis, Judgement, Vote
 
 DECIMALS = 6

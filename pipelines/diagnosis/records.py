@@ -7,9 +7,9 @@ for each window: a frozen dataclass costs five times that to make, and ten times
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from configs.families import Grade
 from pipelines.detectors.base import Detail
-from pipelines.detectors.baseline import Baseline
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Grade
 from pipelines.signals.windows import Window
 
 SeverityName = Literal["normal", "warning", "critical", "unknown"]

@@ -10,9 +10,9 @@ from itertools import chain
 
 import numpy as np
 
-from configs.families import Channel, Family
 from configs.settings import Limits
 from pipelines.errors import InvalidInput
+from pipelines.machines.family import Channel, Family
 from pipelines.signals.windows import Floats, Window
 
 # Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.

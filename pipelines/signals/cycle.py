@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Cycle
+from pipelines.machines.family import Cycle
 from pipelines.signals.windows import Floats
 
 # Source: own choice; below a thousandth of the level, or a hundredth of the profile's own deviation, the two sides of a

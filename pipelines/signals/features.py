@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family
+from pipelines.machines.family import Family
 from pipelines.signals.cycle import read_cycle
 from pipelines.signals.windows import Floats, Stack
 

@@ -10,10 +10,10 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.families import Family
 from pipelines.detectors.base import Sheet
-from pipelines.detectors.baseline import SETTLED, drifts
 from pipelines.diagnosis.records import Inspection, Quality
+from pipelines.machines.baseline import SETTLED, drifts
+from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.windows import Floats
 

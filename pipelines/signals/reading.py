@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 
-from configs.families import Channel, Family
 from pipelines.detectors.base import Sheet
-from pipelines.detectors.baseline import Baseline
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Channel, Family
 from pipelines.signals.features import (
     BAR_L_MIN_PER_KW,
     CROSS,

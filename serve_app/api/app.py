@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from configs.settings import version
 from pipelines.errors import HdxError
-from serve_app import logs
 from serve_app.api import (
     assistant,
     auth,
@@ -28,9 +27,10 @@ from serve_app.api import (
     replay,
     systems,
 )
-from serve_app.api.edge import Edge, json_only
-from serve_app.api.lane import Lane
+from serve_app.api.middleware.fast_path import Lane
+from serve_app.api.middleware.request import Edge, json_only
 from serve_app.api.ports import Services
+from serve_app.shared import logs
 
 DESCRIPTION = """
 A window of pressure, temperature, flow and vibration goes in; one answer comes out: is something wrong, how sure is

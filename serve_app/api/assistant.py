@@ -13,16 +13,16 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from configs.families import read_family
-from pipelines.knowledge.answer import Event
-from pipelines.knowledge.faults import repair_question
+from pipelines.knowledge.answer.answer import Event
+from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.records import Answer, Citation, Hit
-from pipelines.knowledge.words import language_of, topics
-from serve_app import logs
+from pipelines.knowledge.search.text import language_of, topics
+from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas import QueryBody, QueryReply
+from serve_app.shared import logs
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 EVENTS = "text/event-stream"

@@ -17,11 +17,11 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from pipelines.errors import Forbidden, Overloaded, Unauthenticated
-from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.ports import Services
 from serve_app.api.schemas import LoginBody, RefreshBody, TokenReply
-from serve_app.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
+from serve_app.shared import logs
+from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.store.records import Account, Principal, Role
 
 # Eight failures in five minutes are at most 96 an hour. Source: OWASP ASVS 4.0.3, 2.2.1: no more than 100 failed

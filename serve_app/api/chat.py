@@ -14,15 +14,15 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from pipelines.errors import InvalidInput, NotFound
-from pipelines.knowledge.answer import Event
+from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
-from pipelines.knowledge.words import language_of, topics, words
-from serve_app import logs
+from pipelines.knowledge.search.text import language_of, topics, words
 from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, citation_of, count
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas import ChatBody, ChatReply, ModelListReply
+from serve_app.shared import logs
 
 MODEL = "hdx-assistant"
 BORN = 1_767_225_600  # 2026-01-01; the format wants a time, and the model has no other

@@ -14,16 +14,16 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from configs.families import read_family
 from pipelines.errors import HdxError
-from pipelines.knowledge.faults import repair_question
-from serve_app import logs
+from pipelines.knowledge.answer.faults import repair_question
+from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, STREAMED, ask, event_of, streamed, wants_events
 from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting
 from serve_app.api.ports import Asked, Ports
 from serve_app.api.schemas import DiagnoseBody, DiagnoseReply
+from serve_app.shared import logs
 from serve_app.store.records import Principal
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])

@@ -18,20 +18,20 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from configs.families import Family, read_family
 from pipelines.detectors.base import Detail
-from pipelines.detectors.baseline import Baseline
 from pipelines.diagnosis.findings import judgement_from
 from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.errors import InvalidInput
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Family, read_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
-from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Services
 from serve_app.api.schemas import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
-from serve_app.cache import MemberVersions, answer_key
+from serve_app.shared import logs
+from serve_app.shared.cache import MemberVersions, answer_key
 from serve_app.store.records import Principal, StoredDiagnosis
 
 JSON = "application/json"

@@ -12,9 +12,9 @@ from fastapi import APIRouter, File, Path, Query, UploadFile
 from fastapi.responses import JSONResponse, Response
 
 from pipelines.errors import InvalidInput, NotFound
-from pipelines.knowledge.documents import document_key
-from pipelines.knowledge.formats import reader_of
-from pipelines.knowledge.ingest import built_in_pages
+from pipelines.knowledge.ingest.documents import document_key
+from pipelines.knowledge.ingest.formats import reader_of
+from pipelines.knowledge.ingest.ingest import built_in_pages
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports

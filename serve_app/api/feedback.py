@@ -9,13 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
-from configs.families import read_family
 from pipelines.errors import InvalidInput
-from serve_app import logs
+from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Ports
 from serve_app.api.schemas import FeedbackBody, FeedbackReply
+from serve_app.shared import logs
 from serve_app.store.records import StoredDiagnosis
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])

@@ -14,12 +14,11 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyHeader
 from pydantic import SecretStr, ValidationError
 
-from configs.families import family_names, read_family
 from configs.settings import version
 from pipelines.errors import Forbidden, InvalidInput
+from pipelines.machines.family import family_names, read_family
 from pipelines.signals.channels import read_alike, read_window
 from pipelines.signals.windows import Window
-from serve_app import logs
 from serve_app.api import problems
 from serve_app.api.assistant import ask
 from serve_app.api.diagnostics import JSON, Case, Detecting, Detection, check_count, listed
@@ -35,7 +34,8 @@ from serve_app.api.schemas import (
     QueryReply,
     RagHealthReply,
 )
-from serve_app.credentials import same_key
+from serve_app.shared import logs
+from serve_app.shared.credentials import same_key
 
 # No tenant has this id; the knowledge index keeps the built-in articles under it.
 NO_TENANT = 0

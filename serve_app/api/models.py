@@ -18,14 +18,15 @@ from fastapi.security import APIKeyHeader
 from configs.gates import read_gates
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import Forbidden, HdxError
-from pipelines.lifecycle.registry import model_name, owner_of
-from pipelines.lifecycle.rollout import FleetModel, Wish
-from serve_app import logs
+from pipelines.promotion.mlflow_client import model_name, owner_of
+from pipelines.promotion.rollout import Wish
 from serve_app.api import problems
 from serve_app.api.auth import Admin, Reader
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas import ModelsReply, MoveReply, PromoteBody
-from serve_app.credentials import webhook_secret
+from serve_app.shared import logs
+from serve_app.shared.credentials import webhook_secret
+from serve_app.shared.fleet import FleetModel
 from serve_app.store.records import Principal
 
 router = APIRouter(tags=["models"])

@@ -11,11 +11,12 @@ from fastapi import Depends, Request
 
 from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.knowledge.answer import Event
+from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
-from pipelines.lifecycle.rollout import FleetModel, Wish
-from serve_app.cache import AnswerCache
-from serve_app.metrics import Metrics
+from pipelines.promotion.rollout import Wish
+from serve_app.shared.cache import AnswerCache
+from serve_app.shared.fleet import FleetModel
+from serve_app.shared.metrics import Metrics
 from serve_app.store.repository import Store
 
 Health = Literal["ok", "degraded", "down"]

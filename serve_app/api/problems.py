@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipelines.errors import Conflict, HdxError, NotFound, Overloaded, TooLarge, Unauthenticated, UnsupportedContent
-from serve_app import logs
+from serve_app.shared import logs
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_MAX = 80

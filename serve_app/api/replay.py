@@ -13,9 +13,9 @@ import orjson
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
-from pipelines.detectors.baseline import Baseline
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
+from pipelines.machines.baseline import Baseline
 from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker

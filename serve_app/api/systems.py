@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
-from configs.families import family_names
 from pipelines.errors import InvalidInput
+from pipelines.machines.family import family_names
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports

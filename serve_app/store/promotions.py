@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from pipelines.lifecycle.rehearsal import Tried
+from pipelines.promotion.backtest import Tried
 from serve_app.store.documents import Documents
 from serve_app.store.records import Seen
 from serve_app.store.tables import audit, diagnoses

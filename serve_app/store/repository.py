@@ -16,9 +16,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from pipelines.detectors.baseline import MEMORY, SETTLED, Baseline
 from pipelines.errors import Conflict, NotFound, Unavailable
-from serve_app.batching import MicroBatch
+from pipelines.machines.baseline import MEMORY, SETTLED, Baseline
+from serve_app.shared.batching import MicroBatch
 from serve_app.store.accounts import constraint
 from serve_app.store.feedback import Feedback
 from serve_app.store.records import StoredDiagnosis, System

@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
-from configs.families import Channel, Component, Family, Head, Severity
 from pipelines.detectors.base import Detector, Examples
-from pipelines.detectors.baseline import Baseline, learn
 from pipelines.detectors.bundle import Bundle, assemble
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
+from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.family import Channel, Component, Family, Head, Severity
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Window
 

@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from configs.settings import Limits, Settings
-from pipelines.detectors.baseline import Baseline
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import (
     Attribution,
@@ -29,14 +28,16 @@ from pipelines.diagnosis.records import (
     Vote,
 )
 from pipelines.errors import NotFound, Unauthenticated
-from pipelines.knowledge.answer import Event, pieces
+from pipelines.knowledge.answer.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
-from pipelines.lifecycle.gates import Evidence
-from pipelines.lifecycle.rollout import FleetModel, Rollout, Standing, Wish
+from pipelines.machines.baseline import Baseline
+from pipelines.promotion.gates import Evidence
+from pipelines.promotion.rollout import Rollout, Standing, Wish
 from serve_app.api.ports import Asked, Health, Services
-from serve_app.cache import MemoryCache
-from serve_app.credentials import digest, hash_password
-from serve_app.metrics import Metrics
+from serve_app.shared.cache import MemoryCache
+from serve_app.shared.credentials import digest, hash_password
+from serve_app.shared.fleet import FleetModel
+from serve_app.shared.metrics import Metrics
 from serve_app.store.records import (
     Account,
     Principal,

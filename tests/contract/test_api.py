@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.errors import NoQuorum, Unavailable
 from serve_app.api.ports import Asked
 from serve_app.api.schemas import (

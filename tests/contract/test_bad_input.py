@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serve_app.api.schemas import HEALTHY
-from serve_app.credentials import TokenIssuer
+from serve_app.shared.credentials import TokenIssuer
 from serve_app.store.records import Principal
 from tests.contract.calls import DETECT, PREDICT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import ML_KEY, PASSWORD, Bench

@@ -13,9 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.detectors import registry as registered
+from pipelines.detectors import members as registered
 from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
-from pipelines.detectors.baseline import Baseline, learn
 from pipelines.detectors.bundle import (
     CARD,
     INSUFFICIENT,
@@ -28,11 +27,12 @@ from pipelines.detectors.bundle import (
     pack,
     unpack,
 )
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import auc
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import ArtefactRejected, InvalidInput, Unavailable
+from pipelines.machines.baseline import Baseline, learn
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window
 from tests.contract.examples import SAMPLES, baseline, bundle, examples, family, fitted, window

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import NoQuorum
 from serve_app.api.app import create_app
-from serve_app.api.edge import middlewares
+from serve_app.api.middleware.request import middlewares
 from serve_app.api.schemas import (
     HealthReply,
     MlHealthReply,

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pipelines.errors import Conflict, Unavailable
-from pipelines.lifecycle.rollout import Rollout, Wish
-from serve_app.credentials import webhook_secret
+from pipelines.promotion.rollout import Rollout, Wish
+from serve_app.shared.credentials import webhook_secret
 from tests.contract.calls import LogIn
 from tests.contract.stand_ins import Bench
 

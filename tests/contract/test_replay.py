@@ -5,7 +5,7 @@ from uuid import UUID
 import numpy as np
 from fastapi.testclient import TestClient
 
-from pipelines.detectors.baseline import Baseline
+from pipelines.machines.baseline import Baseline
 from tests.contract.calls import DETECT, INTERNAL, PREDICT, PREDICTION, WINDOW, LogIn
 from tests.contract.stand_ins import Bench
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 
-from configs.families import read_family
 from pipelines.detectors.bundle import Bundle, unpack
-from pipelines.lifecycle.publish import publish
-from pipelines.lifecycle.registry import Registry, model_name
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry, model_name
+from pipelines.training.publish import publish
 from tests.serve.service import Service
 
 FAMILY = read_family("generic")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from pipelines.datasets.simulator import simulate
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from serve_app.store.repository import Store
 from tests.serve.promotions import give, registry_of
 from tests.serve.service import Service

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from configs.families import read_family
 from pipelines.datasets.simulator import HEALTHY, simulate
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection
-from pipelines.lifecycle.registry import Registry, load_members
-from pipelines.lifecycle.score import judged
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry, load_members
+from pipelines.scoring.score import judged
 from tests.serve.service import Service
 
 FAULTS = (HEALTHY, "pump_wear", "cooler_fouling", "valve_lag", "sensor_drift", "air_in_oil")

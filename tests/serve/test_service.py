@@ -10,8 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from configs.families import read_family
 from pipelines.datasets.simulator import simulate
+from pipelines.machines.family import read_family
 from tests.serve.service import HDX, ROOT, Service
 
 SERVE = HDX.parent / "serve"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from pipelines.datasets.simulator import simulate
-from serve_app.processes import port_taken
+from serve_app.local.processes import port_taken
 from serve_app.store.migrate import create_database
 from tests.contract.calls import STREAM
 from tests.serve.model import Model

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from pipelines.detectors.baseline import Baseline
+from pipelines.machines.baseline import Baseline
 from serve_app.store.records import StoredDiagnosis, System
 from serve_app.store.repository import Store
 

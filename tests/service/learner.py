@@ -4,11 +4,11 @@ import json
 import sys
 from hashlib import sha256
 
-from configs.families import read_family
 from pipelines.datasets.feedback import Remark
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.bundle import pack
-from pipelines.lifecycle.learn import Plan, learn
+from pipelines.machines.family import read_family
+from pipelines.training.run import Plan, learn
 
 FAMILY = read_family("generic")
 SEED = 3

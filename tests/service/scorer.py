@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from configs.families import read_family
 from pipelines.detectors.base import Detail
-from pipelines.lifecycle.batch import Packed, score_many
-from pipelines.lifecycle.plan import Options
+from pipelines.machines.family import read_family
+from pipelines.scoring.batch import Packed, score_many
+from pipelines.scoring.plan import Options
 
 WORKERS = 2
 

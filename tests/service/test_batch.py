@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.simulator import HEALTHY, simulate, simulate_recordings
 from pipelines.detectors.bundle import pack, unpack
 from pipelines.errors import InvalidInput
-from pipelines.lifecycle.batch import Packed, score_many
-from pipelines.lifecycle.plan import SUCCESS, Options
-from pipelines.lifecycle.score import score
-from pipelines.lifecycle.train import train
+from pipelines.machines.family import read_family
+from pipelines.scoring.batch import Packed, score_many
+from pipelines.scoring.plan import SUCCESS, Options
+from pipelines.scoring.score import score
+from pipelines.training.train import train
 from tests.service.scorer import packed, told
 
 FAMILY = read_family("generic")

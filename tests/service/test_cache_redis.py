@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from configs.settings import Cache, Redis, Settings
-from serve_app.cache import AnswerCache, RedisCache
+from serve_app.shared.cache import AnswerCache, RedisCache
 
 SERVER = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(SERVER is None, reason="no redis-server on this machine; install the redis package")

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from deployments.calls import replica_may_stop
+from deployments.runtime.cancellation import replica_may_stop
 from pipelines.errors import Unavailable
-from serve_app.gateway import reach
+from serve_app.replicas.gateway import reach
 
 
 async def stopped() -> None:

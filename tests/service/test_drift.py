@@ -23,16 +23,16 @@ from benchmarks.drift import (
     stretch,
     wandering,
 )
-from configs.families import read_family
 from pipelines.datasets.recordings import Recordings
 from pipelines.datasets.simulator import Unit, draw_unit, simulate_recordings
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
+from pipelines.drift.charts import BLOCK
+from pipelines.drift.monitor import KINDS
+from pipelines.drift.report import Course, Trace, follow_drift, render_drift, short, trace
 from pipelines.errors import InvalidInput
-from pipelines.lifecycle.cusum import BLOCK
-from pipelines.lifecycle.drift import KINDS
-from pipelines.lifecycle.drift_report import Course, Trace, follow_drift, render_drift, short, trace
-from pipelines.lifecycle.train import examples_of, fit_member, load
+from pipelines.machines.family import read_family
 from pipelines.signals.windows import Window
+from pipelines.training.train import examples_of, fit_member, load
 from serve_app.jobs import drift_tables
 from tests.serve.service import SHARED
 

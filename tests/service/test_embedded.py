@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Unavailable
-from serve_app.store import embedded
+from serve_app.local import embedded
 from serve_app.store.migrate import create_database
 
 
@@ -86,7 +86,7 @@ def test_data_outlive_the_server(tmp_path: Path) -> None:
 def test_a_killed_owner_leaves_a_server_to_the_next(tmp_path: Path) -> None:
     """After SIGKILL of its owner the server runs on, and the next start owns and stops it."""
     code = (
-        "import sys, time; from pathlib import Path; from serve_app.store.embedded import start\n"
+        "import sys, time; from pathlib import Path; from serve_app.local.embedded import start\n"
         "server = start(Path(sys.argv[1])); print(server.pid, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "postgres")]

@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.simulator import simulate_recordings
 from pipelines.detectors.bundle import OUTSIDE
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection
-from pipelines.lifecycle import evaluate as evaluation
-from pipelines.lifecycle.evaluate import ADAPTIVE, ENSEMBLE, TRAINED, Evaluation, evaluate, figures
-from pipelines.lifecycle.report import render
-from pipelines.lifecycle.score import judged
-from pipelines.lifecycle.train import examples_of, fit_member, load, take
+from pipelines.machines.family import read_family
+from pipelines.scoring.score import judged
+from pipelines.training import evaluate as evaluation
+from pipelines.training.evaluate import ADAPTIVE, ENSEMBLE, TRAINED, Evaluation, evaluate, figures
+from pipelines.training.report import render
+from pipelines.training.train import examples_of, fit_member, load, take
 from tests.serve.service import SHARED
 
 FAMILY = read_family("generic")

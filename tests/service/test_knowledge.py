@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from fpdf import FPDF
 
-from configs.families import family_names, read_family
 from pipelines.errors import ArtefactRejected, InvalidInput
-from pipelines.knowledge import encoder as encoders
-from pipelines.knowledge import index as indexes
-from pipelines.knowledge.advice import advised
-from pipelines.knowledge.answer import extract
-from pipelines.knowledge.documents import language_of, read_document
-from pipelines.knowledge.encoder import Encoder
-from pipelines.knowledge.faults import faults
-from pipelines.knowledge.faults import put as put_question
-from pipelines.knowledge.index import BUILT_IN, Index, indexed_text
-from pipelines.knowledge.ingest import articles, ingest, ingest_document, renew
+from pipelines.knowledge.answer.advice import advised
+from pipelines.knowledge.answer.answer import extract
+from pipelines.knowledge.answer.faults import faults
+from pipelines.knowledge.answer.faults import put as put_question
+from pipelines.knowledge.ingest.documents import language_of, read_document
+from pipelines.knowledge.ingest.ingest import articles, ingest, ingest_document, renew
 from pipelines.knowledge.records import Answer, Language, Made, Passage, Question
+from pipelines.knowledge.search import encoder as encoders
+from pipelines.knowledge.search import index as indexes
+from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.index import BUILT_IN, Index, indexed_text
+from pipelines.machines.family import family_names, read_family
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 # By what is found, the beginning of the name of the article that says how to repair it.

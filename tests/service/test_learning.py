@@ -23,17 +23,17 @@ from pipelines.datasets.feedback import Remark
 from pipelines.datasets.recordings import Recordings
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.bundle import Bundle
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import auc, log_loss
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import NotFound
-from pipelines.lifecycle.gates import broken, compared, labelled
-from pipelines.lifecycle.learn import Plan, learn
-from pipelines.lifecycle.score import judged
-from pipelines.lifecycle.train import examples_of, fit_member
+from pipelines.promotion.gates import broken, compared, labelled
+from pipelines.scoring.score import judged
 from pipelines.signals.reading import make_sheet
+from pipelines.training.run import Plan, learn
+from pipelines.training.train import examples_of, fit_member
 from serve_app.jobs import remarks_of, train_family
-from serve_app.store.embedded import EmbeddedPostgres
+from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import create_database, migrate
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.repository import Store

@@ -12,22 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs.families import read_family
 from configs.gates import read_gates
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.base import Sheet
 from pipelines.detectors.bundle import Bundle
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
-from pipelines.lifecycle.follower import ROWS, Follower
-from pipelines.lifecycle.publish import log_evaluation, publish
-from pipelines.lifecycle.registry import Registry, load_members
-from pipelines.lifecycle.rollout import Course
-from pipelines.lifecycle.score import score
-from pipelines.lifecycle.train import train
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry, load_members
+from pipelines.promotion.model_loader import ROWS, Follower
+from pipelines.promotion.rollout import Course
+from pipelines.scoring.score import score
 from pipelines.signals.reading import make_sheet
+from pipelines.training.publish import log_evaluation, publish
+from pipelines.training.train import train
 from tests.service.tracking import tracking_server
 
 FAMILY = read_family("generic")

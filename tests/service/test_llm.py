@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from configs.settings import Knowledge
-from pipelines.knowledge.answer import Params
-from pipelines.knowledge.chat import ChatServer
-from pipelines.knowledge.documents import read_document
-from pipelines.knowledge.llm import LanguageModel
-from pipelines.knowledge.passages import passages
+from pipelines.knowledge.answer.answer import Params
+from pipelines.knowledge.answer.llm import LanguageModel
+from pipelines.knowledge.answer.openai_client import ChatServer
+from pipelines.knowledge.ingest.documents import read_document
+from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Answer, Hit, Question
 
 PUMP = "# Pump wear\n\nA worn pump delivers less flow. Case drain flow above ten percent of delivery shows wear."

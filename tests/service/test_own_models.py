@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from ray.serve import multiplex
 
-from configs.families import read_family
 from configs.settings import Models, Settings
 from deployments.detector import OWN_MAX, Following, Member
 from deployments.ensemble import Ensemble
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.bundle import Bundle
-from pipelines.detectors.registry import registry
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection, Judgement, Versions
 from pipelines.errors import NotFound
-from pipelines.lifecycle.owners import Owners
-from pipelines.lifecycle.publish import publish
-from pipelines.lifecycle.registry import Registry, model_name, wanted
-from pipelines.lifecycle.rollout import Wish
-from pipelines.lifecycle.train import train
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry, model_name, wanted
+from pipelines.promotion.rollout import Wish
+from pipelines.promotion.tenant_models import Owners
 from pipelines.signals.reading import make_sheet
-from serve_app.gateway import GraphDiagnoser
+from pipelines.training.publish import publish
+from pipelines.training.train import train
+from serve_app.replicas.gateway import GraphDiagnoser
 from tests.serve.promotions import give
 from tests.service.tracking import tracking_server
 

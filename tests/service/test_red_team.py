@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.knowledge.answer import Engine, Extractive, Params
-from pipelines.knowledge.encoder import Encoder
-from pipelines.knowledge.index import BUILT_IN, Index
-from pipelines.knowledge.ingest import articles, ingest, ingest_document
-from pipelines.knowledge.llm import LanguageModel, Prompt
+from pipelines.knowledge.answer.answer import Engine, Extractive, Params
+from pipelines.knowledge.answer.llm import LanguageModel, Prompt
+from pipelines.knowledge.ingest.ingest import articles, ingest, ingest_document
 from pipelines.knowledge.records import Answer, Question
-from pipelines.knowledge.words import language_of
+from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.index import BUILT_IN, Index
+from pipelines.knowledge.search.text import language_of
 
 CASES = yaml.safe_load(Path(__file__).with_name("red_team.yaml").read_text(encoding="utf-8"))
 OWN, OTHER = 1, 2
@@ -91,7 +91,7 @@ async def test_nothing_of_another_tenant_is_ever_said(poisoned: Index, encoder: 
 
 def test_honest_manuals_give_no_orders() -> None:
     """Not one passage of the built-in knowledge is set aside: a manual's imperatives are for people."""
-    from pipelines.knowledge.ingest import prepare
+    from pipelines.knowledge.ingest.ingest import prepare
 
     flagged = [
         passage.text

@@ -19,7 +19,7 @@ from ray.serve import autoscaling_policy
 from ray.serve._private.common import DeploymentID
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from deployments.scaling import steady
+from deployments.runtime.autoscaling import steady
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT.parent / "shared" / "data" / "skab" / "skab.parquet"
@@ -51,7 +51,7 @@ def follow(load: Load, seconds: int, seed: int, monkeypatch: pytest.MonkeyPatch)
     """Return the gateway's replicas asked for in each second, with Poisson arrivals."""
     part = DEPLOYMENTS["Gateway"]
     config = AutoscalingConfig(**part["autoscaling_config"])
-    assert config.policy.policy_function == "deployments.scaling:steady"
+    assert config.policy.policy_function == "deployments.runtime.autoscaling:steady"
     policy = autoscaling_policy._apply_autoscaling_config(steady)  # as Serve wraps it
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(autoscaling_policy, "time", SimpleNamespace(time=lambda: clock.now))

@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from pipelines.detectors.baseline import Baseline, learn
 from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
+from pipelines.machines.baseline import Baseline, learn
 from serve_app.store.migrate import current, downgrade, migrate
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.repository import Store

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from configs.families import read_family
 from pipelines.datasets.simulator import simulate
+from pipelines.machines.family import read_family
+from serve_app.replicas.drift_watcher import Watcher, system_name
 from serve_app.store.repository import Store
-from serve_app.watcher import Watcher, system_name
 from tests.service.houses import House, diagnosis_of, make_house
 
 LEVELS = {name: channel.typical for name, channel in read_family("generic").channels.items()}

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from pipelines.knowledge.answer import MOST, extract, marked
-from pipelines.knowledge.llm import Draft, messages
+from pipelines.knowledge.answer.answer import MOST, extract, marked
+from pipelines.knowledge.answer.llm import Draft, messages
 from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
-from pipelines.knowledge.words import asks_for_remedy, asks_how, topics
+from pipelines.knowledge.search.text import asks_for_remedy, asks_how, topics
 
 
 def hit(key: str, text: str, score: float, heading: str = "", *, start: int = 7, language: Language = "en") -> Hit:

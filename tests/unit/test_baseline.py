@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.detectors.baseline import MEMORY, SETTLED, Baseline, drifts, learn
+from pipelines.machines.baseline import MEMORY, SETTLED, Baseline, drifts, learn
 from pipelines.signals.windows import Floats
 
 

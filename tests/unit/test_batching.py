@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.batching import MicroBatch
+from serve_app.shared.batching import MicroBatch
 
 
 class Line:

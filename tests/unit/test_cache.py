@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.families import Severity, read_family
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import Unavailable
+from pipelines.machines.family import Severity, read_family
 from pipelines.signals.windows import Window
-from serve_app.cache import MemberVersions, MemoryCache, answer_key
+from serve_app.shared.cache import MemberVersions, MemoryCache, answer_key
 
 FAMILY = read_family("generic")
 WINDOW = Window({"pressure": np.array([1.0, 2.0, 3.0]), "flow": np.array([4.0, 5.0, 6.0])}, 1.0)

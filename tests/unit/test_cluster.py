@@ -5,7 +5,7 @@ import os
 import pytest
 
 from configs.settings import Graph, Settings
-from serve_app.cluster import read_config
+from serve_app.local.cluster import read_config
 
 
 def bounds(settings: Settings) -> dict[str, tuple[int, int]]:

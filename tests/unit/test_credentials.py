@@ -11,7 +11,7 @@ import pytest
 
 from configs.settings import DEFAULT_SECRET, Settings
 from pipelines.errors import Unauthenticated
-from serve_app.credentials import TokenIssuer, digest, hash_password, new_api_key, same_key, verify_password
+from serve_app.shared.credentials import TokenIssuer, digest, hash_password, new_api_key, same_key, verify_password
 from serve_app.store.records import Principal
 
 SETTINGS = Settings(secret_key="k" * 64, _env_file=None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs.families import Cycle, Family, read_family
+from pipelines.machines.family import Cycle, Family, read_family
 from pipelines.signals.cycle import read_cycle
 from pipelines.signals.features import feature_names
 from pipelines.signals.reading import make_sheet

@@ -9,10 +9,10 @@ from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
 
 from pipelines.errors import InvalidInput
-from pipelines.knowledge import formats
-from pipelines.knowledge.documents import name_key, read_document
-from pipelines.knowledge.passages import sentences
-from pipelines.knowledge.words import language_of
+from pipelines.knowledge.ingest import formats
+from pipelines.knowledge.ingest.documents import name_key, read_document
+from pipelines.knowledge.ingest.passages import sentences
+from pipelines.knowledge.search.text import language_of
 
 ARTICLE = """---
 title: "Pressure drop: causes"

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.simulator import HEALTHY, simulate
-from pipelines.detectors.baseline import Baseline, learn
 from pipelines.diagnosis.calibration import expit, logit
+from pipelines.drift.charts import BLOCK, CLIP, CORRELATION_MAX, REFERENCE, RUN, SHIFT, TOLERANCE, threshold
+from pipelines.drift.fleet import DriftWatch, drifting, merged
+from pipelines.drift.monitor import DriftMonitor, DriftState, streams, watched, watched_of
 from pipelines.errors import InvalidInput
-from pipelines.lifecycle.cusum import BLOCK, CLIP, CORRELATION_MAX, REFERENCE, RUN, SHIFT, TOLERANCE, threshold
-from pipelines.lifecycle.drift import DriftMonitor, DriftState, streams, watched, watched_of
-from pipelines.lifecycle.watch import DriftWatch, drifting, merged
+from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.family import read_family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats

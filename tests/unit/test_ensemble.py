@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from configs.families import Family, Head, Severity
 from pipelines.detectors.base import Sheet
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
+from pipelines.machines.family import Family, Head, Severity
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Window
 from tests.contract.examples import baseline, family, window

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from configs.families import FOLDER, Family, family_names, read_family
+from pipelines.machines.family import FOLDER, Family, family_names, read_family
 
 
 def given(name: str = "rig") -> dict[str, Any]:

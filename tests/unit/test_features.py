@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.detectors.baseline import Baseline, learn
+from pipelines.machines.baseline import Baseline, learn
 from pipelines.signals.features import channels_of, feature_names, level_columns, raw_features
 from pipelines.signals.reading import make_sheet
 from pipelines.signals.windows import Floats, Window, stack

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deployments.front import mended, problem
+from deployments.runtime.haproxy import mended, problem
 
 WRITTEN = """global
     stats socket /run/a mode 666 level admin expose-fd listeners

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs.gates import read_gates
-from pipelines.lifecycle.gates import Evidence, broken, compared, enough, labelled, least_share, pooled
+from pipelines.promotion.gates import Evidence, broken, compared, enough, labelled, least_share, pooled
 
 GATES = read_gates()
 GOOD = Evidence("generic", "2", windows=400, alarms=40, live_alarms=38, flips=10, ratios=(1.0,) * 20)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.knowledge.keys import neutral, sound
-from pipelines.knowledge.orders import order_in
+from pipelines.knowledge.ingest.injection import order_in
 from pipelines.knowledge.records import Language
-from pipelines.knowledge.words import glossary
+from pipelines.knowledge.search.cross_lingual import neutral, sound
+from pipelines.knowledge.search.text import glossary
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.feedback import WEIGHT, Remark, feedback_examples, fingerprint_of, in_order, together
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.masking import lesson
-from pipelines.detectors.registry import registry
-from pipelines.lifecycle.search import Trial, best, candidates
-from pipelines.lifecycle.train import examples_of, folds
+from pipelines.detectors.members import registry
+from pipelines.machines.family import read_family
 from pipelines.signals.reading import make_sheet
+from pipelines.training.train import examples_of, folds
+from pipelines.training.tuning import Trial, best, candidates
 
 GENERIC, RIG = read_family("generic"), read_family("rig")
 

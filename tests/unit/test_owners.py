@@ -4,12 +4,12 @@ from typing import cast
 
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.simulator import simulate
 from pipelines.diagnosis.records import Inspection, Versions
 from pipelines.errors import NotFound, Unavailable
-from pipelines.lifecycle.owners import Owners, check_versions, label, tenant_of
-from pipelines.lifecycle.registry import Registry, family_of, model_name, owner_of
+from pipelines.machines.family import read_family
+from pipelines.promotion.mlflow_client import Registry, family_of, model_name, owner_of
+from pipelines.promotion.tenant_models import Owners, check_versions, label, tenant_of
 
 Owned = dict[tuple[str, int], dict[str, str]]
 

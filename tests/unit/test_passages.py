@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
-from pipelines.knowledge.documents import read_document
-from pipelines.knowledge.passages import LONGEST, passages, sentences
+from pipelines.knowledge.ingest.documents import read_document
+from pipelines.knowledge.ingest.passages import LONGEST, passages, sentences
 
 MARKER = len("100. ")
 

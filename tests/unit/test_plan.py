@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.families import read_family
 from pipelines.errors import InvalidInput, NotFound
-from pipelines.lifecycle.plan import (
+from pipelines.machines.family import read_family
+from pipelines.scoring.plan import (
     PLAN,
     Options,
     Part,

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.recordings import (
     SETTLE,
     cut_cycles,
@@ -16,8 +15,9 @@ from pipelines.datasets.recordings import (
     source_columns,
     trailing,
 )
-from pipelines.detectors.baseline import Baseline
 from pipelines.errors import InvalidInput, NotFound
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import read_family
 from pipelines.signals.features import feature_names
 
 RIG, LOOP = read_family("rig"), read_family("water-loop")

@@ -3,8 +3,8 @@
 import pytest
 
 from configs.gates import read_gates
-from pipelines.lifecycle.gates import Evidence
-from pipelines.lifecycle.rollout import Course, Move, Report, Rollout, Standing, course_of, moved, next_move
+from pipelines.promotion.gates import Evidence
+from pipelines.promotion.rollout import Course, Move, Report, Rollout, Standing, course_of, moved, next_move
 
 GATES = read_gates()
 NOW = 1000.0

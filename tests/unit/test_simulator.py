@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from configs.families import read_family
 from pipelines.datasets.simulator import (
     CONDITIONS,
     LEVELS,
@@ -13,6 +12,7 @@ from pipelines.datasets.simulator import (
     simulate_recordings,
     steady,
 )
+from pipelines.machines.family import read_family
 
 FAMILY = read_family("generic")
 # What each fault does to pressure, temperature, flow and vibration: -1 falls, 1 rises, 0 is not asked.

@@ -11,14 +11,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from configs.families import read_family
-from pipelines.knowledge.answer import extract
-from pipelines.knowledge.encoder import Encoder
-from pipelines.knowledge.faults import faults, put
-from pipelines.knowledge.index import BUILT_IN, Index
-from pipelines.knowledge.ingest import articles, ingest
-from pipelines.knowledge.llm import Prompt, messages
+from pipelines.knowledge.answer.answer import extract
+from pipelines.knowledge.answer.faults import faults, put
+from pipelines.knowledge.answer.llm import Prompt, messages
+from pipelines.knowledge.ingest.ingest import articles, ingest
 from pipelines.knowledge.records import Language, Question
+from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.index import BUILT_IN, Index
+from pipelines.machines.family import read_family
 
 END, BEGIN, PAD = "<end>", "<begin>", "<pad>"
 TEMPLATE = "{{ '<begin>' }}{% for m in messages %}{{ m['content'] }}{{ '<begin>' }}{% endfor %}"

@@ -1,0 +1,141 @@
+"""Before the ask path: many files indexed at once by Ray Data, with the very functions that index one.
+
+Exists so that an archive of manuals is read and encoded on every core of a cluster, while one process writes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import InvalidInput
+from pipelines.knowledge.ingest.documents import document_key, name_key
+from pipelines.knowledge.ingest.ingest import IngestReport, document_name, prepare
+from pipelines.knowledge.records import Made, Passage
+from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.index import Index, indexed_text, needs_vector
+
+# Passages that an actor encodes at once.
+BATCH = 64
+
+_Row = dict[str, Any]
+Step = Callable[[str, int, int], None]
+
+
+def index_many(
+    files: Iterable[Path], index: Index, tenant_id: int, encoder: tuple[str, str], workers: int, step: Step
+) -> IngestReport:
+    """Bring files into a tenant's part of the index; what is there already is not read again.
+
+    A document is written whole once all its passages have come, so that a run that was killed is simply run again.
+
+    Args:
+        files: Of the types that `read_document` reads.
+        index: Written to by this process alone.
+        tenant_id: Whose documents they are.
+        encoder: Folder and device, as for `Encoder.load`.
+        workers: Actors that encode.
+        step: Told what is done, how many documents, and of how many.
+    """
+    import ray.data
+
+    known = {document.document_id: document for document in index.documents(tenant_id)}
+    fresh, unchanged, failed = _sorted_out(files, set(known))
+    outcomes: dict[str, list[str]] = {"added": [], "replaced": []}
+    written = 0
+    if fresh:
+        rows = ray.data.from_items([{"path": str(path), "name": name} for name, path in fresh.items()])
+        cut = rows.flat_map(_cut)
+        encoded = cut.map_batches(
+            _Encode,
+            fn_constructor_args=(*encoder, index.multilingual),
+            batch_size=BATCH,
+            batch_format="pandas",
+            concurrency=workers,
+        )
+        for number, (name, passages, vectors, row) in enumerate(_whole(encoded.iter_rows(), failed)):
+            step(name, number, len(fresh))
+            made = Made(row["encoder"], int(row["dims"]))
+            index.add(tenant_id, passages, vectors, row["sha256"], made)
+            own = passages[0].document_id
+            old = [key for key in known if name_key(key) == name_key(own) and key != own]
+            for key in old:
+                index.remove(tenant_id, key)
+            outcomes["replaced" if old else "added"].append(name)
+            written += len(passages)
+        index.optimise(tenant_id)
+    step("indexed", len(fresh), len(fresh))
+    return IngestReport(tuple(outcomes["added"]), tuple(outcomes["replaced"]), tuple(unchanged), (), failed, written)
+
+
+def _sorted_out(files: Iterable[Path], known: set[str]) -> tuple[dict[str, Path], list[str], dict[str, str]]:
+    """Return the files to be read, and the names of those that are known or cannot be read."""
+    fresh: dict[str, Path] = {}
+    unchanged: list[str] = []
+    failed: dict[str, str] = {}
+    for path in files:
+        name = document_name(path)
+        try:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            failed[name] = error.strerror or "cannot be read"
+            continue
+        if document_key(name, sha256) in known:
+            unchanged.append(name)
+        else:
+            fresh[name] = path
+    return fresh, unchanged, failed
+
+
+def _cut(row: _Row) -> list[_Row]:
+    """Read a file into one row a passage; one that cannot be read into one row with the reason."""
+    name = row["name"]
+    try:
+        document, passages = prepare(name, Path(row["path"]).read_bytes())
+    except (InvalidInput, OSError) as error:
+        reason = error.rule if isinstance(error, InvalidInput) else error.strerror or "cannot be read"
+        return [{"name": name, "failed": reason, "count": 0, "sha256": "", "passage": None}]
+    return [
+        {"name": name, "failed": "", "count": len(passages), "sha256": document.sha256, "passage": passage}
+        for passage in passages
+    ]
+
+
+class _Encode:
+    """Adds vectors; the model is loaded once an actor."""
+
+    def __init__(self, path: str, device: str, multilingual: bool) -> None:
+        self._encoder = Encoder.load(path, device)
+        self._multilingual = multilingual
+
+    def __call__(self, batch: Any) -> Any:
+        wanted = [
+            place
+            for place, passage in enumerate(batch["passage"])
+            if passage is not None and needs_vector(passage.language, self._multilingual)
+        ]
+        vectors = self._encoder.encode([indexed_text(batch["passage"].iloc[place]) for place in wanted])
+        found: list[Any] = [None] * len(batch)
+        for place, vector in zip(wanted, vectors, strict=True):
+            found[place] = vector
+        return batch.assign(vector=found, encoder=self._encoder.name, dims=self._encoder.dims)
+
+
+def _whole(
+    rows: Iterable[Mapping[str, Any]], failed: dict[str, str]
+) -> Iterator[tuple[str, list[Passage], Any, Mapping[str, Any]]]:
+    """Yield each document once its last passage has come; note those that could not be read."""
+    waiting: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["failed"]:
+            failed[row["name"]] = row["failed"]
+            continue
+        parts = waiting.setdefault(row["name"], [])
+        parts.append(row)
+        if len(parts) == row["count"]:
+            vectors = None if row["vector"] is None else np.array([part["vector"] for part in parts], np.float32)
+            yield row["name"], [part["passage"] for part in parts], vectors, row
+            del waiting[row["name"]]

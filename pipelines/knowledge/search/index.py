@@ -1,0 +1,417 @@
+"""Middle of the ask path: passages stored and searched in LanceDB, one table a tenant.
+
+Exists so that a tenant finds its own passages and the built-in ones, and can never name another's.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+
+import numpy as np
+
+from pipelines.knowledge.records import Found, Hit, Language, Made, Passage, Question
+from pipelines.knowledge.search.cross_lingual import neutral
+from pipelines.knowledge.search.encoder import Vectors
+from pipelines.knowledge.search.tables import KEPT, PASSAGE_FIELDS, STEMMERS, Tables
+from pipelines.knowledge.search.text import asks_for_remedy, coverage, stems, synonyms, topics
+from pipelines.signals.windows import Floats
+
+BUILT_IN = 0  # the tenant id of the knowledge that everyone may read
+
+# Passages that each arm of a search finds at least before the two are fused.
+# Source: SciFact, train claims: nDCG@10 .740 with 50 an arm, .741 with 100; 100 take a quarter more time.
+DEPTH = 50
+
+# Share of the vector arm in a hybrid score.
+# Source: nDCG@10: SciFact train claims .735, .737, .741, .742 with .45, .5, .55, .6; XQuAD en .983, .984 with .45, .55.
+VECTOR_SHARE = 0.55
+
+# What a synonym counts beside a word of the question itself.
+# Source: SciFact, train claims: nDCG@10 .732, .735, .737 with 1, .5, .25; biology has none of the trade's synonyms.
+SYNONYMS = 0.5
+
+# Share that the pieces of words have in the order of the passages found, and how many of them are put in order by it.
+# Source: nDCG@10 with 0, .1, .2, .33: XQuAD .979, .983, .985, .982 (en), .955, .957, .958, .956 (ru); SciFact, train
+# claims, .731, .732, .730, .717.
+PIECES_SHARE = 0.1
+
+# Passages returned at least: the answer weighs words over more passages than it shows as sources.
+POOL = 20
+
+# How far passages step back for a remedy behind those whose title holds more of it: the manual on a fault is the one
+# named after it, and many others mention it.
+# Source: the repairs of the 35 faults that detectors name, in the built-in articles: without it 14 English and 7
+# Russian ones quote another fault's manual, at .5 none and 5, at .8 none.
+TITLED = 0.8
+
+# What passages of the question's own language must hold of it, or those of the other language are searched, too.
+# Source: the refusal thresholds of `answer`: below it the answer would be a refusal.
+OWN_LANGUAGE = 0.5
+
+# Passages from which vectors are searched through an index, and how many times the hits asked for are compared exactly.
+# Source: an exact scan of 384 dims takes 11 ms at 10,000 rows and 110 ms at 100,000 on one core; of 20,000 clustered
+# vectors the scalar-quantised index finds 1.00 of the exact ten nearest with 4, .98 without.
+SCANNED = 20_000
+REFINE = 4
+BATCH = 1_000  # passages that are read, encoded and written at once when a table is made anew
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDocument:
+    """A document as the index knows it.
+
+    Attributes:
+        sha256: Of the file it came from.
+        passages: How many it was cut into.
+        flagged: How many of them give orders, and are never found.
+    """
+
+    document_id: str
+    title: str
+    language: Language
+    sha256: str
+    passages: int
+    flagged: int
+
+
+class _Row(NamedTuple):
+    """A passage found.
+
+    Attributes:
+        keys: Its concepts and the pieces of its words.
+        score: By the arm, or the arms, that found it; 0..1.
+    """
+
+    passage: Passage
+    keys: frozenset[str]
+    score: float
+
+
+_Rows = dict[str, _Row]  # by passage id
+Encode = Callable[[Sequence[str]], Vectors]
+
+
+def indexed_text(passage: Passage) -> str:
+    """Return what is searched for a passage: its text under its title and headings."""
+    headings = [part for part in passage.heading.split(" > ") if part and part != passage.title]
+    return "\n".join([" > ".join([passage.title, *headings]), passage.text])
+
+
+def needs_vector(language: Language, multilingual: bool) -> bool:
+    """Tell whether passages of a language are searched by vector at all."""
+    return multilingual or language == "en"
+
+
+class Index:
+    """All tenants' passages in one folder; one process writes at a time, any number reads."""
+
+    def __init__(self, tables: Tables, multilingual: bool) -> None:
+        self._tables = tables
+        self.multilingual = multilingual
+
+    @classmethod
+    def open(cls, folder: Path, multilingual: bool) -> Self:
+        """Open the index in a folder, made when absent.
+
+        Args:
+            folder: Where the tables lie.
+            multilingual: Search Russian by vector too; only for an encoder that reads Russian.
+        """
+        return cls(Tables(folder), multilingual)
+
+    def add(
+        self, tenant_id: int, passages: Sequence[Passage], vectors: Vectors | None, sha256: str, made: Made
+    ) -> None:
+        """Write passages; those with a known id are replaced.
+
+        Args:
+            tenant_id: Whose they are; `BUILT_IN` for everyone's.
+            passages: All of one document.
+            vectors: One a passage, or None where its language is searched by words alone.
+            sha256: Of the document's file.
+            made: The encoder of all vectors of this tenant.
+
+        Raises:
+            InvalidInput: The tenant's vectors are another encoder's; `renew` comes first.
+        """
+        if passages:
+            with self._tables.writing():
+                _write(self._tables.writable(tenant_id, self._own(made)), passages, vectors, [sha256] * len(passages))
+
+    def remove(self, tenant_id: int, document_id: str) -> int:
+        """Remove a document; return how many passages it had."""
+        from lancedb import col, lit
+
+        with self._tables.writing():
+            found = self._tables.current(tenant_id, fresh=True)
+            if found is None:
+                return 0
+            return int(found.table.delete(col("document_id") == lit(document_id)).num_deleted_rows)
+
+    def renew(self, tenant_id: int, made: Made, encode: "Encode") -> int:
+        """Make a tenant's table anew where another encoder made it, and swap it in; return how many passages that were.
+
+        Until then readers read the old one; killed on the way, it is begun again.
+
+        Args:
+            tenant_id: Whose table.
+            made: The encoder to be.
+            encode: Makes the vectors of texts.
+        """
+        made = self._own(made)
+        with self._tables.writing():
+            old = self._tables.current(tenant_id, fresh=True)
+            if old is None or old.made == made:
+                return 0
+            table, moved = self._tables.create(tenant_id, made), 0
+            for batch in old.table.search().select([*PASSAGE_FIELDS, "sha256"]).to_batches(BATCH):
+                rows = batch.to_pylist()
+                passages = [_passage(row) for row in rows]
+                for language in STEMMERS:
+                    part = [place for place, passage in enumerate(passages) if passage.language == language]
+                    own = [passages[place] for place in part]
+                    wanted = own and needs_vector(language, self.multilingual)
+                    vectors = encode([indexed_text(passage) for passage in own]) if wanted else None
+                    _write(table, own, vectors, [rows[place]["sha256"] for place in part])
+                moved += len(rows)
+            _optimise(table)
+            self._tables.publish(tenant_id, table, made)
+            return moved
+
+    def documents(self, tenant_id: int) -> list[IndexedDocument]:
+        """List a tenant's documents by id."""
+        rows = self._rows(tenant_id, ["document_id", "title", "language", "sha256", "flag"])
+        counted: Counter[tuple[str, Any, Any, Any]] = Counter()
+        flagged: Counter[str] = Counter()
+        for row in rows:
+            counted[row["document_id"], row["title"], row["language"], row["sha256"]] += 1
+            flagged[row["document_id"]] += bool(row["flag"])
+        return [IndexedDocument(*known, count, flagged[known[0]]) for known, count in sorted(counted.items())]
+
+    def passages(self, tenant_id: int, document_id: str) -> list[Passage]:
+        """Return a document's passages in reading order; none where the tenant has no such document."""
+        from lancedb import col, lit
+
+        found = self._rows(
+            tenant_id, PASSAGE_FIELDS, (col("document_id") == lit(document_id)) & (col("flag") == lit(""))
+        )
+        return sorted((Passage(**row) for row in found), key=lambda passage: (passage.page, passage.start))
+
+    def count(self, tenant_id: int) -> int:
+        """Return how many passages a tenant has."""
+        found = self._tables.current(tenant_id)
+        return int(found.table.count_rows()) if found else 0
+
+    def tenants(self) -> list[int]:
+        """List the tenants that have a table."""
+        return self._tables.tenants()
+
+    def optimise(self, tenant_id: int) -> None:
+        """Fold new rows into the indexes and drop old versions; for after many writes."""
+        with self._tables.writing():
+            found = self._tables.current(tenant_id, fresh=True)
+            if found is not None:
+                _optimise(found.table)
+            self._tables.sweep()
+
+    def find(self, tenant_id: int, question: Question) -> Found:
+        """Search, and where a remedy is asked for also return the document that the best hit stands in."""
+        hits = self.search(tenant_id, question)
+        if not hits or not asks_for_remedy(question.text, question.language):
+            return Found(tuple(hits))
+        document_id = hits[0].passage.document_id
+        manual = self.passages(tenant_id, document_id) or self.passages(BUILT_IN, document_id)
+        return Found(tuple(hits), tuple(manual))
+
+    def search(self, tenant_id: int, question: Question, depth: int = POOL) -> list[Hit]:
+        """Find passages of the tenant and of the built-in knowledge, best first.
+
+        English is searched by words and by vector, Russian by words alone unless the encoder is multilingual. Where
+        the question's language holds too little of it, passages of the other one follow, found by concepts and sounds.
+
+        Args:
+            tenant_id: Whose passages are searched beside the built-in ones.
+            question: With its vector where its language is searched by one.
+            depth: Most hits, or the question's limit, whichever is more; who answers shows `limit` of them.
+
+        Source: XQuAD: with an English-only encoder hybrid search takes Russian nDCG@10 from .955 to .576.
+        """
+        keys = frozenset(neutral(question.text, question.language).split())
+        read = [known for key in dict.fromkeys((tenant_id, BUILT_IN)) if (known := self._tables.current(key))]
+        most = max(depth, question.limit)
+        least = max(DEPTH, most)
+        lexical: _Rows = {}
+        dense: _Rows = {}
+        for known in read:
+            lexical |= _lexical(known.table, question, least)
+            comparable = question.made is None or self._own(question.made) == known.made
+            if question.vector is not None and comparable and needs_vector(question.language, self.multilingual):
+                dense |= _dense(known.table, question.vector, least)
+        hits = _ordered(_fused(lexical, dense) if dense else lexical, keys, most)
+        if not hits or hits[0].score < OWN_LANGUAGE:
+            other: _Rows = {}
+            for known in read:
+                other |= _other_language(known.table, question.language, keys, least)
+            hits = sorted([*hits, *_ordered(other, keys, most)], key=lambda hit: -hit.score)
+        return (_by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
+
+    def nearest(self, tenant_id: int, question: Question, count: int) -> list[str]:
+        """Return the ids of the tenant's passages whose vectors are nearest to the question's, nearest first."""
+        known = self._tables.current(tenant_id)
+        if known is None or question.vector is None:
+            return []
+        found = _dense(known.table, question.vector, max(DEPTH, count))
+        return sorted(found, key=lambda key: -found[key].score)[:count]
+
+    def _own(self, made: Made) -> Made:
+        """Tell tables apart by which languages have vectors, too."""
+        return replace(made, encoder=f"{made.encoder}+ru") if self.multilingual else made
+
+    def _rows(self, tenant_id: int, columns: list[str], where: Any = None) -> list[dict[str, Any]]:
+        found = self._tables.current(tenant_id)
+        if found is None:
+            return []
+        query = found.table.search().select(columns)
+        return cast("list[dict[str, Any]]", (query.where(where) if where is not None else query).to_list())
+
+
+def _write(table: Any, passages: Sequence[Passage], vectors: Vectors | None, sha256: Sequence[str]) -> None:
+    """Write rows; of a passage that gives orders nothing is searchable, so that no question finds it."""
+    import pyarrow as pa
+
+    if not passages:
+        return
+    rows = []
+    for number, passage in enumerate(passages):
+        text = None if passage.flag else indexed_text(passage)
+        rows.append(
+            asdict(passage)
+            | {f"text_{language}": text if passage.language == language else None for language in STEMMERS}
+            | {"keys": None if text is None else neutral(text, passage.language), "sha256": sha256[number]}
+            | {"vector": None if vectors is None or text is None else vectors[number].tolist()}
+        )
+    upsert = table.merge_insert("passage_id").when_matched_update_all().when_not_matched_insert_all()
+    # A null vector is meant: the row is found by its words.
+    upsert.execute(pa.Table.from_pylist(rows, schema=table.schema), on_bad_vectors="null")
+
+
+def _optimise(table: Any) -> None:
+    from lancedb.index import IvfSq
+
+    indexed = any(known.columns == ["vector"] for known in table.list_indices())
+    if not indexed and table.count_rows() >= SCANNED:
+        table.create_index("vector", config=IvfSq(distance_type="cosine"))
+    table.optimize(cleanup_older_than=KEPT)
+
+
+def _lexical(table: Any, question: Question, least: int) -> _Rows:
+    """Search by words; the best hit's score is the share of the question's topics that it holds.
+
+    A table's BM25 scores hang on its own word counts; the share brings two tables to one scale, in 0..1.
+    """
+    query = table.search(_words_asked(question), query_type="fts")
+    rows = query.limit(least).select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
+    if not rows:
+        return {}
+    best = max(rows, key=lambda row: row["_score"])
+    wanted = topics(question.text, question.language)
+    present = set(stems(indexed_text(_passage(best)), question.language))
+    scale = coverage(wanted, present, dict.fromkeys(wanted, 1.0)) / max(best["_score"], 1e-9)
+    return _found(rows, [row["_score"] * scale for row in rows])
+
+
+def _words_asked(question: Question) -> Any:
+    """Ask for the question's words and, counting less, for their synonyms."""
+    from lancedb.query import BooleanQuery, MatchQuery, Occur
+
+    column = f"text_{question.language}"
+    match: Any = MatchQuery  # its stub lacks the defaults
+    asked = match(question.text, column)
+    alike = " ".join(synonyms(question.text, question.language))
+    if not alike:
+        return asked
+    return BooleanQuery([(Occur.SHOULD, asked), (Occur.SHOULD, match(alike, column, boost=SYNONYMS))])
+
+
+def _other_language(table: Any, language: Language, keys: frozenset[str], least: int) -> _Rows:
+    """Search the passages of the other language by concepts and sounds; scored like words, by share of the keys."""
+    from lancedb import col, lit
+
+    if not keys:
+        return {}
+    query = table.search(" ".join(sorted(keys)), query_type="fts", fts_columns="keys")
+    foreign = query.where(col("language") != lit(language)).limit(least)
+    rows = foreign.select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
+    if not rows:
+        return {}
+    best = max(rows, key=lambda row: row["_score"])
+    scale = len(keys.intersection(best["keys"].split())) / len(keys) / max(best["_score"], 1e-9)
+    return _found(rows, [row["_score"] * scale for row in rows])
+
+
+def _dense(table: Any, vector: Floats, least: int) -> _Rows:
+    """Search by vector; the score is the cosine, cut to 0..1."""
+    query = table.search(np.asarray(vector, np.float32), vector_column_name="vector").distance_type("cosine")
+    rows = query.limit(least).refine_factor(REFINE).select([*PASSAGE_FIELDS, "keys", "_distance"]).to_list()
+    return _found(rows, [min(1.0, max(0.0, 1.0 - row["_distance"])) for row in rows])
+
+
+def _found(rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> _Rows:
+    return {
+        row["passage_id"]: _Row(_passage(row), frozenset(row["keys"].split()), score)
+        for row, score in zip(rows, scores, strict=True)
+    }
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    return Passage(**{name: row[name] for name in PASSAGE_FIELDS})
+
+
+def _fused(lexical: _Rows, dense: _Rows) -> _Rows:
+    """Add the two arms; a passage that an arm did not find has that arm's lowest score."""
+    missing = _lowest(lexical.values()), _lowest(dense.values())
+
+    def both(key: str) -> float:
+        words = lexical[key].score if key in lexical else missing[0]
+        meaning = dense[key].score if key in dense else missing[1]
+        return (1 - VECTOR_SHARE) * words + VECTOR_SHARE * meaning
+
+    return {key: row._replace(score=both(key)) for key, row in {**lexical, **dense}.items()}
+
+
+def _lowest(rows: Iterable[_Row]) -> float:
+    return min((row.score for row in rows), default=0.0)
+
+
+def _ordered(found: _Rows, keys: frozenset[str], most: int) -> list[Hit]:
+    """Put the first of those found in order by the pieces of words they share with the question, too.
+
+    A piece weighs by its rarity among them. It finds what stemming parts: build and building, насос and насосный.
+    """
+    ranked = sorted(found.values(), key=lambda row: (-row.score, row.passage.passage_id))[:most]
+    first = ranked[:POOL]
+    holding = {key: sum(key in row.keys for row in first) for key in keys}
+    weight = {key: math.log(1 + (len(first) - count + 0.5) / (count + 0.5)) for key, count in holding.items()}
+    total = sum(weight.values()) or 1.0
+
+    def score(place: int, row: _Row) -> float:
+        shared = sum(weight[key] for key in keys & row.keys) / total if place < POOL else 0.0
+        return (1 - PIECES_SHARE) * row.score + PIECES_SHARE * shared
+
+    hits = [Hit(row.passage, score(place, row)) for place, row in enumerate(ranked)]
+    return sorted(hits, key=lambda hit: -hit.score)
+
+
+def _by_title(hits: Sequence[Hit], question: Question) -> list[Hit]:
+    """Let passages step back behind those of documents whose title says more of what a remedy is asked for."""
+    wanted = topics(question.text, question.language)
+    alike = dict.fromkeys(wanted, 1.0)
+    shares = [coverage(wanted, stems(hit.passage.title, question.language), alike) for hit in hits]
+    most = max(shares, default=0.0)
+    found = [
+        replace(hit, score=hit.score * (1 - TITLED * (most - share))) for hit, share in zip(hits, shares, strict=True)
+    ]
+    return sorted(found, key=lambda hit: -hit.score)

@@ -1,0 +1,344 @@
+"""Between MLflow and the replicas: which versions of a model stand where, and their files.
+
+Exists so that a replica needs no MLflow library to follow a registry: 170 MB and three seconds saved in each.
+
+Source: MLflow 3 REST API, `registered-models`, `model-versions` and the artefact proxy.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import yaml
+
+from pipelines.detectors.bundle import CARD, Bundle, unpack
+from pipelines.errors import ArtefactRejected, Conflict, NotFound, Unavailable
+from pipelines.promotion.rollout import Rollout, Stage, Standing, Wish
+
+PROXY = "mlflow-artifacts:/"
+DESCRIPTION = "MLmodel"  # MLflow's own file beside ours
+TIMEOUT_S = 10.0
+PREFIX = "hdx-"
+# Beside the alias that people move, these two say what the replicas follow; only HDX moves them.
+LIVE, PREVIOUS = "live", "previous"
+WEBHOOK = "hdx"
+ROLLOUT = "rollout"  # tag of a registered model while a version is on its way in
+PAGE = 1000
+OWN = ".t"  # before the tenant, in the name of a model that is one tenant's alone
+DIGITS = re.compile(r"[1-9][0-9]*")
+
+
+def model_name(family: str, detector: str, tenant_id: int = 0) -> str:
+    """Return the registered model's name; with a tenant, that of the tenant's own model."""
+    shared = f"{PREFIX}{family}-{detector}"
+    return f"{shared}{OWN}{tenant_id}" if tenant_id else shared
+
+
+def owner_of(name: str) -> int:
+    """Return the tenant that a registered model is of, 0 for one that all share."""
+    _, mark, tenant = name.rpartition(OWN)
+    return int(tenant) if mark and DIGITS.fullmatch(tenant) else 0
+
+
+def family_of(name: str, detector: str) -> str:
+    """Return the family in a registered model's name."""
+    return name.removeprefix(PREFIX).removesuffix(f"-{detector}")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A registered version.
+
+    Attributes:
+        sha256: Of its card, which carries those of its other files.
+        path: Of its files, below the artefact proxy.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    path: str
+
+
+class Registry:
+    """Reads one MLflow server, and moves what stands in it."""
+
+    def __init__(self, url: str, alias: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+        self._alias = alias
+
+    def standings(self, detector: str) -> dict[str, Standing]:
+        """Return what stands where for every family's model of a detector, in one request.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        wanted = f"name LIKE '{PREFIX}%-{detector}'"
+        answer = self._get("/api/2.0/mlflow/registered-models/search", filter=wanted, max_results=str(PAGE))
+        found = self._read(answer).get("registered_models", [])
+        return {family_of(model["name"], detector): self._standing(model) for model in found}
+
+    def owned(self) -> dict[tuple[str, int], dict[str, str]]:
+        """Return the champions of all models that are one tenant's own: version by detector, by family and tenant.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        found: dict[tuple[str, int], dict[str, str]] = {}
+        for model in self._search(f"name LIKE '{PREFIX}%{OWN}%'"):
+            standing, owner = self._standing(model), owner_of(model["name"])
+            family, _, detector = standing.name.removesuffix(f"{OWN}{owner}").removeprefix(PREFIX).rpartition("-")
+            if owner and standing.champion:
+                found.setdefault((family, owner), {})[detector] = standing.champion
+        return found
+
+    def _search(self, wanted: str) -> Iterator[Mapping[str, Any]]:
+        """Yield all registered models of a filter, page by page."""
+        token = ""
+        while True:
+            page = {"page_token": token} if token else {}
+            route = "/api/2.0/mlflow/registered-models/search"
+            answer = self._read(self._get(route, filter=wanted, max_results=str(PAGE), **page))
+            yield from answer.get("registered_models", [])
+            token = answer.get("next_page_token", "")
+            if not token:
+                return
+
+    def standing(self, name: str) -> Standing:
+        """Return what stands where for one model.
+
+        Raises:
+            NotFound: There is none of that name.
+            Unavailable: The registry does not answer.
+        """
+        answer = self._get("/api/2.0/mlflow/registered-models/get", name=name)
+        if answer.status_code == 404:
+            raise NotFound("model", name)
+        return self._standing(self._read(answer)["registered_model"])
+
+    def _standing(self, model: Mapping[str, Any]) -> Standing:
+        aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
+        tags = {tag["key"]: tag["value"] for tag in model.get("tags", [])}
+        champion = aliases.get(self._alias, "")
+        return Standing(
+            name=model["name"],
+            champion=champion,
+            live=aliases.get(LIVE, champion),
+            previous=aliases.get(PREVIOUS, ""),
+            adopted=LIVE in aliases,
+            rollout=Rollout.from_json(tags.get(ROLLOUT, "")),
+        )
+
+    def champion(self, family: str, detector: str, tenant_id: int = 0) -> Release | None:
+        """Return the version that the alias names, None when there is none.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        name = model_name(family, detector, tenant_id)
+        answer = self._get("/api/2.0/mlflow/registered-models/alias", name=name, alias=self._alias)
+        # An unknown model is 404, an unknown alias of a known one 400.
+        if answer.status_code in (400, 404):
+            return None
+        return self._release(name, self._read(answer)["model_version"])
+
+    def live(self, family: str, detector: str) -> Release:
+        """Return the version that the replicas answer with.
+
+        Raises:
+            NotFound: There is none.
+            Unavailable: The registry does not answer.
+        """
+        standing = self.standing(model_name(family, detector))
+        if not standing.live:
+            raise NotFound("champion of", standing.name)
+        return self.release(standing.name, standing.live)
+
+    def release(self, name: str, version: str) -> Release:
+        """Return a version by its number.
+
+        Raises:
+            NotFound: There is none.
+            Unavailable: The registry does not answer.
+        """
+        answer = self._get("/api/2.0/mlflow/model-versions/get", name=name, version=version)
+        if answer.status_code in (400, 404):
+            raise NotFound("model version", f"{name}/{version}")
+        return self._release(name, self._read(answer)["model_version"])
+
+    def _release(self, name: str, found: Mapping[str, Any]) -> Release:
+        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        version = str(found["version"])
+        return Release(name, version, tags.get("sha256", ""), self._path(name, version))
+
+    def _path(self, name: str, version: str) -> str:
+        answer = self._get("/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=version)
+        uri: str = self._read(answer)["artifact_uri"]
+        if not uri.startswith(PROXY):
+            raise Unavailable("registry", "its artefacts are not served by the MLflow server itself")
+        return uri.removeprefix(PROXY).lstrip("/")
+
+    def fetch(self, release: Release) -> dict[str, bytes]:
+        """Return all files of a version, by name.
+
+        Raises:
+            ArtefactRejected: The card is missing or is not the registered one, or MLflow's signature is another.
+            Unavailable: The registry does not answer.
+        """
+        names = self._files(release)
+        answers = {name: self._get(f"/api/2.0/mlflow-artifacts/artifacts/{release.path}/{name}") for name in names}
+        files = {name: answer.content for name, answer in answers.items() if answer.is_success}
+        if CARD not in files or sha256(files[CARD]).hexdigest() != release.sha256:
+            raise ArtefactRejected(release.name, f"version {release.version}: the card is not the registered one")
+        check_signature(files.pop(DESCRIPTION, b""), files[CARD])
+        return files
+
+    def present(self, release: Release, names: Sequence[str]) -> bool:
+        """Tell whether the artefact store still lists these files.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        return set(names) <= set(self._files(release))
+
+    def _files(self, release: Release) -> list[str]:
+        answer = self._get("/api/2.0/mlflow-artifacts/artifacts", path=release.path)
+        return [entry["path"] for entry in self._read(answer).get("files", []) if not entry["is_dir"]]
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Let an alias name a version.
+
+        Raises:
+            NotFound: There is no such version.
+            Unavailable: The registry does not answer.
+        """
+        answer = self._post("/api/2.0/mlflow/registered-models/alias", name=name, alias=alias, version=version)
+        if answer.status_code in (400, 404):
+            raise NotFound("model version", f"{name}/{version}")
+        self._read(answer)
+
+    def promote(self, name: str, version: str) -> None:
+        """Let the alias that people move name a version, as a click in MLflow does.
+
+        Raises:
+            NotFound: There is no such version.
+            Unavailable: The registry does not answer.
+        """
+        self.point(name, self._alias, version)
+
+    def begin(self, name: str, rollout: Rollout | None) -> None:
+        """Note on the model which version is on its way in; None: none is.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        # An empty value and not a deletion: deleting a tag that is not there is an error.
+        value = rollout.to_json() if rollout else ""
+        self._read(self._post("/api/2.0/mlflow/registered-models/set-tag", name=name, key=ROLLOUT, value=value))
+
+    def note(self, name: str, version: str, **tags: str) -> None:
+        """Write tags on a version.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        for key, value in tags.items():
+            route = "/api/2.0/mlflow/model-versions/set-tag"
+            self._read(self._post(route, name=name, version=version, key=key, value=value))
+
+    def subscribe(self, url: str, secret: str) -> None:
+        """Let the registry call this address whenever an alias moves; one that does already is made anew.
+
+        Raises:
+            Unavailable: The registry does not answer, or refuses.
+        """
+        route = "/api/2.0/mlflow/webhooks"
+        for known in self._read(self._get(route)).get("webhooks", []):
+            if known["name"] == WEBHOOK:
+                self._client.delete(f"{route}/{known['webhook_id']}")
+        events = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CREATED", "DELETED")]
+        body = {"name": WEBHOOK, "url": url, "events": events, "secret": secret, "status": "ACTIVE"}
+        self._read(self._send(route, body))
+
+    def _get(self, route: str, **parameters: str) -> httpx.Response:
+        try:
+            return self._client.get(route, params=parameters)
+        except httpx.TransportError:
+            raise Unavailable("registry", "does not answer") from None
+
+    def _post(self, route: str, **body: str) -> httpx.Response:
+        return self._send(route, body)
+
+    def _send(self, route: str, body: Mapping[str, Any]) -> httpx.Response:
+        try:
+            return self._client.post(route, json=body)
+        except httpx.TransportError:
+            raise Unavailable("registry", "does not answer") from None
+
+    @staticmethod
+    def _read(answer: httpx.Response) -> dict[str, Any]:
+        if not answer.is_success:
+            raise Unavailable("registry", f"answers with status {answer.status_code}")
+        try:
+            content: dict[str, Any] = answer.json()
+        except json.JSONDecodeError:
+            raise Unavailable("registry", "does not answer in JSON") from None
+        return content
+
+
+def check_signature(description: bytes, card: bytes) -> None:
+    """Compare the columns that MLflow's signature names with those that the card names.
+
+    Raises:
+        ArtefactRejected: They differ, or there is no signature.
+    """
+    try:
+        columns = json.loads(yaml.safe_load(description)["signature"]["inputs"])
+        names = [column["name"] for column in columns]
+    except (TypeError, KeyError, ValueError, yaml.YAMLError):
+        raise ArtefactRejected(DESCRIPTION, "has no signature") from None
+    if names != json.loads(card)["features"]:
+        raise ArtefactRejected(DESCRIPTION, "its signature names other features than the card")
+
+
+def load_members(registry: Registry, family: str, names: Sequence[str]) -> Mapping[str, Bundle]:
+    """Return what the replicas answer with for a family, by detector.
+
+    Raises:
+        NotFound: A detector has no version that is live.
+        Unavailable: The registry does not answer, or a version does not load.
+    """
+    members = {}
+    for name in names:
+        members[name] = unpack(registry.fetch(registry.live(family, name)))
+    return members
+
+
+def wanted(source: Registry, wish: Wish) -> str:
+    """Write a wish into the registry, where the promoter finds it; return the version that shall answer.
+
+    Raises:
+        NotFound: There is no such model or version.
+        Conflict: There is nothing to go back to.
+        Unavailable: The registry does not answer.
+    """
+    standing = source.standing(wish.name)
+    if not wish.version:
+        under_way = standing.champion != standing.live
+        version = standing.live if under_way else standing.previous
+        if not version:
+            raise Conflict("model", f"{wish.name} has no previous version")
+        source.promote(wish.name, version)
+        return version
+    source.release(wish.name, wish.version)
+    source.promote(wish.name, wish.version)
+    # A tenant's own model has no rollout: its replicas' next look at the directory makes it live.
+    if wish.version != standing.live and not owner_of(wish.name):
+        stage: Stage = "urgent" if wish.reason else "shadow"
+        source.begin(wish.name, Rollout(wish.version, stage, time.time(), wish.actor, wish.reason))
+    return wish.version

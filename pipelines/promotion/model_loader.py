@@ -1,0 +1,323 @@
+"""Inside a detector's replica: which trained versions it holds, which one answers whom, and whether they really work.
+
+Exists so that a replica says ready only after this very version has judged a window, and swaps by one reference.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.gates import Gates, read_gates
+from pipelines.detectors.base import Detail, Sheet, joined
+from pipelines.detectors.bundle import Bundle, MemberVotes, canary, unpack
+from pipelines.diagnosis.records import MemberStatus
+from pipelines.errors import ArtefactRejected, HdxError, NotFound, Unavailable
+from pipelines.machines.family import read_family
+from pipelines.promotion.gates import Evidence, compared
+from pipelines.promotion.mlflow_client import Registry, Release, model_name, owner_of
+from pipelines.promotion.rollout import Course, Report, course_of
+from pipelines.signals.windows import Floats
+
+NONE = "no champion"
+PAST = 4  # versions kept for answers of other days; source: own choice, some megabytes each
+DETAILS: Sequence[Detail] = ("score", "components", "full")
+ROWS = 16  # windows of a batch that a copy keeps; source: own choice, as much as a vote costs a few milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version in memory that has judged the canary window."""
+
+    release: Release
+    bundle: Bundle
+    files: tuple[str, ...]
+
+    def votes(self, sheet: Sheet, detail: Detail) -> MemberVotes:
+        """Judge windows."""
+        return self.bundle.votes(sheet, self.release.version, detail)
+
+
+@dataclass(slots=True)
+class Trial:
+    """A candidate beside the live version, and what it did so far in this stage.
+
+    Attributes:
+        copies: Live windows that wait to be scored by both; the oldest go first.
+    """
+
+    held: Held
+    stage: str
+    share: float
+    evidence: Evidence
+    copies: deque[tuple[Sheet, Detail]]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def chosen(self, lots: Floats) -> NDArray[np.int64]:
+        """Return the windows whose systems the candidate answers: other systems for every version."""
+        turn = crc32(f"{self.held.release.name}/{self.held.release.version}".encode()) / 2**32
+        chosen: NDArray[np.int64] = np.flatnonzero((lots + turn) % 1 < self.share)
+        return chosen
+
+    def add(self, piece: Evidence) -> None:
+        """Add what was seen."""
+        with self.lock:
+            self.evidence += piece
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What answers for one family: replaced whole, by one reference."""
+
+    live: Held
+    trial: Trial | None = None
+
+
+class Follower:
+    """Holds one detector's versions of each family and follows what stands in the registry.
+
+    A registry that is down, or a version that does not load, changes nothing but the reported reason.
+    """
+
+    def __init__(self, registry: Registry, detector: str, families: Sequence[str], gates: Gates | None = None) -> None:
+        self._registry = registry
+        self._detector = detector
+        self._families = tuple(families)
+        self._gates = gates or read_gates()
+        self._replica = uuid4().hex
+        self._serving: dict[str, Serving] = {}
+        self._shelf: dict[tuple[str, str], Held] = {}
+        self._past: dict[tuple[str, str], Held] = {}
+        self._reasons: dict[str, str] = {}
+        self._rejected: dict[str, dict[str, str]] = {}
+
+    def refresh(self) -> None:
+        """Ask the registry once, and load what has moved."""
+        try:
+            standings = self._registry.standings(self._detector)
+        except HdxError as error:
+            known = [family for family in self._families if self._reasons.get(family) != NONE]
+            self._reasons |= dict.fromkeys(known, str(error))
+            return
+        self.steer({family: course_of(standing, self._gates) for family, standing in standings.items()})
+        for family, serving in list(self._serving.items()):
+            try:
+                if not self._registry.present(serving.live.release, serving.live.files):
+                    version = serving.live.release.version
+                    self._reasons[family] = f"artefact of version {version} is missing from the registry"
+            except HdxError as error:
+                self._reasons[family] = str(error)
+
+    @property
+    def amiss(self) -> bool:
+        """Whether something that is wanted could not be had at the last try."""
+        return any(reason not in ("", NONE) for reason in self._reasons.values())
+
+    def steer(self, courses: Mapping[str, Course]) -> None:
+        """Load what is wanted beside what answers, then swap; what is wanted no more is let go."""
+        for family in self._families:
+            course = courses.get(family)
+            if course is None or not course.live:
+                self._serving.pop(family, None)
+                self._reasons[family] = NONE
+                continue
+            try:
+                self._serving[family] = self._prepared(family, course)
+                self._reasons[family] = ""
+            except HdxError as error:
+                self._reasons[family] = str(error)
+            self._tidy(family, course)
+
+    def _prepared(self, family: str, course: Course) -> Serving:
+        held = self._serving.get(family)
+        live = self._take(family, course.live)
+        if course.previous:
+            self._tried(family, course.previous)
+        if not course.candidate:
+            return Serving(live)
+        candidate = self._tried(family, course.candidate)
+        if candidate is None:
+            return Serving(live)
+        trial = held.trial if held else None
+        if trial and (trial.held, trial.stage) == (candidate, course.stage):
+            return Serving(live, trial)
+        nothing = Evidence(family, course.candidate, stage=course.stage)
+        copies: deque[tuple[Sheet, Detail]] = deque(maxlen=self._gates.copies)
+        return Serving(live, Trial(candidate, course.stage, course.share, nothing, copies))
+
+    def _tried(self, family: str, version: str) -> Held | None:
+        """Return a version that is not needed yet; None where it cannot be had, noted where it never will be."""
+        try:
+            return self._take(family, version)
+        except (ArtefactRejected, NotFound) as error:
+            self._rejected.setdefault(family, {})[version] = str(error)
+        except HdxError as error:
+            self._reasons[family] = str(error)
+        return None
+
+    def _take(self, family: str, version: str) -> Held:
+        """Return a version from memory, or from the registry once it has scored the canary window."""
+        held = self._shelf.get((family, version))
+        if held is None:
+            held = take(self._registry, model_name(family, self._detector), version)
+            self._shelf[family, version] = held
+        return held
+
+    def _tidy(self, family: str, course: Course) -> None:
+        serving = self._serving.get(family)
+        kept = {course.live, course.previous, course.candidate} | ({serving.live.release.version} if serving else set())
+        for key in [key for key in self._shelf if key[0] == family and key[1] not in kept]:
+            del self._shelf[key]
+        failed = self._rejected.get(family, {})
+        self._rejected[family] = {version: reason for version, reason in failed.items() if version == course.candidate}
+
+    def vote(self, family: str, sheet: Sheet, detail: Detail = "full", lots: Floats | None = None) -> MemberVotes:
+        """Judge windows with the live version, and those of a few systems with the candidate.
+
+        Args:
+            family: The windows'.
+            sheet: Their features.
+            detail: What is wanted.
+            lots: `float64[N]` each window's `Inspection.lot`.
+
+        Raises:
+            Unavailable: None is held.
+        """
+        serving = self._serving.get(family)
+        if serving is None:
+            raise Unavailable(self._detector, self._reasons.get(family) or "no version loaded")
+        votes, trial = serving.live.votes(sheet, detail), serving.trial
+        if trial is None:
+            return votes
+        trial.copies.append((sheet.rows(np.arange(min(ROWS, len(sheet.raw)))), detail))
+        rows = np.empty(0, dtype=np.int64) if lots is None or not trial.share else trial.chosen(lots)
+        return self._answered_by(trial, votes, sheet, detail, rows) if len(rows) else votes
+
+    def past(self, family: str, version: str) -> Held:
+        """Return a version that once answered, from memory or from the registry.
+
+        Raises:
+            NotFound: There is none.
+            ArtefactRejected: It is no longer what it was.
+            Unavailable: The registry does not answer.
+        """
+        key = (family, version)
+        held = self._shelf.get(key) or self._past.pop(key, None)
+        if held is None:
+            held = take(self._registry, model_name(family, self._detector), version)
+        self._past[key] = held
+        for oldest in list(self._past)[:-PAST]:
+            self._past.pop(oldest, None)
+        return held
+
+    def _answered_by(
+        self, trial: Trial, votes: MemberVotes, sheet: Sheet, detail: Detail, rows: NDArray[np.int64]
+    ) -> MemberVotes:
+        """Return the votes with the candidate's for some windows; where it fails, the live version's stand."""
+        try:
+            own = trial.held.votes(sheet.rows(rows), detail)
+            laid = votes.overlaid(own, rows)
+        except Exception as error:  # whatever a new version raises, the answer stands
+            logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
+            trial.add(Evidence(trial.evidence.family, trial.evidence.version, errors=len(rows)))
+            return votes
+        seen = self._compared(trial, votes.anomaly[rows], own.anomaly)
+        trial.add(seen._replace(served=len(rows)))
+        return laid
+
+    @staticmethod
+    def _compared(trial: Trial, live: Floats, candidate: Floats) -> Evidence:
+        family, version = trial.evidence.family, trial.evidence.version
+        return compared(family, version, live, candidate, read_family(family).severity.warning)
+
+    def shade(self) -> bool:
+        """Score the copies of live windows that wait with both versions; tell whether there were any."""
+        for serving in list(self._serving.values()):
+            trial = serving.trial
+            if trial and trial.copies:
+                waiting = [trial.copies.popleft() for _ in range(len(trial.copies))]
+                details = {detail for _, detail in waiting}
+                # The scores do not depend on the detail; the most that is asked is what a version must be able to do.
+                detail: Detail = max(details, key=DETAILS.index)
+                trial.add(self._beside(serving.live, trial, joined([sheet for sheet, _ in waiting]), detail))
+                return True
+        return False
+
+    def _beside(self, live: Held, trial: Trial, sheet: Sheet, detail: Detail) -> Evidence:
+        begun = time.perf_counter()
+        known = live.votes(sheet, detail).anomaly
+        between = time.perf_counter()
+        try:
+            found = trial.held.votes(sheet, detail).anomaly
+        except Exception as error:  # as above
+            logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
+            return Evidence(trial.evidence.family, trial.evidence.version, errors=len(known))
+        ratio = (time.perf_counter() - between) / (between - begun)
+        return self._compared(trial, known, found)._replace(ratios=(ratio,))
+
+    def rescore(self) -> None:
+        """Score the canary window with every version that answers.
+
+        Raises:
+            Unavailable: A version no longer judges it.
+        """
+        for serving in list(self._serving.values()):
+            canary(serving.live.bundle)
+
+    def statuses(self) -> list[MemberStatus]:
+        """Report each family that has, or should have, a version."""
+        return [self._status(family) for family in self._families if self._reasons.get(family) != NONE]
+
+    def _status(self, family: str) -> MemberStatus:
+        serving, reason = self._serving.get(family), self._reasons.get(family, "not looked at yet")
+        version = serving.live.release.version if serving else ""
+        sha256 = serving.live.release.sha256 if serving else ""
+        return MemberStatus(self._detector, family, version, sha256, serving is not None and not reason, reason)
+
+    def report(self) -> Report:
+        """Say what is held, what cannot be, and what the candidates did."""
+        ready: dict[str, tuple[str, ...]] = {}
+        for family, version in list(self._shelf):
+            ready[family] = (*ready.get(family, ()), version)
+        rejected = {family: dict(versions) for family, versions in self._rejected.items() if versions}
+        return Report(self._replica, self._detector, self.statuses(), ready, rejected, list(self._evidence()))
+
+    def _evidence(self) -> Iterator[Evidence]:
+        for serving in list(self._serving.values()):
+            if serving.trial:
+                yield serving.trial.evidence
+
+    @property
+    def trying(self) -> bool:
+        """Whether any version is on its way in."""
+        return any(serving.trial for serving in list(self._serving.values()))
+
+
+def take(registry: Registry, name: str, version: str) -> Held:
+    """Fetch a version, check every file of it, and let it score the canary window.
+
+    Raises:
+        NotFound: There is none.
+        ArtefactRejected: It is not what was registered, is no model of this detector, or judges nothing.
+        Unavailable: The registry does not answer.
+    """
+    release = registry.release(name, version)
+    files = registry.fetch(release)
+    bundle = unpack(files)
+    meant = model_name(bundle.card.family, bundle.card.detector, owner_of(name))
+    if meant != name:
+        raise ArtefactRejected(name, f"version {version} is of {meant}")
+    try:
+        canary(bundle)
+    except HdxError:
+        raise
+    except Exception as error:
+        raise ArtefactRejected(name, f"version {version} fails on the canary window: {type(error).__name__}") from error
+    return Held(release, bundle, tuple(files))

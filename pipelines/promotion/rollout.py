@@ -1,0 +1,211 @@
+"""Beside the request path: a version's way into the fleet, as plain values, and what its next step is.
+
+Exists so that replicas, promoter and registry speak of one and the same state, and every step is decided without I/O.
+
+    champion moves -> shadow -> canary -> live         a gate breaks, anywhere on the way: champion moves back
+                  \\-> urgent ----------> live          loaded and scored the canary window, no gate asked
+    champion moves to the previous version -> live     it is still in every replica's memory
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+from configs.gates import Gates
+from pipelines.diagnosis.records import MemberStatus
+from pipelines.promotion.gates import Evidence, broken, enough, pooled
+
+Stage = Literal["shadow", "canary", "urgent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A version on its way in, as the registered model's tag carries it.
+
+    Attributes:
+        since: When its stage began, seconds since the epoch.
+        actor: Who asked for it; empty for a click in MLflow.
+        reason: Why the gates are skipped; empty where they are not.
+    """
+
+    version: str
+    stage: Stage
+    since: float
+    actor: str = ""
+    reason: str = ""
+
+    def to_json(self) -> str:
+        """Return the tag's text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Rollout | None":
+        """Rebuild from `to_json`; text that is none of ours is no rollout."""
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError):
+            return None
+
+
+class Standing(NamedTuple):
+    """What stands where for one registered model; a version that is not there is empty.
+
+    Attributes:
+        champion: What people want to be live.
+        live: What the replicas answer with.
+        previous: What they answered with before, kept in memory.
+        adopted: Whether `live` has been set; before that it is the champion.
+    """
+
+    name: str
+    champion: str
+    live: str
+    previous: str
+    adopted: bool
+    rollout: Rollout | None
+
+
+class Course(NamedTuple):
+    """What a replica does with one model.
+
+    Attributes:
+        share: Share of the systems that the candidate answers.
+    """
+
+    live: str
+    previous: str = ""
+    candidate: str = ""
+    stage: str = ""
+    share: float = 0.0
+
+
+class Report(NamedTuple):
+    """What one detector in one replica has to say.
+
+    Attributes:
+        replica: Unique in the fleet.
+        ready: By family, the versions in memory that have scored the canary window.
+        rejected: By family, what cannot be loaded: version and reason.
+    """
+
+    replica: str
+    detector: str
+    statuses: Sequence[MemberStatus]
+    ready: Mapping[str, tuple[str, ...]]
+    rejected: Mapping[str, Mapping[str, str]]
+    evidence: Sequence[Evidence]
+
+
+class Wish(NamedTuple):
+    """What somebody asks for.
+
+    Attributes:
+        version: Shall answer; empty goes back: out of a rollout that runs, else to the previous version.
+        reason: Why the gates are skipped; empty where they are not.
+    """
+
+    name: str
+    version: str
+    actor: str
+    reason: str = ""
+
+
+class Move(NamedTuple):
+    """The next step of one model.
+
+    Attributes:
+        kind: `adopt` names what is live for the first time; `begin` and `stage` write the rollout; `finish` makes the
+            champion live; `back` returns the alias; `drop` forgets a rollout that nobody wants any more.
+    """
+
+    kind: Literal["wait", "adopt", "begin", "stage", "finish", "back", "drop"]
+    rollout: Rollout | None = None
+    reason: str = ""
+
+
+def course_of(standing: Standing, gates: Gates) -> Course:
+    """Return what replicas do while a model stands so."""
+    rollout = standing.rollout
+    if rollout is None or rollout.version == standing.live:
+        return Course(standing.live, standing.previous)
+    share = gates.canary.share if rollout.stage == "canary" else 0.0
+    return Course(standing.live, standing.previous, rollout.version, rollout.stage, share)
+
+
+def next_move(
+    standing: Standing, reports: Sequence[Report], family: str, tried: Evidence | None, gates: Gates, now: float
+) -> Move:
+    """Decide the next step of one model.
+
+    Args:
+        standing: As the registry has it.
+        reports: Of every replica that holds the model's detector.
+        family: The model's.
+        tried: What the candidate did on stored windows; None while that is not known.
+        gates: What a candidate must hold.
+        now: Seconds since the epoch.
+    """
+    rollout, wanted = standing.rollout, standing.champion
+    if not wanted:
+        return Move("wait")  # an alias that was removed changes nothing
+    if not standing.adopted:
+        return Move("adopt")
+    if wanted == standing.live:
+        return Move("drop") if rollout else Move("wait")
+    if rollout is None or rollout.version != wanted:
+        if wanted == standing.previous:
+            return Move("finish", reason="back to the previous version")
+        return Move("begin", Rollout(wanted, "shadow", now))
+    return _judged(rollout, reports, family, tried, gates, now)
+
+
+def moved(standing: Standing, move: Move) -> Standing:
+    """Return how a model stands once a step has been written."""
+    match move.kind:
+        case "adopt":
+            return standing._replace(live=standing.champion, adopted=True)
+        case "begin" | "stage":
+            return standing._replace(rollout=move.rollout)
+        case "finish":
+            return standing._replace(live=standing.champion, previous=standing.live, rollout=None)
+        case "back":
+            return standing._replace(champion=standing.live, rollout=None)
+        case "drop":
+            return standing._replace(rollout=None)
+        case "wait":
+            return standing
+
+
+def _judged(
+    rollout: Rollout, reports: Sequence[Report], family: str, tried: Evidence | None, gates: Gates, now: float
+) -> Move:
+    """Decide the next step of a candidate from what the replicas report of it."""
+    seen = seen_of(rollout, reports, family)
+    reason = _refused(rollout, reports, family)
+    if rollout.stage != "urgent":
+        reason = reason or broken(seen, gates) or (broken(tried, gates) if tried else "")
+    if reason:
+        return Move("back", rollout, reason)
+    if not reports or not all(rollout.version in report.ready.get(family, ()) for report in reports):
+        return Move("wait")  # whoever answers must be able to, before anybody does
+    if rollout.stage == "urgent":
+        return Move("finish", rollout, f"urgent, gates skipped: {rollout.reason}")
+    if tried is None or not enough(seen, rollout.stage, gates, now - rollout.since):
+        return Move("wait")
+    if rollout.stage == "canary":
+        return Move("finish", rollout, "every gate held")
+    return Move("stage", Rollout(rollout.version, "canary", now, rollout.actor, rollout.reason))
+
+
+def _refused(rollout: Rollout, reports: Sequence[Report], family: str) -> str:
+    """Return why a replica cannot load the candidate, or an empty string."""
+    reasons = (report.rejected.get(family, {}).get(rollout.version, "") for report in reports)
+    return next((f"cannot be loaded: {reason}" for reason in reasons if reason), "")
+
+
+def seen_of(rollout: Rollout, reports: Iterable[Report], family: str) -> Evidence:
+    """Return what the candidate did so far in the whole fleet."""
+    wanted = (family, rollout.version, rollout.stage)
+    pieces = [piece for report in reports for piece in report.evidence]
+    return pooled(piece for piece in pieces if (piece.family, piece.version, piece.stage) == wanted)

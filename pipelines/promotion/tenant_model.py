@@ -1,0 +1,57 @@
+"""Inside a detector's replica: one version of one tenant's own model, loaded when a window of the tenant first comes.
+
+Exists so that a tenant's model that cannot be had is an abstention with its reason, and never another model's vote.
+"""
+
+import time
+
+from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.bundle import MemberVotes
+from pipelines.errors import HdxError, Unavailable
+from pipelines.promotion.mlflow_client import Registry, model_name
+from pipelines.promotion.model_loader import Held, take
+from pipelines.promotion.tenant_models import tenant_of
+
+RETRY_S = 5.0  # after a version could not be had; source: own choice, a registry that is down is asked no more often
+
+
+class Own:
+    """A version that is held, or the reason why it is not."""
+
+    def __init__(self, registry: Registry, family: str, detector: str, version: str) -> None:
+        self._registry = registry
+        self._name = model_name(family, detector, tenant_of(version))
+        self._detector, self._version = detector, version
+        self._held: Held | None = None
+        self._reason = ""
+        self._tried = 0.0
+
+    def load(self) -> None:
+        """Fetch it, check every file, and let it score the canary window."""
+        self._tried = time.monotonic()
+        try:
+            self._held = take(self._registry, self._name, self._version.rpartition("/")[2])
+        except HdxError as error:
+            self._reason = str(error)
+
+    def is_due(self) -> bool:
+        """Tell whether to try again; only the first who asks is told so."""
+        due = self._held is None and time.monotonic() - self._tried > RETRY_S
+        if due:
+            self._tried = time.monotonic()
+        return due
+
+    def votes(self, sheet: Sheet, detail: Detail) -> MemberVotes:
+        """Judge windows.
+
+        Raises:
+            Unavailable: It could not be had, or fails.
+        """
+        if self._held is None:
+            raise Unavailable(self._detector, f"{self._version}: {self._reason}")
+        try:
+            return self._held.bundle.votes(sheet, self._version, detail)
+        except HdxError:
+            raise
+        except Exception as error:  # no gate has seen it on live windows
+            raise Unavailable(self._detector, f"{self._version} fails: {type(error).__name__}") from error

@@ -1,0 +1,108 @@
+"""Beside the request path: the steps of a training, one after the other here or side by side in Ray.
+
+Exists so that training knows nothing of processes, and gives the same bytes however many there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from pipelines.detectors.base import Sheet
+from pipelines.errors import HdxError
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Family
+from pipelines.signals.features import feature_names
+from pipelines.signals.reading import make_sheet, read_names
+from pipelines.signals.windows import Window
+from pipelines.training.local_ray import local_ray
+
+# Windows whose features are computed at once. Source: own choice; some ten milliseconds of work, a few MB.
+CHUNK = 512
+PARTS = ("raw", "read", "centre", "scatter", "count")
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Pool(Protocol):
+    """Where the steps are done."""
+
+    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+        """Compute the features of windows, in their order."""
+        ...
+
+    def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
+        """Yield what a step gives for each item, in their order.
+
+        Args:
+            step: A function of a module.
+            shared: What it needs for every item.
+            items: One a step.
+        """
+        ...
+
+
+class Inline:
+    """This process."""
+
+    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+        """Compute the features of windows, in their order."""
+        return make_sheet(windows, baselines, family)
+
+    def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
+        """Yield what a step gives for each item, in their order."""
+        return (step(shared, item) for item in items)
+
+
+class RayPool:
+    """A Ray that is running: features by Ray Data, steps as its tasks."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+        """Compute the features of windows, in their order."""
+        pairs = enumerate(zip(windows, baselines, strict=True))
+        rows = [{"row": row, "window": window, "baseline": baseline} for row, (window, baseline) in pairs]
+        made = self._ray.data.from_items(rows).map_batches(
+            _features, fn_kwargs={"family": family}, batch_size=CHUNK, batch_format="pandas"
+        )
+        found = list(made.iter_batches(batch_size=None, batch_format="numpy"))
+        # Blocks come as they are done.
+        order = np.argsort(np.concatenate([part["row"] for part in found]))
+        parts = {name: np.concatenate([part[name] for part in found])[order] for name in PARTS}
+        return Sheet(feature_names(family), read_names(family), **parts)
+
+    def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
+        """Yield what a step gives for each item, in their order.
+
+        Raises:
+            HdxError: The one that a step raised.
+        """
+        reference, task = self._ray.put(shared), self._ray.remote(step)
+        for running in [task.remote(reference, item) for item in items]:
+            try:
+                yield self._ray.get(running)
+            except self._ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, HdxError):
+                    raise error.cause from None
+                raise
+
+
+def _features(batch: Any, family: Family) -> dict[str, Any]:
+    baselines = [baseline if isinstance(baseline, Baseline) else None for baseline in batch["baseline"]]
+    sheet = make_sheet(list(batch["window"]), baselines, family)
+    return {"row": batch["row"].to_numpy()} | {name: getattr(sheet, name) for name in PARTS}
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[Pool]:
+    """Open this process as a pool, or with more than one worker a Ray that ends with the pool."""
+    if workers <= 1:
+        yield Inline()
+    else:
+        with local_ray(workers) as ray:
+            yield RayPool(ray)

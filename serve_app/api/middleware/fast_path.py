@@ -1,0 +1,118 @@
+"""Before FastAPI, on the four routes that judge windows: the same route functions, called without its machinery.
+
+Exists so that resolving dependencies and decoding JSON the general way does not cost more than the judgement itself.
+
+Whatever is not plainly right here, a credential or a body, is left to FastAPI, which then says what is wrong with it:
+errors, `/openapi.json` and the rules themselves exist once.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from pydantic import ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import Unauthenticated
+from serve_app.api import diagnostics, internal, problems
+from serve_app.api.auth import WORKERS, Gate
+from serve_app.api.middleware.request import JSON_TYPE
+from serve_app.api.schemas import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
+from serve_app.shared import logs
+from serve_app.shared.credentials import same_key
+from serve_app.store.records import Principal
+
+Take = Callable[["Lane", Request, bytes], Awaitable[Response] | None]
+
+
+class Lane:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, detection: diagnostics.Detection) -> None:
+        self._app, self.gate, self.detection = app, gate, detection
+        self.key = detection.services.settings.ml_internal_api_key.get_secret_value()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        take = TAKES.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if take is None or Headers(scope=scope).get("content-type") != JSON_TYPE:
+            await self._app(scope, receive, send)
+            return
+        whole = await receive()  # the edge has read the body to its end
+        try:
+            answering = take(self, Request(scope), whole["body"])
+        except (orjson.JSONDecodeError, ValidationError, Unauthenticated):
+            answering = None
+        if answering is None:
+            await self._app(scope, _again(whole, receive), send)
+            return
+        try:
+            response = await answering
+        except Exception as error:
+            response = problems.response_of(error, scope["path"])
+        await response(scope, receive, send)
+
+    def caller(self, request: Request) -> Principal | None:
+        """Return who calls with an access token and may judge windows.
+
+        Raises:
+            Unauthenticated: The token does not hold.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer":
+            return None
+        caller = self.gate.by_token(token)
+        if caller.role not in WORKERS:
+            return None
+        logs.note(tenant_id=caller.tenant_id, caller=caller.name)
+        return caller
+
+    def holds_key(self, request: Request) -> bool:
+        """Tell whether the caller holds the key of the detectors' side."""
+        return same_key(request.headers.get(internal.KEY.model.name, ""), self.key)
+
+
+def _again(whole: Message, receive: Receive) -> Receive:
+    """Return a `receive` that hands out a body that was read already, and then what the server says."""
+    waiting = [whole]
+
+    async def once() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return once
+
+
+def _detect(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
+    caller = lane.caller(request)
+    if caller is None:
+        return None
+    return diagnostics.detect(DetectBody.model_validate(orjson.loads(body)), caller, lane.detection)
+
+
+def _detect_batch(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
+    caller = lane.caller(request)
+    if caller is None:
+        return None
+    return diagnostics.detect_batch(request, DetectBatchBody.model_validate(orjson.loads(body)), caller, lane.detection)
+
+
+def _predict(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
+    if not lane.holds_key(request):
+        return None
+    return internal.predict(PredictBody.model_validate(orjson.loads(body)), lane.detection)
+
+
+def _predict_batch(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
+    if not lane.holds_key(request):
+        return None
+    return internal.predict_batch(request, PredictBatchBody.model_validate(orjson.loads(body)), lane.detection)
+
+
+TAKES: dict[str, Take] = {
+    "/api/diagnostics/anomaly/detect/": _detect,
+    "/api/diagnostics/anomaly/detect/batch/": _detect_batch,
+    "/internal/ml/api/v1/predict": _predict,
+    "/internal/ml/api/v1/predict/batch": _predict_batch,
+}

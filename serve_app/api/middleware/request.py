@@ -1,0 +1,215 @@
+"""First and last step of every request, around the routes: trace id, limits, headers, one log line.
+
+Exists so that these hold on every path, the ones no route answers included. Plain ASGI: it runs for each request.
+"""
+
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import TooLarge, UnsupportedContent
+from serve_app.api import problems
+from serve_app.shared import logs
+
+REQUEST_ID = "x-request-id"
+JSON_TYPE = "application/json"
+FORM_TYPE = "multipart/form-data"
+UPLOADS = "/api/rag/documents/"  # the one path that takes a file
+WRITES = frozenset({"POST", "PUT", "PATCH"})
+# Source: OWASP Secure Headers Project, its list for REST APIs.
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# The interactive page loads its script and style from here, also on a site without internet, and starts them inline.
+DOCS_CONTENT = (
+    b"content-security-policy",
+    b"default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; "
+    b"frame-ancestors 'none'",
+)
+
+
+class Edge:
+    """Wraps the application.
+
+    Attributes:
+        body_bytes: Most bytes a body may have, counted as they arrive.
+        document_bytes: The same for an upload, the form around the file included.
+    """
+
+    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int) -> None:
+        self._app = app
+        self.body_bytes, self.document_bytes = body_bytes, document_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        notes = logs.begin(str(uuid4()))
+        answer = _Answer(scope, send, notes["trace_id"])
+        scope["path"] = one_form(scope["path"])
+        try:
+            body = await self._body(scope, receive)
+            await self._app(scope, _replay(body, receive), answer.send)
+        except ClientGone:
+            notes["code"] = "client-gone"
+        except Exception as error:
+            if answer.status:
+                raise  # too late for a problem: the server must cut the connection
+            await problems.response_of(error, scope["path"])(scope, receive, answer.send)
+        finally:
+            logs.write(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=answer.status,
+                milliseconds=round(1e3 * (time.perf_counter() - begun), 2),
+                **{name: value for name, value in notes.items() if name != "trace_id"},
+            )
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            TooLarge: It is longer than allowed, whatever its header said.
+            ClientGone: It never came to its end.
+        """
+        limit = self.document_bytes if scope["path"] == UPLOADS else self.body_bytes
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > limit:
+            raise TooLarge("body", limit)
+        chunks, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge("body", limit)
+            chunks.append(chunk)
+            more = message.get("more_body", False)
+        return b"".join(chunks)
+
+
+class ClientGone(Exception):
+    """The client hung up before its body was complete."""
+
+
+class _Answer:
+    """Adds the headers of every answer and remembers its status."""
+
+    def __init__(self, scope: Scope, send: Send, trace_id: str) -> None:
+        self.status = 0
+        self._scope, self._send, self._trace_id = scope, send, trace_id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            content = DOCS_CONTENT if self._scope["path"] == "/docs" else NO_CONTENT
+            trace = (REQUEST_ID.encode(), self._trace_id.encode())
+            message["headers"] = [*message.get("headers", ()), *SECURITY, content, trace]
+        await self._send(message)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that hands out the body once, and then what the server says."""
+    waiting = [body]
+
+    async def once() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return once
+
+
+def one_form(path: str) -> str:
+    """Return the form of a path under which its route stands: `/api/` and `/health/` end in a slash, others do not."""
+    if path.startswith("/api/") or path == "/health":
+        return path if path.endswith("/") else path + "/"
+    if path != "/health/" and len(path) > 1 and path.endswith("/"):
+        return path[:-1]
+    return path
+
+
+async def json_only(request: Request) -> None:
+    """Refuse a body that is neither JSON nor an upload by its type; asked by every route, so that none stays a 404.
+
+    Raises:
+        UnsupportedContent: The content type is another one.
+    """
+    if request.method not in WRITES:
+        return
+    given = request.headers.get("content-type", "")
+    wanted = FORM_TYPE if request.scope["path"] == UPLOADS else JSON_TYPE
+    # A form has been read by now, and its bytes are gone: only what is not one is looked at.
+    if given.partition(";")[0].strip().lower() != wanted and await request.body():
+        raise UnsupportedContent(given, wanted)
+
+
+class RayEdge:
+    """Outside Ray's own HTTP layer: one request id an answer, and problems also where Ray answers itself.
+
+    Ray adds the caller's `x-request-id` behind ours and refuses overload, time-outs and a starting service in plain
+    text; both would break the contract. `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names `middlewares` below.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with Ray between this and the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Ray takes the id for its own logs from here; a caller must not choose it.
+        request = MutableHeaders(scope=scope)
+        request[REQUEST_ID] = str(uuid4())
+        translating = False
+
+        async def reply(message: Message) -> None:
+            nonlocal translating
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                given = headers.getlist(REQUEST_ID) or [request[REQUEST_ID]]
+                headers[REQUEST_ID] = given[0]
+                translating = message["status"] >= 400 and not _is_ours(headers, scope["path"])
+                if translating:
+                    await _send_problem(message["status"], headers, scope["path"], send)
+                    return
+            elif translating:
+                return
+            await send(message)
+
+        await self._app(scope, receive, reply)
+
+
+def _is_ours(headers: Headers, path: str) -> bool:
+    # Ray's own `/-/healthz` and `/-/routes` are read by load balancers as Ray writes them.
+    return headers.get("x-frame-options") is not None or path.startswith("/-/")
+
+
+async def _send_problem(status: int, given: Headers, path: str, send: Send) -> None:
+    problem = problems.problem_of_status(status)
+    content = problems.encode(problem.body(path, given[REQUEST_ID]))
+    kept = {name: given[name] for name in (REQUEST_ID, "retry-after") if name in given}
+    headers = {**kept, "content-type": problems.MEDIA_TYPE, "content-length": str(len(content))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": [*raw, *SECURITY, NO_CONTENT]})
+    await send({"type": "http.response.body", "body": content})
+
+
+def middlewares() -> list[Middleware]:
+    """Return what Ray Serve puts around its own HTTP layer."""
+    return [Middleware(RayEdge)]

@@ -1,0 +1,236 @@
+"""Before the first request on one machine: everything that `hdx run` prepares, in the order it is needed.
+
+Exists so that a clone and one command end in an answer, and a second start finds all of it in place.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, NoReturn
+
+import httpx
+from rich.console import Console
+from sqlalchemy import make_url
+
+from configs.settings import Settings, environment, new_secrets
+from pipelines.detectors.members import registry
+from pipelines.errors import Unavailable
+from pipelines.knowledge.ingest.ingest import articles
+from pipelines.promotion.mlflow_client import Registry
+from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
+from serve_app.local.demo import DEMO_FAMILY, make_demo
+from serve_app.local.embedded import EmbeddedPostgres
+from serve_app.local.embedded import start as start_postgres
+from serve_app.local.processes import Child, check_running, port_taken, start, wait_until
+from serve_app.local.terminal import Steps, screen
+from serve_app.shared.credentials import storage_key, webhook_secret
+from serve_app.store.migrate import create_database, migrate
+
+START_S = 300.0  # the slowest start seen, a first one beside a full build, took under a third of it
+
+
+def make_env(path: Path) -> bool:
+    """Write `.env` with fresh secrets when there is none; tell whether it was written."""
+    if path.exists():
+        return False
+    lines = [f"{name}={value}" for name, value in new_secrets().items()]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(["# Made by `hdx run`; see .env.example for every name.", *lines, ""]), encoding="utf-8")
+    return True
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuse to start beside something that listens already.
+
+    Raises:
+        Unavailable: Names the port and the setting that moves it.
+    """
+    for name in (name for name in Settings.model_fields if name.endswith("port")):
+        port = getattr(settings, name)
+        if port_taken(settings.host, port):
+            raise Unavailable(f"port {port}", f"something listens there; stop it or set HDX_{name.upper()}")
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of HDX's and MLflow's databases, starting the embedded server when none is named."""
+    if settings.database.url is not None:
+        url = settings.database.url.get_secret_value()
+        migrate(url)
+        yield url, mlflow_database(settings, url)
+        return
+    postgres: EmbeddedPostgres = start_postgres(settings.home / "postgres")
+    try:
+        for name in ("hdx", "mlflow"):
+            create_database(postgres.url("postgres"), name)
+        migrate(postgres.url("hdx"))
+        yield postgres.url("hdx"), postgres.url("mlflow")
+    finally:
+        postgres.stop()
+
+
+def mlflow_database(settings: Settings, url: str) -> str:
+    """Return the address of MLflow's tables: the one that is set, else a database beside ours, made when absent."""
+    if settings.database.mlflow_url is not None:
+        return settings.database.mlflow_url.get_secret_value()
+    create_database(url, "mlflow")
+    return make_url(url).set(database="mlflow").render_as_string(hide_password=False)
+
+
+def start_mlflow(settings: Settings, backend_url: str) -> Child:
+    """Start the tracking server, which also hands out the artefacts."""
+    command = [str(BIN / "mlflow"), "server", "--host", settings.host, "--port", str(settings.mlflow_port)]
+    command += ["--backend-store-uri", backend_url, "--workers", "1"]
+    command += ["--artifacts-destination", str(settings.home / "mlflow" / "artifacts")]
+    # Jobs and their extra processes serve MLflow's language-model features, which HDX does not use.
+    names = environment(
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=storage_key(settings.secret_key.get_secret_value()),
+        MLFLOW_WEBHOOK_ALLOWED_SCHEMES="http,https",  # the service is its neighbour on loopback
+        MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true",
+    )
+    return start("mlflow", command, names, settings.home / "logs" / "mlflow.log")
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET succeeds."""
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
+    """Train the demo family when a detector has no champion."""
+    source = Registry(settings.tracking_url, settings.models.alias)
+    if any(source.champion(DEMO_FAMILY, name) is None for name in registry()):
+        command(steps, ["train", "--family", DEMO_FAMILY], names)
+
+
+def hear_from_mlflow(settings: Settings) -> None:
+    """Ask MLflow to say when an alias moves; without that it is seen at the next look."""
+    secret = webhook_secret(settings.secret_key.get_secret_value())
+    url = f"http://{settings.host}:{settings.port}/internal/mlflow/webhook"
+    Registry(settings.tracking_url, settings.models.alias).subscribe(url, secret)
+
+
+def index_when_changed(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
+    """Index the built-in knowledge when its text or the encoder is another than last time."""
+    mark = index_mark(settings)
+    content = b"".join(path.read_bytes() for path in articles())
+    digest = sha256(content + settings.knowledge.encoder_path.encode()).hexdigest()
+    if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
+        command(steps, ["index", "--built-in"], names)
+        mark.write_text(digest, encoding="utf-8")
+
+
+def index_mark(settings: Settings) -> Path:
+    """Return where the digest of the indexed knowledge lies; the last thing that a first start leaves."""
+    return settings.home / "knowledge" / "built-in.sha256"
+
+
+def command(steps: Steps, words: Sequence[str], names: dict[str, str]) -> None:
+    """Run one of our own commands in its own process, so that its libraries do not stay in this one.
+
+    Raises:
+        Unavailable: It failed; its own output says why.
+    """
+    steps.console.print(f"  [dim]hdx {' '.join(words)}[/dim]")
+    outcome = subprocess.run([sys.executable, "-m", "serve_app.cli", *words], env=names, check=False)  # noqa: S603
+    if outcome.returncode:
+        raise Unavailable(f"hdx {words[0]}", f"ended with code {outcome.returncode}")
+
+
+def deploy(settings: Settings, steps: Steps, config: Mapping[str, Any]) -> None:
+    """Ask for the state that `config` describes, and wait until it is reached and answers.
+
+    Raises:
+        Unavailable: It was not reached.
+    """
+    dashboard = Dashboard(settings)
+    total = len(config["applications"][0]["deployments"])
+    dashboard.deploy(config)
+    with steps.step("deploy the graph", total) as bar:
+        end = time.monotonic() + START_S
+        while not (dashboard.running() and answers(f"http://{settings.host}:{settings.port}/health/ready")):
+            bar.reach(list(dashboard.deployments().values()).count("HEALTHY"), total)
+            if time.monotonic() > end:
+                raise Unavailable("application", f"not ready after {START_S:g} s: `hdx status`, `hdx logs`")
+            time.sleep(0.5)
+
+
+def write_run(settings: Settings, children: Sequence[Child], database_url: str) -> Path:
+    """Leave a note of what runs, for `hdx status`, `hdx logs` and `hdx doctor`."""
+    path = settings.home / "run.json"
+    services = {child.name: {"pid": child.process.pid, "log": str(child.log)} for child in children}
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"pid": os.getpid(), "database_url": database_url, "services": services}))
+    return path
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Start everything, print one screen, and stay until Ctrl-C or until a part ends.
+
+    Raises:
+        HdxError: A part did not start, or ended by itself.
+    """
+    steps = Steps(console)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    check_ports(settings)
+    with ExitStack() as stack:
+        # Set for both: a shell starts background jobs with SIGINT ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        with steps.step("PostgreSQL"):
+            url, mlflow_url = stack.enter_context(database(settings))
+        names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
+        children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]
+        with steps.step("accounts and demo system"):
+            login = asyncio.run(make_demo(settings, url))
+        front = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
+        # Training takes every core, and a Ray head that starts beside it can miss its own time-outs.
+        trained = index_mark(settings).exists()
+        if trained:
+            children.append(stack.enter_context(start_ray(settings, names, front)))
+        with steps.step("MLflow"):
+            wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
+        if not settings.mlflow_url:
+            hear_from_mlflow(settings)
+        train_when_absent(settings, steps, names)
+        index_when_changed(settings, steps, names)
+        if not trained:
+            children.append(stack.enter_context(start_ray(settings, names, front)))
+        with steps.step("Ray"):
+            wait_until(Dashboard(settings).ready, children, START_S)
+        deploy(settings, steps, read_config(settings))
+        stack.callback(write_run(settings, children, url).unlink, missing_ok=True)
+        console.print(screen(settings, login), soft_wrap=True, markup=False)
+        watch(children)
+
+
+def watch(children: Sequence[Child]) -> NoReturn:
+    """Stay until a child ends.
+
+    Raises:
+        Unavailable: It ended.
+    """
+    while True:
+        check_running(children)
+        time.sleep(0.5)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # A second Ctrl-C must not cut the stopping short: what it would have stopped next would stay.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -1,0 +1,93 @@
+"""Beside the promoter: what was answered is read once more for drift, off every request's path.
+
+Exists so that drift is seen over all gateways at once, and no answer waits for it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from pipelines.drift.fleet import DriftWatch
+from pipelines.drift.monitor import DriftState, watched_of
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import family_names, read_family
+from pipelines.promotion.backtest import window_of
+from serve_app.store.records import Seen
+from serve_app.store.repository import Store
+
+# Seconds between two looks, and windows read in one: a hundred a second, some hundredths of a core. Of more than that
+# each look takes the first ones. Source: own choice.
+LOOK_S, ROWS, PAGES = 5.0, 500, 20
+MEMORY = timedelta(days=1)  # what a new watcher reads first, so that a restart forgets little
+
+
+class Watcher:
+    """Keeps the drift of every system that is heard of."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._watches: dict[str, DriftWatch] = {}
+        self._answered = self._found = datetime.now(UTC) - MEMORY
+
+    async def look(self) -> None:
+        """Take in what was answered and found since the last look; the first one, of the day before.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        first = not self._watches
+        for _ in range(PAGES if first else 1):
+            if not await self._answers():
+                break
+        # Behind by more than a look: what lies between is let go, and today is watched.
+        self._answered = max(self._answered, datetime.now(UTC) - timedelta(seconds=LOOK_S))
+        for verified in await self._store.verified_since(self._found, ROWS):
+            self._found = verified.created_at
+            if verified.score is not None and verified.family in family_names():
+                name = system_name(verified.tenant_id, verified.system_id)
+                self._watch(verified.family).confirm(name, verified.score, verified.truth)
+
+    async def _answers(self) -> bool:
+        """Take in the next answers; tell whether there may be more."""
+        seen = await self._store.seen_since(self._answered, ROWS)
+        by_family: defaultdict[str, list[Seen]] = defaultdict(list)
+        for each in seen:
+            by_family[each.family].append(each)
+        for family in by_family.keys() & set(family_names()):  # a family that was removed has answers yet
+            self._take(family, by_family[family])
+        if seen:
+            self._answered = seen[-1].created_at
+        return len(seen) == ROWS
+
+    def _take(self, family: str, seen: Sequence[Seen]) -> None:
+        rows = watched_of([window_of(each.window) for each in seen], read_family(family))
+        scores = np.array([np.nan if each.score is None else each.score for each in seen])
+        baselines = [None if each.baseline is None else Baseline.from_bytes(each.baseline) for each in seen]
+        names = [system_name(each.tenant_id, each.system_id) for each in seen]
+        self._watch(family).observe(names, rows, scores, baselines)
+
+    def _watch(self, family: str) -> DriftWatch:
+        if family not in self._watches:
+            self._watches[family] = DriftWatch(read_family(family))
+        return self._watches[family]
+
+    def states(self) -> dict[str, list[DriftState]]:
+        """Return by family what is known of it, then of each system that drifts."""
+        return {family: self._states(watch) for family, watch in self._watches.items()}
+
+    def of(self, family: str) -> list[DriftState]:
+        """Return what is known of a family; nothing while none of its windows has been seen."""
+        watch = self._watches.get(family)
+        return [] if watch is None else [watch.states()[0]]
+
+    @staticmethod
+    def _states(watch: DriftWatch) -> list[DriftState]:
+        whole, *systems = watch.states()
+        return [whole, *(state for state in systems if state.drifting)]
+
+
+def system_name(tenant_id: int, system_id: int) -> str:
+    """Return what a system is called among those of all tenants."""
+    return f"{tenant_id}/{system_id}"
