@@ -20,9 +20,9 @@ from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import expit, logit
 from pipelines.drift.charts import BLOCK, REFERENCE, RUN
-from pipelines.drift.fleet import DriftWatch
+from pipelines.drift.fleet import FleetMonitor
 from pipelines.drift.monitor import KINDS, DriftMonitor, Kind, streams, watched, watched_of
-from pipelines.drift.report import STEPS, Course, Trace, follow_drift
+from pipelines.drift.report import STEPS, History, Trace, follow_drift
 from pipelines.machines.family import Family, read_family
 from pipelines.signals.windows import Floats, Window
 from pipelines.training.train import examples_of, fit_member, load, take
@@ -121,7 +121,7 @@ def simulated(family: Family) -> Iterator[Row]:
             unit = draw_unit(random)
             windows = make(unit, HEALTHY_WINDOWS, random)
             own = baseline_of(unit, family, random)
-            traces.append(follow_drift(family, Course(str(number), windows, numbered(windows), own), used))
+            traces.append(follow_drift(family, History(str(number), windows, numbered(windows), own), used))
         stated = 100 * (HEALTHY_WINDOWS - FIRST) / BLOCK / RUN
         for kind in KINDS[:3] if used else KINDS[:1]:
             name = f"{kind}, {title}: systems with a false alarm"
@@ -131,7 +131,7 @@ def simulated(family: Family) -> Iterator[Row]:
         traces = []
         for number in range(DRIFTING_SYSTEMS):
             windows = drifted(draw_unit(random), spoil, random)
-            traces.append(follow_drift(family, Course(str(number), windows, numbered(windows)), {}))
+            traces.append(follow_drift(family, History(str(number), windows, numbered(windows)), {}))
         waits, early = delays(traces, DRIFT_AT)
         yield Row("simulator", f"{name}: windows until found, median", "windows", 200, False, float(np.median(waits)))
         yield Row(
@@ -149,7 +149,7 @@ def faults(family: Family, members: Mapping[str, Bundle]) -> Iterator[Row]:
         own = baseline_of(unit, family, random)
         windows = healthy(unit, DRIFT_AT, random)
         windows += [window_of(unit, "pump_wear", 0.5, SAMPLES, random) for _ in range(120)]
-        traces.append(follow_drift(family, Course(str(number), windows, numbered(windows), own), members))
+        traces.append(follow_drift(family, History(str(number), windows, numbered(windows), own), members))
     waits, early = delays(traces, DRIFT_AT, "score")
     title = "score, pump wear begins"
     yield Row("simulator", f"{title}: windows until found, median", "windows", 60, False, float(np.median(waits)))
@@ -210,7 +210,7 @@ def water_loop(family: Family, data: Path) -> Iterator[Row]:
     together = [window for name in valves for window in quiet[name]]
     long = quiet["anomaly_free/anomaly-free"]
     for title, windows in (("valve recordings in a row", together), ("anomaly_free, two hours and a half", long)):
-        found = follow_drift(family, _course(title, windows, family), members)
+        found = follow_drift(family, _history(title, windows, family), members)
         for kind in KINDS[:3]:
             first = found.first(kind)
             at = float(first[0]) if first else float("inf")
@@ -226,14 +226,14 @@ def _number(name: str) -> tuple[str, int]:
     return group, int(number) if number.isdigit() else 0
 
 
-def _course(title: str, windows: Sequence[Window], family: Family) -> Course:
-    """Return a course whose baseline is of its first windows."""
+def _history(title: str, windows: Sequence[Window], family: Family) -> History:
+    """Return a history whose baseline is of its first windows."""
     first = {
         name: np.concatenate([window.values[name] for window in windows[::STEPS][:7]]) for name in windows[0].values
     }
     rate = windows[0].rate_hz
     own = settled(first, rate, windows[0].samples, len(next(iter(first.values()))), family)
-    return Course(title, windows, numbered(windows), own)
+    return History(title, windows, numbered(windows), own)
 
 
 def regimes(
@@ -250,7 +250,7 @@ def regimes(
         waits, early, scored = [], 0, 0
         for number, (first, then) in enumerate(pairs):
             begun = STRETCH - number % BLOCK  # a change begins anywhere in a block
-            found = follow_drift(family, _course(title, [*first[:begun], *then], family), members)
+            found = follow_drift(family, _history(title, [*first[:begun], *then], family), members)
             wait, false = delays([found], begun)
             waits += wait.tolist()
             early += false
@@ -269,13 +269,13 @@ def cost(family: Family) -> Iterator[Row]:
     windows = healthy(draw_unit(random), 64, random)
     rows, scores = watched_of(windows, family), random.random(64)
     raw = np.zeros((64, 1000))
-    watch = DriftWatch(family)
+    watch = FleetMonitor(family)
     names = [str(number) for number in range(64)]
     for _ in range(FIRST):  # from then on blocks are judged
         watch.observe(names, rows, scores)
     parts = {
         "summary of a window from its samples": lambda: watched_of(windows, family),
-        "summary of a window from a sheet": lambda: watched(raw, family),
+        "summary of a window from a table": lambda: watched(raw, family),
         "monitor, 64 systems in a batch": lambda: watch.observe(names, rows, scores),
         "state of a system": watch.states,
     }

@@ -31,7 +31,7 @@ from pipelines.knowledge.records import Made, Passage, Question
 from pipelines.knowledge.search.index import BUILT_IN, Index
 from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from serve_app.local.cluster import DETECTOR, Dashboard, read_config
 from serve_app.shared.credentials import hash_password
 from serve_app.store.repository import Store
@@ -189,14 +189,14 @@ def hold_families(models: Path, size: int) -> dict[str, float]:
     """Return what it takes to hold the models of some families, and to vote with one after the other of them."""
     family = read_family("generic")
     window = {name: values for name, values in parts_of(1)[0][0].items() if name != "system_id"}
-    sheet = make_sheet([read_window(window, None, family, Limits())], [None], family)
+    table = make_feature_table([read_window(window, None, family, Limits())], [None], family)
     files = [{p.name: p.read_bytes() for p in (models / name).iterdir()} for name in registry()]
     for part in files:
         unpack(part)  # the libraries are loaded by the first one
     before = psutil.Process().memory_info().rss
     held = [[unpack(part) for part in files] for _ in range(size)]
     memory = (psutil.Process().memory_info().rss - before) / 1e6
-    taken = timed(lambda number: [member.votes(sheet) for member in held[number % size]], VOTES)
+    taken = timed(lambda number: [member.votes(table) for member in held[number % size]], VOTES)
     return {"ms": taken, "MB": memory}
 
 

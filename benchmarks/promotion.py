@@ -225,7 +225,7 @@ def send_back(field_: Field, version: str, live: str) -> dict[str, float]:
     field_.calm()
     begun = time.time()
     field_.source.promote(NAME, version)
-    until(lambda: field_.source.standing(NAME).champion == live, f"version {version} is sent back")
+    until(lambda: field_.source.state(NAME).champion == live, f"version {version} is sent back")
     gone = until(lambda: field_.settled(live), f"version {live} is live everywhere")
     broke = field_.decided(version, "back")
     time.sleep(1)

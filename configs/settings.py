@@ -175,9 +175,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(8999, ge=1, le=65535)
     ray_client_port: int = Field(10001, ge=1024, le=65535)
     ray_agent_port: int = Field(52365, ge=1, le=65535)
-    front: bool = Field(True, description="HAProxy before the gateway where it is installed; else Ray's own proxy")
-    front_stats_port: int = Field(8404, ge=1, le=65535)
-    front_metrics_port: int = Field(9101, ge=1, le=65535)
+    haproxy: bool = Field(True, description="HAProxy before the gateway where it is installed; else Ray's own proxy")
+    haproxy_stats_port: int = Field(8404, ge=1, le=65535)
+    haproxy_metrics_port: int = Field(9101, ge=1, le=65535)
     mlflow_url: str = ""
     secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)

@@ -19,14 +19,14 @@ from ray.serve.handle import DeploymentHandle
 from configs.gates import read_gates
 from deployments.runtime.bind_address import keep_to_node_address
 from deployments.runtime.cancellation import replica_may_stop
-from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.machines.family import family_names
 from pipelines.promotion.mlflow_client import Registry
-from pipelines.promotion.model_loader import Follower
-from pipelines.promotion.rollout import Course
-from pipelines.promotion.tenant_model import Own
+from pipelines.promotion.model_loader import ModelLoader
+from pipelines.promotion.rollout import Assignment
+from pipelines.promotion.tenant_model import TenantModel
 from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.windows import Floats
 
@@ -34,14 +34,14 @@ MOST_REST_S = 1.0  # after a copy that took long; a report is not late for longe
 # Models of single tenants that a detector's replica holds. Source: docs/capacity.md, four detectors of a family take
 # 12 MB; 64 of each are 0.8 GB.
 OWN_MAX = 64
-# Own looks at the registry come so much more rarely while the promoter is heard. Source: own measurement, the looks of
-# two packed replicas kept MLflow at an eighth of a core.
+# A replica's own looks at the registry come so much more rarely while the promoter is heard. Source: own measurement,
+# the looks of two packed replicas kept MLflow at an eighth of a core.
 RARER = 5
 REPORT_TIMEOUT_S = 2.0  # a promoter that is away is asked again; the registry says the same, later
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class DetectorConfig:
     """Which detector follows which alias.
 
     Units: `poll_s` seconds between two looks at the registry where nobody else looks.
@@ -61,14 +61,14 @@ class Member:
     neither.
     """
 
-    def __init__(self, following: Following, promoter: DeploymentHandle[Any] | None = None) -> None:
+    def __init__(self, following: DetectorConfig, promoter: DeploymentHandle[Any] | None = None) -> None:
         self._registry = Registry(following.tracking_url, following.alias)
         self._detector = following.detector
-        self._follower = Follower(self._registry, following.detector, family_names())
-        self._follower.refresh()
+        self._loader = ModelLoader(self._registry, following.detector, family_names())
+        self._loader.refresh()
         self._poll_s = following.poll_s
         self._promoter = promoter
-        self._courses: Mapping[str, Course] | None = None
+        self._assignments: Mapping[str, Assignment] | None = None
         self._news = threading.Event()
         self._heard = -math.inf
         self._reporting: asyncio.Task[None] | None = None
@@ -79,30 +79,30 @@ class Member:
         while True:
             if self._news.wait(self._poll_s):
                 self._news.clear()
-                if self._courses:
-                    self._follower.steer(self._courses)
+                if self._assignments:
+                    self._loader.steer(self._assignments)
             elif not self._is_led() or time.monotonic() - looked >= RARER * self._poll_s:
-                self._follower.refresh()
+                self._loader.refresh()
                 looked = time.monotonic()
 
     def _is_led(self) -> bool:
         """Tell whether the promoter, which looks for all replicas, was heard of late, and nothing is missing here."""
-        return time.monotonic() - self._heard < self._poll_s and not self._follower.amiss
+        return time.monotonic() - self._heard < self._poll_s and not self._loader.amiss
 
     async def _report(self, promoter: DeploymentHandle[Any]) -> None:
         gates, report = read_gates(), promoter.report
         while True:
             held = await self._tell(report)
-            if self._follower.trying:
-                await self._shade(time.monotonic() + gates.report_s)
+            if self._loader.trying:
+                await self._score_shadow(time.monotonic() + gates.report_s)
             elif not held:
                 await asyncio.sleep(gates.report_s)
 
-    async def _shade(self, end: float) -> None:
+    async def _score_shadow(self, end: float) -> None:
         """Try candidates until the next report is due, for no more than their share of the time."""
         gates = read_gates()
         while (now := time.monotonic()) < end:
-            worked = await asyncio.to_thread(self._follower.shade)
+            worked = await asyncio.to_thread(self._loader.score_shadow)
             rest_s = (time.monotonic() - now) * (1 / gates.duty - 1) if worked else gates.report_s / 5
             await asyncio.sleep(min(rest_s, MOST_REST_S))
 
@@ -115,18 +115,18 @@ class Member:
         try:
             async with asyncio.timeout(REPORT_TIMEOUT_S):
                 with replica_may_stop():
-                    courses: Mapping[str, Course] = await report.remote(self._follower.report())
+                    assignments: Mapping[str, Assignment] = await report.remote(self._loader.report())
         except (TimeoutError, RayError, RayServeException):
             return False
-        if courses:
+        if assignments:
             self._heard = time.monotonic()
-        if courses and courses != self._courses:
-            self._courses = courses
+        if assignments and assignments != self._assignments:
+            self._assignments = assignments
             self._news.set()
-        return bool(courses) and not any(course.candidate for course in courses.values())
+        return bool(assignments) and not any(assignment.candidate for assignment in assignments.values())
 
     async def vote(
-        self, family: str, sheet: Sheet, detail: Detail, lots: Floats | None = None, version: str = ""
+        self, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats | None = None, version: str = ""
     ) -> MemberVotes:
         """Judge windows of one family with what is live for their systems, or with one version, shared or a tenant's.
 
@@ -135,42 +135,42 @@ class Member:
             NotFound: There is no such version.
         """
         if tenant_of(version):
-            own: Own = await self._own(f"{family}/{version}")
+            own: TenantModel = await self._own(f"{family}/{version}")
             if own.is_due():
                 await asyncio.to_thread(own.load)
-            return own.votes(sheet, detail)
+            return own.votes(table, detail)
         if version:
-            held = await asyncio.to_thread(self._follower.past, family, version)
-            return held.votes(sheet, detail)
-        return self._follower.vote(family, sheet, detail, lots)
+            held = await asyncio.to_thread(self._loader.past, family, version)
+            return held.votes(table, detail)
+        return self._loader.vote(family, table, detail, hash_buckets)
 
     @serve.multiplexed(max_num_models_per_replica=OWN_MAX)  # type: ignore[untyped-decorator]  # Ray's has no types
-    async def _own(self, model_id: str) -> Own:
+    async def _own(self, model_id: str) -> TenantModel:
         """Load a tenant's own model, whose id is `family/version`; Serve keeps those that were used last."""
         family, _, version = model_id.partition("/")
-        own = Own(self._registry, family, self._detector, version)
+        own = TenantModel(self._registry, family, self._detector, version)
         await asyncio.to_thread(own.load)
         return own
 
     async def members(self) -> list[MemberStatus]:
         """Report the version held for each family that has one."""
-        return self._follower.statuses()
+        return self._loader.statuses()
 
     async def check_health(self) -> None:
-        """Score the canary window again, and keep reporting; Ray calls this first when the replica starts.
+        """Score the probe window again, and keep reporting; Ray calls this first when the replica starts.
 
         Raises:
             Unavailable: A version no longer judges it; the replica is replaced.
         """
         if self._promoter is not None and (self._reporting is None or self._reporting.done()):
             self._reporting = asyncio.create_task(self._report(self._promoter))
-        await asyncio.to_thread(self._follower.rescore)
+        await asyncio.to_thread(self._loader.rescore)
 
 
 @serve.deployment
 class DetectorReplica(Member):
     """A detector in replicas of its own."""
 
-    def __init__(self, following: Following, promoter: DeploymentHandle[Any] | None = None) -> None:
+    def __init__(self, following: DetectorConfig, promoter: DeploymentHandle[Any] | None = None) -> None:
         keep_to_node_address()
         super().__init__(following, promoter)

@@ -14,10 +14,10 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from deployments.detector import Following, Member
+from deployments.detector import DetectorConfig, Member
 from deployments.runtime.bind_address import keep_to_node_address
 from deployments.runtime.cancellation import replica_may_stop
-from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
@@ -25,7 +25,7 @@ from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Ver
 from pipelines.errors import HdxError, NoQuorum, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion.tenant_models import tenant_of
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats
 
 ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more try lands on another
@@ -34,7 +34,9 @@ ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more t
 class Voter(Protocol):
     """A detector, wherever it lives."""
 
-    async def vote(self, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str) -> MemberVotes:
+    async def vote(
+        self, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats, version: str
+    ) -> MemberVotes:
         """Judge windows of one family."""
         ...
 
@@ -52,7 +54,9 @@ class Remote:
         self._vote, self._members = handle.vote, handle.members
         self._timeout_s = timeout_s
 
-    async def vote(self, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str) -> MemberVotes:
+    async def vote(
+        self, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats, version: str
+    ) -> MemberVotes:
         """Ask a replica, and once more when it dies meanwhile.
 
         Raises:
@@ -64,7 +68,7 @@ class Remote:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     with replica_may_stop():
-                        votes: MemberVotes = await vote.remote(family, sheet, detail, lots, version)
+                        votes: MemberVotes = await vote.remote(family, table, detail, hash_buckets, version)
                         return votes
             except TimeoutError:
                 raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
@@ -91,16 +95,16 @@ class Ensemble:
 
     def __init__(
         self,
-        detectors: Mapping[str, DeploymentHandle[object] | Following],
+        detectors: Mapping[str, DeploymentHandle[object] | DetectorConfig],
         quorum: int,
         timeout_s: float,
         promoter: DeploymentHandle[object] | None = None,
     ) -> None:
         self._inside = {
-            name: Member(place, promoter) for name, place in detectors.items() if isinstance(place, Following)
+            name: Member(place, promoter) for name, place in detectors.items() if isinstance(place, DetectorConfig)
         }
         self._voters: dict[str, Voter] = {
-            name: self._inside[name] if isinstance(place, Following) else Remote(name, place, timeout_s)
+            name: self._inside[name] if isinstance(place, DetectorConfig) else Remote(name, place, timeout_s)
             for name, place in detectors.items()
         }
         self._quorum = min(quorum, len(self._voters))
@@ -122,28 +126,28 @@ class Ensemble:
         self, name: str, detail: Detail, versions: Versions, own: Versions, inspections: list[Inspection]
     ) -> Sequence[Judgement | HdxError]:
         family = read_family(name)
-        sheet = make_sheet([i.window for i in inspections], [i.baseline for i in inspections], family)
-        lots = np.array([inspection.lot for inspection in inspections])
+        table = make_feature_table([i.window for i in inspections], [i.baseline for i in inspections], family)
+        hash_buckets = np.array([inspection.hash_bucket for inspection in inspections])
         wanted = dict(versions)
         asked = [detector for detector in self._voters if not wanted or detector in wanted]
         named = wanted or dict(own)
-        ballots = (self._vote(each, name, sheet, detail, lots, named.get(each, "")) for each in asked)
+        ballots = (self._vote(each, name, table, detail, hash_buckets, named.get(each, "")) for each in asked)
         replies = await asyncio.gather(*ballots)
         votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
         absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
         try:
             quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
-            found = judge(family, inspections, sheet, votes, absent, quorum, detail=detail)
+            found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
             return [judgement_of(diagnosis) for diagnosis in found]
         except NoQuorum as error:
             return [error] * len(inspections)
 
     async def _vote(
-        self, detector: str, family: str, sheet: Sheet, detail: Detail, lots: Floats, version: str
+        self, detector: str, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats, version: str
     ) -> MemberVotes | str:
         """Return the detector's votes, or in words why there are none."""
         try:
-            return await self._voters[detector].vote(family, sheet, detail, lots, version)
+            return await self._voters[detector].vote(family, table, detail, hash_buckets, version)
         except HdxError as error:
             return str(error)
 
@@ -153,7 +157,7 @@ class Ensemble:
         return [status for reply in replies for status in reply]
 
     async def check_health(self) -> None:
-        """Let the detectors in this process score the canary window again."""
+        """Let the detectors in this process score the probe window again."""
         for member in self._inside.values():
             await member.check_health()
 

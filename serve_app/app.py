@@ -14,7 +14,7 @@ from configs.settings import Graph, Settings, read_settings
 from serve_app.local.cluster import DETECTOR
 
 if TYPE_CHECKING:
-    from deployments.detector import Following
+    from deployments.detector import DetectorConfig
 
 
 class Arguments(BaseModel):
@@ -75,9 +75,9 @@ def sized(deployment: Any, graph: Graph, gpus: float = 0, **options: str) -> Any
 
 def place_ensemble(
     settings: Settings, promoter: Application, names: Sequence[str]
-) -> "Application | dict[str, Following]":
+) -> "Application | dict[str, DetectorConfig]":
     """Return the ensemble over its detectors, or, by name in the registry's order, what the gateway itself follows."""
-    from deployments.detector import DetectorReplica, Following
+    from deployments.detector import DetectorConfig, DetectorReplica
     from deployments.ensemble import EnsembleReplica
     from pipelines.detectors.members import registry
 
@@ -86,7 +86,7 @@ def place_ensemble(
         raise ValueError(f"unknown detectors {sorted(unknown)}; there are {', '.join(known)}")
     models, graph = settings.models, settings.graph
     chosen = [name for name in known if not names or name in names]
-    followed = {name: Following(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
+    followed = {name: DetectorConfig(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
     if graph.placement == "packed":
         return followed
     detectors = {n: sized(DetectorReplica, graph, name=f"{DETECTOR}{n}").bind(f, promoter) for n, f in followed.items()}

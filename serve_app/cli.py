@@ -220,9 +220,7 @@ def models() -> None:
 def promote(
     name: ModelArgument,
     version: str,
-    urgent: Annotated[
-        bool, typer.Option("--urgent", help="Skip every gate but loading and the canary window.")
-    ] = False,
+    urgent: Annotated[bool, typer.Option("--urgent", help="Skip every gate but loading and the probe window.")] = False,
     reason: Annotated[str, typer.Option(help="Written into the audit; needed when urgent.")] = "",
 ) -> None:
     """Make a version live: shadow, canary, then all replicas, or back by the gates."""

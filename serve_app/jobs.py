@@ -21,8 +21,8 @@ from pipelines.detectors.base import Detail
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput, NotFound, Unavailable
 from pipelines.machines.family import Family, family_names, read_family
-from pipelines.promotion.mlflow_client import Registry, load_members, wanted
-from pipelines.promotion.rollout import Wish
+from pipelines.promotion.mlflow_client import Registry, load_members, request_promotion
+from pipelines.promotion.rollout import PromotionRequest
 from pipelines.scoring.batch import fetch_members, score_many
 from pipelines.scoring.plan import Options
 from pipelines.scoring.score import names_anomaly, score
@@ -128,10 +128,10 @@ def models_table(settings: Settings) -> Table:
     source = Registry(settings.tracking_url, settings.models.alias)
     table = Table("model", settings.models.alias, "live", "previous", "under way", box=None)
     for detector in registry():
-        for standing in source.standings(detector).values():
-            rollout = standing.rollout
+        for state in source.states(detector).values():
+            rollout = state.rollout
             under_way = f"{rollout.version}: {rollout.stage}" if rollout else ""
-            table.add_row(standing.name, standing.champion, standing.live, standing.previous, under_way)
+            table.add_row(state.name, state.champion, state.live, state.previous, under_way)
     return table
 
 
@@ -144,7 +144,8 @@ def move_model(settings: Settings, name: str, version: str, reason: str) -> str:
         Unavailable: The registry does not answer.
     """
     source = Registry(settings.tracking_url, settings.models.alias)
-    return f"{name}: version {wanted(source, Wish(name, version, getuser(), reason))} shall be live; see `hdx models`"
+    version = request_promotion(source, PromotionRequest(name, version, getuser(), reason))
+    return f"{name}: version {version} shall be live; see `hdx models`"
 
 
 def evaluate_family(

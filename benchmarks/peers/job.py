@@ -16,7 +16,7 @@ from pipelines.detectors.members import registry
 from pipelines.diagnosis.ensemble import decide
 from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 
 FAMILY = "generic"
 BATCH = 64  # windows judged together, where a server gathers requests: as many as HDX's micro-batch
@@ -42,10 +42,10 @@ class Job:
         family, limits = self._family, Limits()
         given = [{name: values for name, values in window.items() if name != "system_id"} for window in windows]
         read = [read_window(window, None, family, limits) for window in given]
-        sheet = make_sheet(read, [None] * len(read), family)
-        votes = {name: bundle.votes(sheet, detail="score") for name, bundle in self._members.items()}
+        table = make_feature_table(read, [None] * len(read), family)
+        votes = {name: bundle.votes(table, detail="score") for name, bundle in self._members.items()}
         seconds = np.array([window.seconds for window in read])
-        verdicts = decide(family, sheet, seconds, np.zeros(len(read), dtype=np.bool_), votes)
+        verdicts = decide(family, table, seconds, np.zeros(len(read), dtype=np.bool_), votes)
         severities = verdicts.severities(family)
         return [
             {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Examples, Sheet, joined
+from pipelines.detectors.base import Examples, FeatureTable, joined
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
@@ -68,14 +68,14 @@ def _print_of(remark: Remark) -> str:
 def feedback_examples(
     remarks: Sequence[Remark],
     family: Family,
-    sheets: Callable[[Sequence[Window], Sequence[Baseline | None], Family], Sheet],
+    tables: Callable[[Sequence[Window], Sequence[Baseline | None], Family], FeatureTable],
 ) -> Examples:
     """Turn remarks into features and class numbers.
 
     Args:
         remarks: Of the family's windows.
         family: Says which classes a component's fault may be.
-        sheets: Computes the features.
+        tables: Computes the features.
     """
     windows = [
         Window({name: np.array(samples, dtype=np.float64) for name, samples in kept["values"].items()}, kept["rate_hz"])
@@ -84,7 +84,7 @@ def feedback_examples(
     baselines = [_baseline(remark, len(feature_names(family))) for remark in remarks]
     grades = [_grades(remark, family) for remark in remarks]
     return Examples(
-        sheets(windows, baselines, family),
+        tables(windows, baselines, family),
         np.array([remark.anomalous for remark in remarks]),
         {head: np.array([known.get(head, UNKNOWN) for known in grades], dtype=np.int64) for head in family.heads},
         {head: len(spec.classes) for head, spec in family.heads.items()},
@@ -120,5 +120,5 @@ def together(recorded: Examples, remarked: Examples) -> Examples:
         return np.concatenate([getattr(recorded, name), getattr(remarked, name)])
 
     heads = {name: np.concatenate([labels, remarked.heads[name]]) for name, labels in recorded.heads.items()}
-    sheet = joined([recorded.sheet, remarked.sheet])
-    return Examples(sheet, column("anomaly"), heads, recorded.classes, column("groups"), column("weight"))
+    table = joined([recorded.table, remarked.table])
+    return Examples(table, column("anomaly"), heads, recorded.classes, column("groups"), column("weight"))

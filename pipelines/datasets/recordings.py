@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput, NotFound
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import Family
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def followed(
 ) -> list[Baseline | None]:
     """Return the baseline that each window meets when those before it that were healthy have been learned."""
     met: list[Baseline | None] = []
-    raw = make_sheet(windows, [None] * len(windows), family).raw
+    raw = make_feature_table(windows, [None] * len(windows), family).raw
     for number, row in enumerate(raw):
         met.append(None if number % NO_BASELINE_EVERY == 0 else baseline)
         if healthy[number]:
@@ -234,6 +234,6 @@ def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: in
     windows = [trailing(values, last, length, rate_hz) for last in ends]
     if not windows:
         return None
-    learned = [learn(row) for row in make_sheet(windows, [None] * len(windows), family).raw]
+    learned = [learn(row) for row in make_feature_table(windows, [None] * len(windows), family).raw]
     found = sum(learned[1:], learned[0])
     return replace(found, origin=found.total / np.where(found.count > 0, found.count, np.nan))

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.datasets.recordings import Recordings
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import Family
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
 CHANNELS = ("pressure", "temperature", "flow", "vibration")
@@ -311,6 +311,6 @@ def baseline_of(unit: Unit, family: Family, random: np.random.Generator) -> Base
     """Return what a machine's own healthy windows have taught."""
     count = int(random.integers(20, 120))
     windows = [window_of(unit, HEALTHY, 0.0, int(random.choice(LENGTHS)), random) for _ in range(count)]
-    sheet = make_sheet(windows, [None] * count, family)
-    learned = [learn(row) for row in sheet.raw]
+    table = make_feature_table(windows, [None] * count, family)
+    learned = [learn(row) for row in table.raw]
     return sum(learned[1:], learned[0])

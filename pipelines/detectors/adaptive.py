@@ -2,7 +2,7 @@
 
 Exists so that a machine unlike all that the trained detectors have seen is judged too.
 
-It keeps no state: the system's baseline comes with the sheet. A short baseline is shrunk towards the family's prior
+It keeps no state: the system's baseline comes with the table. A short baseline is shrunk towards the family's prior
 (empirical Bayes): the system's mean by the ratio of its own to the family's variance, its scatter by a pseudo-count.
 """
 
@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, FeatureTable
 from pipelines.diagnosis.calibration import logit
 from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import SETTLED
@@ -56,20 +56,20 @@ class Prior:
     between: Floats
     half: float
 
-    def distances(self, sheet: Sheet) -> Floats:
+    def distances(self, table: FeatureTable) -> Floats:
         """Return each feature's distance from the system's normal in standard deviations.
 
         Shapes: `float64[N, F]`; NaN where the feature is missing or never was healthy.
         """
-        count = sheet.count
-        centre, scatter = np.nan_to_num(sheet.centre), np.nan_to_num(sheet.scatter)
+        count = table.count
+        centre, scatter = np.nan_to_num(table.centre), np.nan_to_num(table.scatter)
         # The posterior of a normal mean under a normal prior; a settled baseline knows better than any prior.
         posterior = count * self.between / (count * self.between + self.within)
         trust = np.where(count >= SETTLED, 1.0, posterior)
         expected = trust * centre + (1 - trust) * self.mean
         spread = (count * scatter**2 + SCATTER_PSEUDO_COUNT * self.within) / (count + SCATTER_PSEUDO_COUNT)
         variance = np.maximum(spread, SCATTER_FLOOR**2 * self.within) + (1 - trust) * self.between
-        distance: Floats = (sheet.raw - expected) / np.sqrt(variance)
+        distance: Floats = (table.raw - expected) / np.sqrt(variance)
         return distance
 
 
@@ -93,25 +93,25 @@ class Adaptive:
         healthy = ~examples.anomaly
         if not healthy.any():
             raise InvalidInput("anomaly", True, "must hold normal windows")
-        sheet = examples.sheet.rows(healthy)
-        moments = _variances(sheet.raw, examples.groups[healthy])
-        scope = _scope(sheet.names)
+        table = examples.table.rows(healthy)
+        moments = _variances(table.raw, examples.groups[healthy])
+        scope = _scope(table.names)
         # What the family never reads, as the level of a channel that tells only the day, is not judged either.
-        is_read = np.isfinite(sheet.read[:, : len(sheet.names)]).any(axis=0)
-        judged = [statistic_of(name) in STATISTICS and scope_of(name) == scope for name in sheet.names]
+        is_read = np.isfinite(table.read[:, : len(table.names)]).any(axis=0)
+        judged = [statistic_of(name) in STATISTICS and scope_of(name) == scope for name in table.names]
         reads = np.logical_and(is_read, judged)
         mean, within, between = (np.where(reads, part, np.nan) for part in moments)
-        far, _ = _distance(Prior(mean, within, between, 1.0).distances(sheet))
+        far, _ = _distance(Prior(mean, within, between, 1.0).distances(table))
         half = max(float(np.nanquantile(far, HALF_QUANTILE)), 1e-3)
         return cls(Prior(mean, within, between, half))
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
         """Judge windows; contributions divide the log-odds as the distance is made up."""
-        far, shares = _distance(self._prior.distances(sheet))
+        far, shares = _distance(self._prior.distances(table))
         score = far / (far + self._prior.half)
         if detail != "full":
             return Ballot(score)
-        contributions = np.zeros(sheet.read.shape)
+        contributions = np.zeros(table.read.shape)
         contributions[:, : shares.shape[1]] = shares * np.nan_to_num(logit(score))[:, None]
         return Ballot(score, {}, contributions)
 

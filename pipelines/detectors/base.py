@@ -14,7 +14,7 @@ from pipelines.signals.windows import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class FeatureTable:
     """The features of N windows of one family, computed once and read by every detector.
 
     Attributes:
@@ -41,16 +41,16 @@ class Sheet:
         most: Floats = self.count.max(axis=1, initial=0.0)
         return most
 
-    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Sheet":
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "FeatureTable":
         """Return some of the windows."""
         parts = (self.raw, self.read, self.centre, self.scatter, self.count)
-        return Sheet(self.names, self.columns, *(part[chosen] for part in parts))
+        return FeatureTable(self.names, self.columns, *(part[chosen] for part in parts))
 
 
-def joined(sheets: Sequence[Sheet]) -> Sheet:
-    """Return the windows of several sheets of one family, one below the other."""
-    parts = ((sheet.raw, sheet.read, sheet.centre, sheet.scatter, sheet.count) for sheet in sheets)
-    return Sheet(sheets[0].names, sheets[0].columns, *map(np.concatenate, zip(*parts, strict=True)))
+def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """Return the windows of several tables of one family, one below the other."""
+    parts = ((table.raw, table.read, table.centre, table.scatter, table.count) for table in tables)
+    return FeatureTable(tables[0].names, tables[0].columns, *map(np.concatenate, zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +58,7 @@ class Examples:
     """Labelled windows to fit on.
 
     Attributes:
-        sheet: Their features.
+        table: Their features.
         anomaly: `bool[N]`.
         heads: By head of the family, `int64[N]` index into the head's classes; -1 where it is not known.
         classes: By head, how many classes it has.
@@ -66,7 +66,7 @@ class Examples:
         weight: `int64[N]` how often each counts in a fit.
     """
 
-    sheet: Sheet
+    table: FeatureTable
     anomaly: NDArray[np.bool_]
     heads: Mapping[str, NDArray[np.int64]]
     classes: Mapping[str, int]
@@ -96,7 +96,7 @@ Detail = Literal["score", "components", "full"]
 
 
 class Detector(Protocol):
-    """A member of the ensemble: fitted once, then a pure function of a sheet.
+    """A member of the ensemble: fitted once, then a pure function of a table.
 
     Attributes:
         name: Its public name.
@@ -119,8 +119,8 @@ class Detector(Protocol):
         """
         ...
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
-        """Judge windows; never changes `sheet`. The scores do not depend on `detail`."""
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
+        """Judge windows; never changes `table`. The scores do not depend on `detail`."""
         ...
 
     def save(self) -> dict[str, bytes]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Detail, Detector, Examples, Sheet
+from pipelines.detectors.base import Detail, Detector, Examples, FeatureTable
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
 from pipelines.errors import ArtefactRejected, Unavailable
 from pipelines.machines.baseline import SETTLED
 from pipelines.machines.family import Family, read_family
 from pipelines.signals.features import channels_of
-from pipelines.signals.reading import feature_of, make_sheet, read_names
+from pipelines.signals.reading import feature_of, make_feature_table, read_names
 from pipelines.signals.windows import Floats, Window
 
 CARD = "card.json"
@@ -159,20 +159,20 @@ class Bundle:
     card: Card
     detector: Detector
 
-    def votes(self, sheet: Sheet, version: str = "", detail: Detail = "full") -> MemberVotes:
+    def votes(self, table: FeatureTable, version: str = "", detail: Detail = "full") -> MemberVotes:
         """Judge windows, abstaining where this version does not know enough.
 
         Raises:
-            Unavailable: The sheet has other features than this version was fitted on.
+            Unavailable: The table has other features than this version was fitted on.
         """
         begun = time.perf_counter()
-        if sheet.columns != self.card.features:
+        if table.columns != self.card.features:
             raise Unavailable(self.card.detector, "was fitted on other features")
-        ballot = self.detector.vote(sheet, detail)
-        empty = np.isnan(ballot.anomaly) | np.isnan(sheet.raw).all(axis=1)
-        outside = outside_range(sheet, self.card.low, self.card.high)
+        ballot = self.detector.vote(table, detail)
+        empty = np.isnan(ballot.anomaly) | np.isnan(table.raw).all(axis=1)
+        outside = outside_range(table, self.card.low, self.card.high)
         # With a baseline of the system itself, no range of other machines matters to a member that reads it.
-        unknown = outside if self.detector.supervised else np.logical_and(outside, sheet.evidence < SETTLED)
+        unknown = outside if self.detector.supervised else np.logical_and(outside, table.evidence < SETTLED)
         silent = empty | unknown
         reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, unknown, strict=True))
         shares, count = ballot.contributions, len(ballot.anomaly)
@@ -192,16 +192,16 @@ class Bundle:
 Range = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 
 
-def outside_range(sheet: Sheet, low: Sequence[float | None], high: Sequence[float | None]) -> NDArray[np.bool_]:
+def outside_range(table: FeatureTable, low: Sequence[float | None], high: Sequence[float | None]) -> NDArray[np.bool_]:
     """Tell which windows lie outside the known range by too many of any one channel's columns.
 
     Shapes: `bool[N]`.
     """
     first, last = (np.array(side, dtype=np.float64) for side in (low, high))
-    known = ~np.isnan(sheet.read)
+    known = ~np.isnan(table.read)
     # A column without a range was never seen; comparisons with NaN say no.
-    strange = known & ~((sheet.read >= first) & (sheet.read <= last))
-    uses = _uses(sheet.columns)
+    strange = known & ~((table.read >= first) & (table.read <= last))
+    uses = _uses(table.columns)
     outside: NDArray[np.bool_] = np.any(strange @ uses > OUTSIDE_SHARE * np.maximum(known @ uses, 1.0), axis=1)
     return outside
 
@@ -226,7 +226,7 @@ def known_range(examples: Examples) -> Range:
     low: list[float | None] = []
     high: list[float | None] = []
     seen_faults = examples.anomaly if examples.anomaly.any() else ~examples.anomaly
-    for column in examples.sheet.read[seen_faults].T:
+    for column in examples.table.read[seen_faults].T:
         seen = column[np.isfinite(column)]
         if not len(seen):
             low.append(None)
@@ -263,7 +263,7 @@ def assemble(
     card = Card(
         family=family.name,
         detector=detector.name,
-        features=examples.sheet.columns,
+        features=examples.table.columns,
         slope=platt.slope,
         intercept=platt.intercept,
         skill=auc(raw, truth),
@@ -330,15 +330,15 @@ def canary_window(family: Family) -> Window:
     return Window(values, rate_hz)
 
 
-def canary(bundle: Bundle, family: Family | None = None) -> None:
-    """Let a bundle score the canary window.
+def probe(bundle: Bundle, family: Family | None = None) -> None:
+    """Let a bundle score the probe window.
 
     Raises:
         ArtefactRejected: It gives no probability.
     """
     kind = family or read_family(bundle.card.family)
-    sheet = make_sheet([canary_window(kind)], [None], kind)
-    raw = bundle.detector.vote(sheet, "score").anomaly
+    table = make_feature_table([canary_window(kind)], [None], kind)
+    raw = bundle.detector.vote(table, "score").anomaly
     calibrated = Platt(bundle.card.slope, bundle.card.intercept).apply(raw)
     if not (np.isfinite(calibrated).all() and (raw >= 0).all() and (raw <= 1).all()):
-        raise ArtefactRejected(bundle.card.detector, "does not score the canary window")
+        raise ArtefactRejected(bundle.card.detector, "does not score the probe window")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, FeatureTable
 from pipelines.detectors.masking import lesson
 from pipelines.detectors.shapley import leaf_shares
 from pipelines.diagnosis.calibration import expit
@@ -67,18 +67,18 @@ class CatBoost:
             models[f"head-{head}"].fit(features, target.astype(str))
         return cls({f"{name}{SUFFIX}": _content(model) for name, model in models.items()})
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
         """Judge windows; contributions are additive in log-odds."""
-        if not len(sheet.read):
-            return Ballot(np.zeros(0), {}, np.zeros(sheet.read.shape))
-        odds = self._anomaly.predict(sheet.read, prediction_type="RawFormulaVal", thread_count=1)
+        if not len(table.read):
+            return Ballot(np.zeros(0), {}, np.zeros(table.read.shape))
+        odds = self._anomaly.predict(table.read, prediction_type="RawFormulaVal", thread_count=1)
         heads = {
-            name: model.predict(sheet.read, prediction_type="Probability", thread_count=1)
+            name: model.predict(table.read, prediction_type="Probability", thread_count=1)
             for name, model in (self._heads.items() if detail != "score" else ())
         }
         if detail != "full":
             return Ballot(expit(np.asarray(odds)), heads)
-        shares = self._shares.of(self._anomaly.calc_leaf_indexes(sheet.read, thread_count=1))
+        shares = self._shares.of(self._anomaly.calc_leaf_indexes(table.read, thread_count=1))
         return Ballot(expit(np.asarray(odds)), heads, shares, self._shares.base)
 
     def save(self) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, FeatureTable
 from pipelines.detectors.masking import lesson
 from pipelines.errors import ArtefactRejected
 from pipelines.signals.windows import Floats
@@ -88,9 +88,9 @@ class Forest:
         probability[:, self._classes[name]] = found
         return probability
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
         """Judge windows; a forest has no additive contributions."""
-        features = _filled(sheet.read, self._medians)
+        features = _filled(table.read, self._medians)
         asked = [name for name in self._sessions if name != ANOMALY and detail != "score"]
         heads = {name.removeprefix("head-"): self._run(name, features) for name in asked}
         return Ballot(self._run(ANOMALY, features)[:, 1], heads)
@@ -107,7 +107,7 @@ class Forest:
 
 def _medians(examples: Examples) -> Floats:
     """Return each feature's median over healthy windows; 0 for one that none of them has."""
-    healthy = examples.sheet.read[~examples.anomaly]
+    healthy = examples.table.read[~examples.anomaly]
     known = ~np.isnan(healthy).all(axis=0)
     medians = np.zeros(healthy.shape[1])
     medians[known] = np.nanmedian(healthy[:, known], axis=0)

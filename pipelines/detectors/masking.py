@@ -53,8 +53,8 @@ def lesson(examples: Examples, seed: int) -> Lesson:
     drawn = random.choice(len(truth), len(truth) // 2, p=chance)
     whole = np.repeat(np.arange(len(truth)), examples.weight)
     rows = np.concatenate([whole, drawn])
-    features = examples.sheet.read[rows]
-    features[len(whole) :][_hidden(examples.sheet.columns, len(drawn), random)] = np.nan
+    features = examples.table.read[rows]
+    features[len(whole) :][_hidden(examples.table.columns, len(drawn), random)] = np.nan
     heads = {name: c[rows] for name, c in examples.heads.items() if len(np.unique(c[c >= 0])) > 1}
     return Lesson(features, truth[rows], heads)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, FeatureTable
 from pipelines.detectors.masking import lesson
 from pipelines.diagnosis.calibration import expit
 
@@ -64,21 +64,21 @@ class XGBoost:
             models[f"head-{head}"] = train({**common, **shape}, grades, HEAD_TREES)
         return cls({f"{name}{SUFFIX}": bytes(model.save_raw("ubj")) for name, model in models.items()})
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
         """Judge windows; contributions are additive in log-odds."""
         from xgboost import DMatrix
 
-        if not len(sheet.read):
-            return Ballot(np.zeros(0), {}, np.zeros(sheet.read.shape))
-        odds = self._anomaly.inplace_predict(sheet.read, predict_type="margin")
+        if not len(table.read):
+            return Ballot(np.zeros(0), {}, np.zeros(table.read.shape))
+        odds = self._anomaly.inplace_predict(table.read, predict_type="margin")
         heads = {
-            name: np.asarray(model.inplace_predict(sheet.read), dtype=np.float64)
+            name: np.asarray(model.inplace_predict(table.read), dtype=np.float64)
             for name, model in (self._heads.items() if detail != "score" else ())
         }
         score = expit(np.asarray(odds, dtype=np.float64))
         if detail != "full":
             return Ballot(score, heads)
-        matrix = DMatrix(sheet.read, nthread=1)
+        matrix = DMatrix(table.read, nthread=1)
         shares = np.asarray(self._anomaly.predict(matrix, pred_contribs=True), dtype=np.float64)
         return Ballot(score, heads, shares[:, :-1], float(shares[0, -1]))
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.records import Attribution, Deviation, Direction
 from pipelines.machines.family import Family
 from pipelines.signals.features import CROSS, LEVELS, channels_of, statistic_of
@@ -15,7 +15,7 @@ from pipelines.signals.reading import feature_of
 from pipelines.signals.windows import Floats
 
 
-def attribute(family: Family, sheet: Sheet, contributions: Floats) -> list[tuple[Attribution, ...]]:
+def attribute(family: Family, table: FeatureTable, contributions: Floats) -> list[tuple[Attribution, ...]]:
     """Gather the features' shares by channel, the largest first; a channel that was not measured has none.
 
     A cross feature counts half for each of its two channels. The shares add up as those of the features do.
@@ -23,20 +23,20 @@ def attribute(family: Family, sheet: Sheet, contributions: Floats) -> list[tuple
     Shapes: `contributions` `float64[N, R]`.
     """
     channels = tuple(family.channels)
-    by_channel = contributions @ _uses(sheet.columns, channels, ())
-    by_spread = contributions @ _uses(sheet.columns, channels, (*LEVELS, "slope", "phase"))
-    means = [sheet.names.index(f"{channel}_mean") for channel in channels]
+    by_channel = contributions @ _uses(table.columns, channels, ())
+    by_spread = contributions @ _uses(table.columns, channels, (*LEVELS, "slope", "phase"))
+    means = [table.names.index(f"{channel}_mean") for channel in channels]
     typical = np.array([channel.typical for channel in family.channels.values()])
-    level = np.where(np.isnan(sheet.centre[:, means]), typical, sheet.centre[:, means])
-    above = sheet.raw[:, means] >= level
-    measured = ~np.isnan(sheet.raw[:, means])
-    own = ~np.isnan(sheet.centre[:, means])
+    level = np.where(np.isnan(table.centre[:, means]), typical, table.centre[:, means])
+    above = table.raw[:, means] >= level
+    measured = ~np.isnan(table.raw[:, means])
+    own = ~np.isnan(table.centre[:, means])
     # What says how a channel moves, against what says where it stands; only what speaks for an anomaly counts.
     moves = by_spread > np.maximum(by_channel - by_spread, 0.0)
     units = [channel.unit for channel in family.channels.values()]
 
     def one(row: int, place: int) -> Attribution:
-        value, normal = float(sheet.raw[row, means[place]]), float(level[row, place])
+        value, normal = float(table.raw[row, means[place]]), float(level[row, place])
         deviation = Deviation(value, normal, units[place], bool(own[row, place]))
         direction = _direction(above[row, place], moves[row, place])
         return Attribution(channels[place], float(by_channel[row, place]), direction, deviation)

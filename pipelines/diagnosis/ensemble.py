@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.calibration import expit
@@ -107,7 +107,7 @@ class Verdicts:
 
 def decide(
     family: Family,
-    sheet: Sheet,
+    table: FeatureTable,
     seconds: Floats,
     alarms: NDArray[np.bool_],
     votes: Mapping[str, MemberVotes],
@@ -120,13 +120,13 @@ def decide(
         alarms: `bool[N]` whether its system is in alarm.
         consecutive: The windows follow each other on one system: each meets the state that the last one left.
     """
-    tally = weigh(tuple(votes.values()), sheet)
+    tally = weigh(tuple(votes.values()), table)
     # Between the two thresholds the state stays as it was, so that it does not flicker.
     begin, release = family.severity.warning, family.severity.release
     if consecutive:
         alarms = _carried(tally.score, alarms, begin, release)
     thresholds = np.where(alarms, release, begin)
-    quality = qualities(sheet, seconds, family)
+    quality = qualities(table, seconds, family)
     sure = np.maximum(tally.score, 1 - tally.score) * quality * (1 - tally.spread)
     unknown = np.isnan(tally.score)
     is_anomaly = tally.score >= thresholds
@@ -151,7 +151,7 @@ def _carried(scores: Floats, alarms: NDArray[np.bool_], begin: float, release: f
 def judge(
     family: Family,
     inspections: Sequence[Inspection],
-    sheet: Sheet,
+    table: FeatureTable,
     votes: Mapping[str, MemberVotes],
     absent: Mapping[str, str],
     quorum: int,
@@ -176,14 +176,14 @@ def judge(
     seconds = np.array([inspection.window.seconds for inspection in inspections])
     alarms = np.array([inspection.alarm for inspection in inspections], dtype=np.bool_)
     return worded(
-        family, inspections, sheet, decide(family, sheet, seconds, alarms, votes, consecutive), absent, detail
+        family, inspections, table, decide(family, table, seconds, alarms, votes, consecutive), absent, detail
     )
 
 
 def worded(
     family: Family,
     inspections: Sequence[Inspection],
-    sheet: Sheet,
+    table: FeatureTable,
     verdicts: Verdicts,
     absent: Mapping[str, str],
     detail: Detail = "full",
@@ -191,13 +191,13 @@ def worded(
     """Put what is decided into words; without `full` detail no channel has a share."""
     shares: Sequence[tuple[Attribution, ...]] = [()] * len(inspections)
     if detail == "full":
-        shares = attribute(family, sheet, verdicts.tally.contributions)
+        shares = attribute(family, table, verdicts.tally.contributions)
     texts = zip(
         inspections,
-        _rows(family, sheet, verdicts),
+        _rows(family, table, verdicts),
         shares,
-        still_channels(sheet, family),
-        taught(family, np.array([inspection.window.seconds for inspection in inspections]), sheet, verdicts),
+        still_channels(table, family),
+        taught(family, np.array([inspection.window.seconds for inspection in inspections]), table, verdicts),
         strict=True,
     )
     return [
@@ -222,10 +222,10 @@ class _Row(NamedTuple):
     weights: list[float]
 
 
-def _rows(family: Family, sheet: Sheet, verdicts: Verdicts) -> Iterator[_Row]:
+def _rows(family: Family, table: FeatureTable, verdicts: Verdicts) -> Iterator[_Row]:
     tally = verdicts.tally
     columns = (
-        np.isfinite(sheet.raw).sum(axis=1),
+        np.isfinite(table.raw).sum(axis=1),
         tally.score,
         verdicts.is_anomaly,
         verdicts.thresholds,
@@ -271,7 +271,7 @@ def _diagnosis(
     )
 
 
-def weigh(members: tuple[MemberVotes, ...], sheet: Sheet) -> Tally:
+def weigh(members: tuple[MemberVotes, ...], table: FeatureTable) -> Tally:
     """Weigh the votes by the members' skill.
 
     Scores are averaged as log-odds: calibrated members that look at the same window with some independence add
@@ -285,7 +285,7 @@ def weigh(members: tuple[MemberVotes, ...], sheet: Sheet) -> Tally:
     score = np.where(weights.any(axis=0), expit((weights * odds).sum(axis=0)), np.nan)
     apart = np.where(weights > 0, scores - np.nan_to_num(score), 0.0)
     spread = np.sqrt((weights * apart * apart).sum(axis=0))
-    return Tally(members, scores, weights, score, spread, *_contributions(members, weights, sheet), _heads(members))
+    return Tally(members, scores, weights, score, spread, *_contributions(members, weights, table), _heads(members))
 
 
 def _shares(weights: Floats) -> Floats:
@@ -294,14 +294,14 @@ def _shares(weights: Floats) -> Floats:
     return weights / np.where(total > 0, total, 1.0)
 
 
-def _contributions(members: Sequence[MemberVotes], weights: Floats, sheet: Sheet) -> tuple[Floats, Floats]:
+def _contributions(members: Sequence[MemberVotes], weights: Floats, table: FeatureTable) -> tuple[Floats, Floats]:
     """Return each column's share over the members that explain themselves, and what the shares add to.
 
     Shapes: `float64[N, R]`, `float64[N]`.
     """
     speaks = np.array([member.contributions is not None for member in members])
     shares = _shares(np.where(speaks[:, None], weights, 0.0))
-    total = np.zeros(sheet.read.shape)
+    total = np.zeros(table.read.shape)
     for share, member in zip(shares, members, strict=True):
         if member.contributions is not None:
             total += share[:, None] * member.contributions
@@ -333,15 +333,15 @@ def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
     return tuple(found)
 
 
-def taught(family: Family, seconds: Floats, sheet: Sheet, verdicts: Verdicts) -> list[Baseline | None]:
+def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdicts) -> list[Baseline | None]:
     """Return what each window adds to its system's baseline: nothing unless it is clearly normal.
 
     A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
     other way to learn what is normal for it, and the answers say so.
     """
     score = verdicts.tally.score
-    first = np.isnan(score) & (sheet.evidence < SETTLED)
+    first = np.isnan(score) & (table.evidence < SETTLED)
     healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
     whole = seconds >= LEARN_LENGTH * family.window_s
-    shown = np.where(whole[:, None] | level_columns(sheet.names), sheet.raw, np.nan)
+    shown = np.where(whole[:, None] | level_columns(table.names), table.raw, np.nan)
     return [learn(row) if is_healthy else None for row, is_healthy in zip(shown, healthy.tolist(), strict=True)]

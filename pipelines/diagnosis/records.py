@@ -24,7 +24,7 @@ class Inspection(NamedTuple):
         baseline: The system's own normal, or None while it has none.
         alarm: Whether the system's last window was an alarm.
         detail: What is wanted beside the score.
-        lot: 0..1, the system's own and always the same: who answers it while a new version is tried.
+        hash_bucket: 0..1, the system's own and always the same: who answers it while a new version is tried.
         versions: By detector those that shall judge, and no other one; empty for those that are live.
         owner: The tenant, as the credential says; 0 for nobody.
         own: By detector the owner's own version that judges in place of the live one.
@@ -35,7 +35,7 @@ class Inspection(NamedTuple):
     baseline: Baseline | None = None
     alarm: bool = False
     detail: Detail = "full"
-    lot: float = 1.0
+    hash_bucket: float = 1.0
     versions: Versions = ()
     owner: int = 0
     own: Versions = ()
@@ -168,7 +168,7 @@ class MemberStatus(NamedTuple):
     """One detector's trained version of one family, as its replica reports it.
 
     Attributes:
-        scored_canary: True once this very version has judged a canary window in this replica.
+        scored_probe: True once this very version has judged a probe window in this replica.
         reason: Why it is not usable, else empty.
     """
 
@@ -176,5 +176,5 @@ class MemberStatus(NamedTuple):
     family: str
     version: str
     sha256: str
-    scored_canary: bool
+    scored_probe: bool
     reason: str = ""

@@ -20,7 +20,7 @@ FAMILY_SHARE = 0.2
 SYSTEMS_MAX = 10_000
 
 
-class DriftWatch:
+class FleetMonitor:
     """The monitors of a family's systems in one replica, and one of the family for feedback."""
 
     def __init__(self, family: Family, systems_max: int = SYSTEMS_MAX) -> None:

@@ -112,13 +112,13 @@ def _places(family: Family) -> list[int]:
 def watched(raw: Floats, family: Family) -> Floats:
     """Return of raw features what is watched.
 
-    Shapes: `Sheet.raw` `float64[N, F]` -> `float64[N, K]`.
+    Shapes: `FeatureTable.raw` `float64[N, F]` -> `float64[N, K]`.
     """
     return raw[:, _places(family)]
 
 
 def watched_of(windows: Sequence[Window], family: Family) -> Floats:
-    """Compute what is watched without the other features, where no sheet is at hand.
+    """Compute what is watched without the other features, where no table is at hand.
 
     Shapes: `float64[N, K]`; NaN for a missing channel.
     """

@@ -19,7 +19,7 @@ from pipelines.drift.monitor import KINDS, Drift, DriftMonitor, DriftState, Kind
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 from pipelines.training.report import plotted
 
@@ -34,7 +34,7 @@ STEPS = 12
 Done = Callable[[int, int], None]
 
 
-class Course(NamedTuple):
+class History(NamedTuple):
     """The windows of one system, in their order.
 
     Attributes:
@@ -68,31 +68,31 @@ class Trace:
         return np.array([drift.statistic / drift.threshold if drift.ready else np.nan for drift in drifts])
 
 
-def follow_drift(family: Family, course: Course, members: Mapping[str, Bundle]) -> Trace:
+def follow_drift(family: Family, history: History, members: Mapping[str, Bundle]) -> Trace:
     """Let a system's windows pass its monitor, judged as the service would; without members only inputs are known."""
-    monitor = DriftMonitor.new(family, course.system)
-    baseline, alarm = course.baseline, False
+    monitor = DriftMonitor.new(family, history.system)
+    baseline, alarm = history.baseline, False
     states, moments = [], []
-    for first in range(0, len(course.windows), BLOCK):
-        windows = course.windows[first : first + BLOCK]
-        sheet = make_sheet(windows, [baseline] * len(windows), family)
+    for first in range(0, len(history.windows), BLOCK):
+        windows = history.windows[first : first + BLOCK]
+        table = make_feature_table(windows, [baseline] * len(windows), family)
         scores = np.full(len(windows), np.nan)
         if members:
             seconds = np.array([window.seconds for window in windows])
-            votes = {name: bundle.votes(sheet, detail="score") for name, bundle in members.items()}
-            verdicts = decide(family, sheet, seconds, np.full(len(windows), alarm), votes, consecutive=True)
+            votes = {name: bundle.votes(table, detail="score") for name, bundle in members.items()}
+            verdicts = decide(family, table, seconds, np.full(len(windows), alarm), votes, consecutive=True)
             scores, alarm = verdicts.tally.score, bool(verdicts.left[-1])
-            for learned in taught(family, seconds, sheet, verdicts):
+            for learned in taught(family, seconds, table, verdicts):
                 if learned is not None:
                     baseline = learned if baseline is None else baseline + learned
-        monitor.observe(watched(sheet.raw, family), scores)
+        monitor.observe(watched(table.raw, family), scores)
         monitor.meet(baseline)
         states.append(monitor.state())
-        moments.append(course.moments[first + len(windows) - 1])
-    return Trace(course.system, len(course.windows), states, moments)
+        moments.append(history.moments[first + len(windows) - 1])
+    return Trace(history.system, len(history.windows), states, moments)
 
 
-def courses(family: Family, source: Path, entity: str, order: str, settle: int) -> Iterator[Course]:
+def histories(family: Family, source: Path, entity: str, order: str, settle: int) -> Iterator[History]:
     """Read the systems of a Parquet file.
 
     Columns that hold lists are windows, one a row; others are samples, and are cut into windows, twelve in the time of
@@ -116,7 +116,7 @@ def courses(family: Family, source: Path, entity: str, order: str, settle: int) 
         yield cut(family, frame.iloc[places], str(system), moments, settle)
 
 
-def _rows(family: Family, frame: "pd.DataFrame", system: str, moments: Sequence[str], settle: int) -> Course:
+def _rows(family: Family, frame: "pd.DataFrame", system: str, moments: Sequence[str], settle: int) -> History:
     """Read one window a row."""
     columns = source_columns(family, frame)
     rate = next(iter(family.channels.values())).rate_hz
@@ -125,10 +125,10 @@ def _rows(family: Family, frame: "pd.DataFrame", system: str, moments: Sequence[
     windows = [
         read_window(values, rate, family, Limits(), moment) for values, moment in zip(held, moments, strict=True)
     ]
-    return Course(system, windows[settle:], moments[settle:])
+    return History(system, windows[settle:], moments[settle:])
 
 
-def _samples(family: Family, frame: "pd.DataFrame", system: str, moments: Sequence[str], settle: int) -> Course:
+def _samples(family: Family, frame: "pd.DataFrame", system: str, moments: Sequence[str], settle: int) -> History:
     """Cut one recording into windows; its first `settle` samples give the baseline."""
     values = series(family, frame, np.arange(len(frame)))
     rate = next(iter(family.channels.values())).rate_hz
@@ -136,7 +136,7 @@ def _samples(family: Family, frame: "pd.DataFrame", system: str, moments: Sequen
     lasts = range(settle + length - 1, len(frame), max(1, length // STEPS))
     windows = [trailing(values, last, length, rate) for last in lasts]
     baseline = settled(values, rate, length, settle, family) if settle else None
-    return Course(system, windows, [moments[last] for last in lasts], baseline)
+    return History(system, windows, [moments[last] for last in lasts], baseline)
 
 
 def trace(
@@ -145,11 +145,11 @@ def trace(
     """Follow every system of a Parquet file.
 
     Raises:
-        InvalidInput: As `courses`.
+        InvalidInput: As `histories`.
     """
     found = []
-    for course in courses(family, source, entity, order, settle):
-        found.append(follow_drift(family, course, members))
+    for history in histories(family, source, entity, order, settle):
+        found.append(follow_drift(family, history, members))
         done(len(found), len(found))
     return found
 

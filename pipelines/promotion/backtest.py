@@ -13,11 +13,11 @@ from pipelines.machines.family import read_family
 from pipelines.promotion.gates import Evidence, compared, labelled
 from pipelines.promotion.mlflow_client import Registry
 from pipelines.promotion.model_loader import take
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 
 
-class Tried(NamedTuple):
+class StoredWindow(NamedTuple):
     """A stored window.
 
     Attributes:
@@ -36,8 +36,8 @@ def window_of(stored: Mapping[str, Any]) -> Window:
     return Window({name: np.array(values) for name, values in stored["values"].items()}, stored["rate_hz"])
 
 
-def rehearse(
-    registry: Registry, family: str, name: str, versions: tuple[str, str], stored: Sequence[Tried]
+def run_backtest(
+    registry: Registry, family: str, name: str, versions: tuple[str, str], stored: Sequence[StoredWindow]
 ) -> Evidence:
     """Return what a candidate does on stored windows beside the live version.
 
@@ -55,8 +55,8 @@ def rehearse(
         return Evidence(family, versions[1])
     kind = read_family(family)
     baselines = [None if each.baseline is None else Baseline.from_bytes(each.baseline) for each in stored]
-    sheet = make_sheet([window_of(each.window) for each in stored], baselines, kind)
-    live, found = (take(registry, name, version).votes(sheet, "score").anomaly for version in versions)
+    table = make_feature_table([window_of(each.window) for each in stored], baselines, kind)
+    live, found = (take(registry, name, version).votes(table, "score").anomaly for version in versions)
     known = np.array([each.anomalous is not None for each in stored])
     truth = np.array([each.anomalous is True for each in stored])
     # A candidate that mends what people complained of calls just these otherwise: they count by what is true alone.

@@ -18,7 +18,7 @@ import yaml
 
 from pipelines.detectors.bundle import CARD, Bundle, unpack
 from pipelines.errors import ArtefactRejected, Conflict, NotFound, Unavailable
-from pipelines.promotion.rollout import Rollout, Stage, Standing, Wish
+from pipelines.promotion.rollout import ModelState, PromotionRequest, Rollout, Stage
 
 PROXY = "mlflow-artifacts:/"
 DESCRIPTION = "MLmodel"  # MLflow's own file beside ours
@@ -72,7 +72,7 @@ class Registry:
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
         self._alias = alias
 
-    def standings(self, detector: str) -> dict[str, Standing]:
+    def states(self, detector: str) -> dict[str, ModelState]:
         """Return what stands where for every family's model of a detector, in one request.
 
         Raises:
@@ -81,7 +81,7 @@ class Registry:
         wanted = f"name LIKE '{PREFIX}%-{detector}'"
         answer = self._get("/api/2.0/mlflow/registered-models/search", filter=wanted, max_results=str(PAGE))
         found = self._read(answer).get("registered_models", [])
-        return {family_of(model["name"], detector): self._standing(model) for model in found}
+        return {family_of(model["name"], detector): self._state(model) for model in found}
 
     def owned(self) -> dict[tuple[str, int], dict[str, str]]:
         """Return the champions of all models that are one tenant's own: version by detector, by family and tenant.
@@ -91,10 +91,10 @@ class Registry:
         """
         found: dict[tuple[str, int], dict[str, str]] = {}
         for model in self._search(f"name LIKE '{PREFIX}%{OWN}%'"):
-            standing, owner = self._standing(model), owner_of(model["name"])
-            family, _, detector = standing.name.removesuffix(f"{OWN}{owner}").removeprefix(PREFIX).rpartition("-")
-            if owner and standing.champion:
-                found.setdefault((family, owner), {})[detector] = standing.champion
+            state, owner = self._state(model), owner_of(model["name"])
+            family, _, detector = state.name.removesuffix(f"{OWN}{owner}").removeprefix(PREFIX).rpartition("-")
+            if owner and state.champion:
+                found.setdefault((family, owner), {})[detector] = state.champion
         return found
 
     def _search(self, wanted: str) -> Iterator[Mapping[str, Any]]:
@@ -109,7 +109,7 @@ class Registry:
             if not token:
                 return
 
-    def standing(self, name: str) -> Standing:
+    def state(self, name: str) -> ModelState:
         """Return what stands where for one model.
 
         Raises:
@@ -119,13 +119,13 @@ class Registry:
         answer = self._get("/api/2.0/mlflow/registered-models/get", name=name)
         if answer.status_code == 404:
             raise NotFound("model", name)
-        return self._standing(self._read(answer)["registered_model"])
+        return self._state(self._read(answer)["registered_model"])
 
-    def _standing(self, model: Mapping[str, Any]) -> Standing:
+    def _state(self, model: Mapping[str, Any]) -> ModelState:
         aliases = {entry["alias"]: str(entry["version"]) for entry in model.get("aliases", [])}
         tags = {tag["key"]: tag["value"] for tag in model.get("tags", [])}
         champion = aliases.get(self._alias, "")
-        return Standing(
+        return ModelState(
             name=model["name"],
             champion=champion,
             live=aliases.get(LIVE, champion),
@@ -154,10 +154,10 @@ class Registry:
             NotFound: There is none.
             Unavailable: The registry does not answer.
         """
-        standing = self.standing(model_name(family, detector))
-        if not standing.live:
-            raise NotFound("champion of", standing.name)
-        return self.release(standing.name, standing.live)
+        state = self.state(model_name(family, detector))
+        if not state.live:
+            raise NotFound("champion of", state.name)
+        return self.release(state.name, state.live)
 
     def release(self, name: str, version: str) -> Release:
         """Return a version by its number.
@@ -319,26 +319,26 @@ def load_members(registry: Registry, family: str, names: Sequence[str]) -> Mappi
     return members
 
 
-def wanted(source: Registry, wish: Wish) -> str:
-    """Write a wish into the registry, where the promoter finds it; return the version that shall answer.
+def request_promotion(source: Registry, request: PromotionRequest) -> str:
+    """Write a request into the registry, where the promoter finds it; return the version that shall answer.
 
     Raises:
         NotFound: There is no such model or version.
         Conflict: There is nothing to go back to.
         Unavailable: The registry does not answer.
     """
-    standing = source.standing(wish.name)
-    if not wish.version:
-        under_way = standing.champion != standing.live
-        version = standing.live if under_way else standing.previous
+    state = source.state(request.name)
+    if not request.version:
+        under_way = state.champion != state.live
+        version = state.live if under_way else state.previous
         if not version:
-            raise Conflict("model", f"{wish.name} has no previous version")
-        source.promote(wish.name, version)
+            raise Conflict("model", f"{request.name} has no previous version")
+        source.promote(request.name, version)
         return version
-    source.release(wish.name, wish.version)
-    source.promote(wish.name, wish.version)
+    source.release(request.name, request.version)
+    source.promote(request.name, request.version)
     # A tenant's own model has no rollout: its replicas' next look at the directory makes it live.
-    if wish.version != standing.live and not owner_of(wish.name):
-        stage: Stage = "urgent" if wish.reason else "shadow"
-        source.begin(wish.name, Rollout(wish.version, stage, time.time(), wish.actor, wish.reason))
-    return wish.version
+    if request.version != state.live and not owner_of(request.name):
+        stage: Stage = "urgent" if request.reason else "shadow"
+        source.begin(request.name, Rollout(request.version, stage, time.time(), request.actor, request.reason))
+    return request.version

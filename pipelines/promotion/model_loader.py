@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.gates import Gates, read_gates
-from pipelines.detectors.base import Detail, Sheet, joined
-from pipelines.detectors.bundle import Bundle, MemberVotes, canary, unpack
+from pipelines.detectors.base import Detail, FeatureTable, joined
+from pipelines.detectors.bundle import Bundle, MemberVotes, probe, unpack
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import ArtefactRejected, HdxError, NotFound, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion.gates import Evidence, compared
 from pipelines.promotion.mlflow_client import Registry, Release, model_name, owner_of
-from pipelines.promotion.rollout import Course, Report, course_of
+from pipelines.promotion.rollout import Assignment, Report, assignment_of
 from pipelines.signals.windows import Floats
 
 NONE = "no champion"
@@ -34,15 +34,15 @@ ROWS = 16  # windows of a batch that a copy keeps; source: own choice, as much a
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A version in memory that has judged the canary window."""
+    """A version in memory that has judged the probe window."""
 
     release: Release
     bundle: Bundle
     files: tuple[str, ...]
 
-    def votes(self, sheet: Sheet, detail: Detail) -> MemberVotes:
+    def votes(self, table: FeatureTable, detail: Detail) -> MemberVotes:
         """Judge windows."""
-        return self.bundle.votes(sheet, self.release.version, detail)
+        return self.bundle.votes(table, self.release.version, detail)
 
 
 @dataclass(slots=True)
@@ -57,13 +57,13 @@ class Trial:
     stage: str
     share: float
     evidence: Evidence
-    copies: deque[tuple[Sheet, Detail]]
+    copies: deque[tuple[FeatureTable, Detail]]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def chosen(self, lots: Floats) -> NDArray[np.int64]:
+    def chosen(self, hash_buckets: Floats) -> NDArray[np.int64]:
         """Return the windows whose systems the candidate answers: other systems for every version."""
         turn = crc32(f"{self.held.release.name}/{self.held.release.version}".encode()) / 2**32
-        chosen: NDArray[np.int64] = np.flatnonzero((lots + turn) % 1 < self.share)
+        chosen: NDArray[np.int64] = np.flatnonzero((hash_buckets + turn) % 1 < self.share)
         return chosen
 
     def add(self, piece: Evidence) -> None:
@@ -80,7 +80,7 @@ class Serving:
     trial: Trial | None = None
 
 
-class Follower:
+class ModelLoader:
     """Holds one detector's versions of each family and follows what stands in the registry.
 
     A registry that is down, or a version that does not load, changes nothing but the reported reason.
@@ -101,12 +101,12 @@ class Follower:
     def refresh(self) -> None:
         """Ask the registry once, and load what has moved."""
         try:
-            standings = self._registry.standings(self._detector)
+            states = self._registry.states(self._detector)
         except HdxError as error:
             known = [family for family in self._families if self._reasons.get(family) != NONE]
             self._reasons |= dict.fromkeys(known, str(error))
             return
-        self.steer({family: course_of(standing, self._gates) for family, standing in standings.items()})
+        self.steer({family: assignment_of(state, self._gates) for family, state in states.items()})
         for family, serving in list(self._serving.items()):
             try:
                 if not self._registry.present(serving.live.release, serving.live.files):
@@ -120,39 +120,39 @@ class Follower:
         """Whether something that is wanted could not be had at the last try."""
         return any(reason not in ("", NONE) for reason in self._reasons.values())
 
-    def steer(self, courses: Mapping[str, Course]) -> None:
+    def steer(self, assignments: Mapping[str, Assignment]) -> None:
         """Load what is wanted beside what answers, then swap; what is wanted no more is let go."""
         for family in self._families:
-            course = courses.get(family)
-            if course is None or not course.live:
+            assignment = assignments.get(family)
+            if assignment is None or not assignment.live:
                 self._serving.pop(family, None)
                 self._reasons[family] = NONE
                 continue
             try:
-                self._serving[family] = self._prepared(family, course)
+                self._serving[family] = self._prepared(family, assignment)
                 self._reasons[family] = ""
             except HdxError as error:
                 self._reasons[family] = str(error)
-            self._tidy(family, course)
+            self._tidy(family, assignment)
 
-    def _prepared(self, family: str, course: Course) -> Serving:
+    def _prepared(self, family: str, assignment: Assignment) -> Serving:
         held = self._serving.get(family)
-        live = self._take(family, course.live)
-        if course.previous:
-            self._tried(family, course.previous)
-        if not course.candidate:
+        live = self._take(family, assignment.live)
+        if assignment.previous:
+            self._load_candidate(family, assignment.previous)
+        if not assignment.candidate:
             return Serving(live)
-        candidate = self._tried(family, course.candidate)
+        candidate = self._load_candidate(family, assignment.candidate)
         if candidate is None:
             return Serving(live)
         trial = held.trial if held else None
-        if trial and (trial.held, trial.stage) == (candidate, course.stage):
+        if trial and (trial.held, trial.stage) == (candidate, assignment.stage):
             return Serving(live, trial)
-        nothing = Evidence(family, course.candidate, stage=course.stage)
-        copies: deque[tuple[Sheet, Detail]] = deque(maxlen=self._gates.copies)
-        return Serving(live, Trial(candidate, course.stage, course.share, nothing, copies))
+        nothing = Evidence(family, assignment.candidate, stage=assignment.stage)
+        copies: deque[tuple[FeatureTable, Detail]] = deque(maxlen=self._gates.copies)
+        return Serving(live, Trial(candidate, assignment.stage, assignment.share, nothing, copies))
 
-    def _tried(self, family: str, version: str) -> Held | None:
+    def _load_candidate(self, family: str, version: str) -> Held | None:
         """Return a version that is not needed yet; None where it cannot be had, noted where it never will be."""
         try:
             return self._take(family, version)
@@ -163,29 +163,35 @@ class Follower:
         return None
 
     def _take(self, family: str, version: str) -> Held:
-        """Return a version from memory, or from the registry once it has scored the canary window."""
+        """Return a version from memory, or from the registry once it has scored the probe window."""
         held = self._shelf.get((family, version))
         if held is None:
             held = take(self._registry, model_name(family, self._detector), version)
             self._shelf[family, version] = held
         return held
 
-    def _tidy(self, family: str, course: Course) -> None:
+    def _tidy(self, family: str, assignment: Assignment) -> None:
         serving = self._serving.get(family)
-        kept = {course.live, course.previous, course.candidate} | ({serving.live.release.version} if serving else set())
+        kept = {assignment.live, assignment.previous, assignment.candidate} | (
+            {serving.live.release.version} if serving else set()
+        )
         for key in [key for key in self._shelf if key[0] == family and key[1] not in kept]:
             del self._shelf[key]
         failed = self._rejected.get(family, {})
-        self._rejected[family] = {version: reason for version, reason in failed.items() if version == course.candidate}
+        self._rejected[family] = {
+            version: reason for version, reason in failed.items() if version == assignment.candidate
+        }
 
-    def vote(self, family: str, sheet: Sheet, detail: Detail = "full", lots: Floats | None = None) -> MemberVotes:
+    def vote(
+        self, family: str, table: FeatureTable, detail: Detail = "full", hash_buckets: Floats | None = None
+    ) -> MemberVotes:
         """Judge windows with the live version, and those of a few systems with the candidate.
 
         Args:
             family: The windows'.
-            sheet: Their features.
+            table: Their features.
             detail: What is wanted.
-            lots: `float64[N]` each window's `Inspection.lot`.
+            hash_buckets: `float64[N]` each window's `Inspection.hash_bucket`.
 
         Raises:
             Unavailable: None is held.
@@ -193,12 +199,12 @@ class Follower:
         serving = self._serving.get(family)
         if serving is None:
             raise Unavailable(self._detector, self._reasons.get(family) or "no version loaded")
-        votes, trial = serving.live.votes(sheet, detail), serving.trial
+        votes, trial = serving.live.votes(table, detail), serving.trial
         if trial is None:
             return votes
-        trial.copies.append((sheet.rows(np.arange(min(ROWS, len(sheet.raw)))), detail))
-        rows = np.empty(0, dtype=np.int64) if lots is None or not trial.share else trial.chosen(lots)
-        return self._answered_by(trial, votes, sheet, detail, rows) if len(rows) else votes
+        trial.copies.append((table.rows(np.arange(min(ROWS, len(table.raw)))), detail))
+        rows = np.empty(0, dtype=np.int64) if hash_buckets is None or not trial.share else trial.chosen(hash_buckets)
+        return self._answered_by(trial, votes, table, detail, rows) if len(rows) else votes
 
     def past(self, family: str, version: str) -> Held:
         """Return a version that once answered, from memory or from the registry.
@@ -218,11 +224,11 @@ class Follower:
         return held
 
     def _answered_by(
-        self, trial: Trial, votes: MemberVotes, sheet: Sheet, detail: Detail, rows: NDArray[np.int64]
+        self, trial: Trial, votes: MemberVotes, table: FeatureTable, detail: Detail, rows: NDArray[np.int64]
     ) -> MemberVotes:
         """Return the votes with the candidate's for some windows; where it fails, the live version's stand."""
         try:
-            own = trial.held.votes(sheet.rows(rows), detail)
+            own = trial.held.votes(table.rows(rows), detail)
             laid = votes.overlaid(own, rows)
         except Exception as error:  # whatever a new version raises, the answer stands
             logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
@@ -237,7 +243,7 @@ class Follower:
         family, version = trial.evidence.family, trial.evidence.version
         return compared(family, version, live, candidate, read_family(family).severity.warning)
 
-    def shade(self) -> bool:
+    def score_shadow(self) -> bool:
         """Score the copies of live windows that wait with both versions; tell whether there were any."""
         for serving in list(self._serving.values()):
             trial = serving.trial
@@ -246,16 +252,16 @@ class Follower:
                 details = {detail for _, detail in waiting}
                 # The scores do not depend on the detail; the most that is asked is what a version must be able to do.
                 detail: Detail = max(details, key=DETAILS.index)
-                trial.add(self._beside(serving.live, trial, joined([sheet for sheet, _ in waiting]), detail))
+                trial.add(self._beside(serving.live, trial, joined([table for table, _ in waiting]), detail))
                 return True
         return False
 
-    def _beside(self, live: Held, trial: Trial, sheet: Sheet, detail: Detail) -> Evidence:
+    def _beside(self, live: Held, trial: Trial, table: FeatureTable, detail: Detail) -> Evidence:
         begun = time.perf_counter()
-        known = live.votes(sheet, detail).anomaly
+        known = live.votes(table, detail).anomaly
         between = time.perf_counter()
         try:
-            found = trial.held.votes(sheet, detail).anomaly
+            found = trial.held.votes(table, detail).anomaly
         except Exception as error:  # as above
             logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
             return Evidence(trial.evidence.family, trial.evidence.version, errors=len(known))
@@ -263,13 +269,13 @@ class Follower:
         return self._compared(trial, known, found)._replace(ratios=(ratio,))
 
     def rescore(self) -> None:
-        """Score the canary window with every version that answers.
+        """Score the probe window with every version that answers.
 
         Raises:
             Unavailable: A version no longer judges it.
         """
         for serving in list(self._serving.values()):
-            canary(serving.live.bundle)
+            probe(serving.live.bundle)
 
     def statuses(self) -> list[MemberStatus]:
         """Report each family that has, or should have, a version."""
@@ -301,7 +307,7 @@ class Follower:
 
 
 def take(registry: Registry, name: str, version: str) -> Held:
-    """Fetch a version, check every file of it, and let it score the canary window.
+    """Fetch a version, check every file of it, and let it score the probe window.
 
     Raises:
         NotFound: There is none.
@@ -315,9 +321,9 @@ def take(registry: Registry, name: str, version: str) -> Held:
     if meant != name:
         raise ArtefactRejected(name, f"version {version} is of {meant}")
     try:
-        canary(bundle)
+        probe(bundle)
     except HdxError:
         raise
     except Exception as error:
-        raise ArtefactRejected(name, f"version {version} fails on the canary window: {type(error).__name__}") from error
+        raise ArtefactRejected(name, f"version {version} fails on the probe window: {type(error).__name__}") from error
     return Held(release, bundle, tuple(files))

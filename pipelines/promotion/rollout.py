@@ -3,7 +3,7 @@
 Exists so that replicas, promoter and registry speak of one and the same state, and every step is decided without I/O.
 
     champion moves -> shadow -> canary -> live         a gate breaks, anywhere on the way: champion moves back
-                  \\-> urgent ----------> live          loaded and scored the canary window, no gate asked
+                  \\-> urgent ----------> live          loaded and scored the probe window, no gate asked
     champion moves to the previous version -> live     it is still in every replica's memory
 """
 
@@ -48,7 +48,7 @@ class Rollout:
             return None
 
 
-class Standing(NamedTuple):
+class ModelState(NamedTuple):
     """What stands where for one registered model; a version that is not there is empty.
 
     Attributes:
@@ -66,7 +66,7 @@ class Standing(NamedTuple):
     rollout: Rollout | None
 
 
-class Course(NamedTuple):
+class Assignment(NamedTuple):
     """What a replica does with one model.
 
     Attributes:
@@ -85,7 +85,7 @@ class Report(NamedTuple):
 
     Attributes:
         replica: Unique in the fleet.
-        ready: By family, the versions in memory that have scored the canary window.
+        ready: By family, the versions in memory that have scored the probe window.
         rejected: By family, what cannot be loaded: version and reason.
     """
 
@@ -97,7 +97,7 @@ class Report(NamedTuple):
     evidence: Sequence[Evidence]
 
 
-class Wish(NamedTuple):
+class PromotionRequest(NamedTuple):
     """What somebody asks for.
 
     Attributes:
@@ -111,7 +111,7 @@ class Wish(NamedTuple):
     reason: str = ""
 
 
-class Move(NamedTuple):
+class Transition(NamedTuple):
     """The next step of one model.
 
     Attributes:
@@ -124,78 +124,78 @@ class Move(NamedTuple):
     reason: str = ""
 
 
-def course_of(standing: Standing, gates: Gates) -> Course:
+def assignment_of(state: ModelState, gates: Gates) -> Assignment:
     """Return what replicas do while a model stands so."""
-    rollout = standing.rollout
-    if rollout is None or rollout.version == standing.live:
-        return Course(standing.live, standing.previous)
+    rollout = state.rollout
+    if rollout is None or rollout.version == state.live:
+        return Assignment(state.live, state.previous)
     share = gates.canary.share if rollout.stage == "canary" else 0.0
-    return Course(standing.live, standing.previous, rollout.version, rollout.stage, share)
+    return Assignment(state.live, state.previous, rollout.version, rollout.stage, share)
 
 
-def next_move(
-    standing: Standing, reports: Sequence[Report], family: str, tried: Evidence | None, gates: Gates, now: float
-) -> Move:
+def next_transition(
+    state: ModelState, reports: Sequence[Report], family: str, backtest: Evidence | None, gates: Gates, now: float
+) -> Transition:
     """Decide the next step of one model.
 
     Args:
-        standing: As the registry has it.
+        state: As the registry has it.
         reports: Of every replica that holds the model's detector.
         family: The model's.
-        tried: What the candidate did on stored windows; None while that is not known.
+        backtest: What the candidate did on stored windows; None while that is not known.
         gates: What a candidate must hold.
         now: Seconds since the epoch.
     """
-    rollout, wanted = standing.rollout, standing.champion
+    rollout, wanted = state.rollout, state.champion
     if not wanted:
-        return Move("wait")  # an alias that was removed changes nothing
-    if not standing.adopted:
-        return Move("adopt")
-    if wanted == standing.live:
-        return Move("drop") if rollout else Move("wait")
+        return Transition("wait")  # an alias that was removed changes nothing
+    if not state.adopted:
+        return Transition("adopt")
+    if wanted == state.live:
+        return Transition("drop") if rollout else Transition("wait")
     if rollout is None or rollout.version != wanted:
-        if wanted == standing.previous:
-            return Move("finish", reason="back to the previous version")
-        return Move("begin", Rollout(wanted, "shadow", now))
-    return _judged(rollout, reports, family, tried, gates, now)
+        if wanted == state.previous:
+            return Transition("finish", reason="back to the previous version")
+        return Transition("begin", Rollout(wanted, "shadow", now))
+    return _judged(rollout, reports, family, backtest, gates, now)
 
 
-def moved(standing: Standing, move: Move) -> Standing:
+def apply_transition(state: ModelState, transition: Transition) -> ModelState:
     """Return how a model stands once a step has been written."""
-    match move.kind:
+    match transition.kind:
         case "adopt":
-            return standing._replace(live=standing.champion, adopted=True)
+            return state._replace(live=state.champion, adopted=True)
         case "begin" | "stage":
-            return standing._replace(rollout=move.rollout)
+            return state._replace(rollout=transition.rollout)
         case "finish":
-            return standing._replace(live=standing.champion, previous=standing.live, rollout=None)
+            return state._replace(live=state.champion, previous=state.live, rollout=None)
         case "back":
-            return standing._replace(champion=standing.live, rollout=None)
+            return state._replace(champion=state.live, rollout=None)
         case "drop":
-            return standing._replace(rollout=None)
+            return state._replace(rollout=None)
         case "wait":
-            return standing
+            return state
 
 
 def _judged(
-    rollout: Rollout, reports: Sequence[Report], family: str, tried: Evidence | None, gates: Gates, now: float
-) -> Move:
+    rollout: Rollout, reports: Sequence[Report], family: str, backtest: Evidence | None, gates: Gates, now: float
+) -> Transition:
     """Decide the next step of a candidate from what the replicas report of it."""
     seen = seen_of(rollout, reports, family)
     reason = _refused(rollout, reports, family)
     if rollout.stage != "urgent":
-        reason = reason or broken(seen, gates) or (broken(tried, gates) if tried else "")
+        reason = reason or broken(seen, gates) or (broken(backtest, gates) if backtest else "")
     if reason:
-        return Move("back", rollout, reason)
+        return Transition("back", rollout, reason)
     if not reports or not all(rollout.version in report.ready.get(family, ()) for report in reports):
-        return Move("wait")  # whoever answers must be able to, before anybody does
+        return Transition("wait")  # whoever answers must be able to, before anybody does
     if rollout.stage == "urgent":
-        return Move("finish", rollout, f"urgent, gates skipped: {rollout.reason}")
-    if tried is None or not enough(seen, rollout.stage, gates, now - rollout.since):
-        return Move("wait")
+        return Transition("finish", rollout, f"urgent, gates skipped: {rollout.reason}")
+    if backtest is None or not enough(seen, rollout.stage, gates, now - rollout.since):
+        return Transition("wait")
     if rollout.stage == "canary":
-        return Move("finish", rollout, "every gate held")
-    return Move("stage", Rollout(rollout.version, "canary", now, rollout.actor, rollout.reason))
+        return Transition("finish", rollout, "every gate held")
+    return Transition("stage", Rollout(rollout.version, "canary", now, rollout.actor, rollout.reason))
 
 
 def _refused(rollout: Rollout, reports: Sequence[Report], family: str) -> str:

@@ -5,7 +5,7 @@ Exists so that a tenant's model that cannot be had is an abstention with its rea
 
 import time
 
-from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.errors import HdxError, Unavailable
 from pipelines.promotion.mlflow_client import Registry, model_name
@@ -15,7 +15,7 @@ from pipelines.promotion.tenant_models import tenant_of
 RETRY_S = 5.0  # after a version could not be had; source: own choice, a registry that is down is asked no more often
 
 
-class Own:
+class TenantModel:
     """A version that is held, or the reason why it is not."""
 
     def __init__(self, registry: Registry, family: str, detector: str, version: str) -> None:
@@ -24,11 +24,11 @@ class Own:
         self._detector, self._version = detector, version
         self._held: Held | None = None
         self._reason = ""
-        self._tried = 0.0
+        self._tried_at = 0.0
 
     def load(self) -> None:
-        """Fetch it, check every file, and let it score the canary window."""
-        self._tried = time.monotonic()
+        """Fetch it, check every file, and let it score the probe window."""
+        self._tried_at = time.monotonic()
         try:
             self._held = take(self._registry, self._name, self._version.rpartition("/")[2])
         except HdxError as error:
@@ -36,12 +36,12 @@ class Own:
 
     def is_due(self) -> bool:
         """Tell whether to try again; only the first who asks is told so."""
-        due = self._held is None and time.monotonic() - self._tried > RETRY_S
+        due = self._held is None and time.monotonic() - self._tried_at > RETRY_S
         if due:
-            self._tried = time.monotonic()
+            self._tried_at = time.monotonic()
         return due
 
-    def votes(self, sheet: Sheet, detail: Detail) -> MemberVotes:
+    def votes(self, table: FeatureTable, detail: Detail) -> MemberVotes:
         """Judge windows.
 
         Raises:
@@ -50,7 +50,7 @@ class Own:
         if self._held is None:
             raise Unavailable(self._detector, f"{self._version}: {self._reason}")
         try:
-            return self._held.bundle.votes(sheet, self._version, detail)
+            return self._held.bundle.votes(table, self._version, detail)
         except HdxError:
             raise
         except Exception as error:  # no gate has seen it on live windows

@@ -41,7 +41,7 @@ def check_versions(inspection: Inspection) -> None:
             raise NotFound("model version", f"{detector} {version}")
 
 
-class Owners:
+class TenantModels:
     """Reads which tenants have models of their own; a registry that is down changes nothing."""
 
     def __init__(self, registry: Registry, poll_s: float) -> None:
@@ -52,7 +52,7 @@ class Owners:
     def start(self) -> None:
         """Look once, and go on looking in a thread."""
         self.look()
-        threading.Thread(target=self._follow, name="owners", daemon=True).start()
+        threading.Thread(target=self._follow, name="tenant_models", daemon=True).start()
 
     def _follow(self) -> None:
         rest_s = self._poll_s
@@ -67,7 +67,7 @@ class Owners:
         try:
             found = self._registry.owned()
         except HdxError as error:
-            logging.getLogger(__name__).warning("owners not read: %s", error)
+            logging.getLogger(__name__).warning("tenant_models not read: %s", error)
             return
         self._known = {
             (family, tenant): tuple((name, label(tenant, version)) for name, version in sorted(versions.items()))

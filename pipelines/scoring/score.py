@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Limits
 from pipelines.datasets.recordings import check_columns, entities, series, settled, source_columns, trailing
-from pipelines.detectors.base import Detail, Sheet
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.components import loudest
@@ -27,7 +27,7 @@ from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
-from pipelines.signals.reading import make_sheet, sheet_of
+from pipelines.signals.reading import feature_table_of, make_feature_table
 from pipelines.signals.windows import Floats, Stack, stack
 
 if TYPE_CHECKING:
@@ -182,11 +182,11 @@ def score_batch(
     columns = source_columns(family, batch.schema.empty_table().to_pandas())
     keys = [field.name for field in batch.schema if not _holds_lists(field.type)]
     stacked = stack_of(family, batch, columns, first)
-    sheet = sheet_of(stacked, [None] * len(batch), family)
+    table = feature_table_of(stacked, [None] * len(batch), family)
     seconds = _lengths(stacked) / stacked.rate_hz
-    votes = {name: bundle.votes(sheet, detail=detail) for name, bundle in members.items()}
-    verdicts = decide(family, sheet, seconds, np.zeros(len(batch), dtype=np.bool_), votes)
-    return tabulated(family, pa.Table.from_batches([batch.select(keys)]), sheet, verdicts, detail)
+    votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
+    verdicts = decide(family, table, seconds, np.zeros(len(batch), dtype=np.bool_), votes)
+    return tabulated(family, pa.Table.from_batches([batch.select(keys)]), table, verdicts, detail)
 
 
 def stack_of(family: Family, batch: "pa.RecordBatch", columns: Mapping[str, str], first: int) -> Stack:
@@ -288,10 +288,10 @@ def score_samples(
         values = series(family, frame, places)
         _check_samples(family, values, numbers[places])
         first = 0
-        for _, sheet, verdicts in blocks(family, values, members, settle, detail):
+        for _, features, verdicts in blocks(family, values, members, settle, detail):
             rows = places[first : first + len(verdicts.quality)]
             first += len(rows)
-            yield tabulated(family, keys.take(rows), sheet, verdicts, detail)
+            yield tabulated(family, keys.take(rows), features, verdicts, detail)
 
 
 def _check_samples(family: Family, values: Mapping[str, Floats], numbers: NDArray[np.int64]) -> None:
@@ -312,13 +312,13 @@ def follow(
     family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int
 ) -> Iterator[Diagnosis]:
     """Judge every sample of one recording by the window that ends with it, as a service that met them in order."""
-    for inspections, sheet, verdicts in blocks(family, values, members, settle, "full"):
-        yield from worded(family, inspections, sheet, verdicts, {})
+    for inspections, table, verdicts in blocks(family, values, members, settle, "full"):
+        yield from worded(family, inspections, table, verdicts, {})
 
 
 def blocks(
     family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int, detail: Detail
-) -> Iterator[tuple[list[Inspection], Sheet, Verdicts]]:
+) -> Iterator[tuple[list[Inspection], FeatureTable, Verdicts]]:
     """Decide on the windows that end with each sample of one recording, a block of them at a time.
 
     The first `settle` samples are judged without a baseline, and give the first one; after them it learns as the
@@ -336,13 +336,13 @@ def blocks(
             baseline = settled(values, rate, length, settle, family)
         last = min(first + BLOCK, settle if first < settle else total)
         windows = [trailing(values, place, length, rate) for place in range(first, last)]
-        sheet = make_sheet(windows, [baseline] * len(windows), family)
-        votes = {name: bundle.votes(sheet, detail=detail) for name, bundle in members.items()}
+        table = make_feature_table(windows, [baseline] * len(windows), family)
+        votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
         seconds = np.array([window.seconds for window in windows])
-        verdicts = decide(family, sheet, seconds, np.full(len(windows), alarm), votes, consecutive=True)
-        yield [Inspection(window, family.name, baseline, alarm) for window in windows], sheet, verdicts
+        verdicts = decide(family, table, seconds, np.full(len(windows), alarm), votes, consecutive=True)
+        yield [Inspection(window, family.name, baseline, alarm) for window in windows], table, verdicts
         if first >= settle:
-            for learned in taught(family, seconds, sheet, verdicts):
+            for learned in taught(family, seconds, table, verdicts):
                 if learned is not None:
                     baseline = learned if baseline is None else baseline + learned
         alarm = bool(verdicts.left[-1])
@@ -353,12 +353,12 @@ def judged(
     inspections: Sequence[Inspection], family: Family, members: Mapping[str, Bundle], consecutive: bool = False
 ) -> list[Diagnosis]:
     """Judge inspections with given members, as the service does."""
-    sheet = make_sheet([i.window for i in inspections], [i.baseline for i in inspections], family)
-    votes = {name: bundle.votes(sheet) for name, bundle in members.items()}
-    return judge(family, inspections, sheet, votes, {}, 1, consecutive)
+    table = make_feature_table([i.window for i in inspections], [i.baseline for i in inspections], family)
+    votes = {name: bundle.votes(table) for name, bundle in members.items()}
+    return judge(family, inspections, table, votes, {}, 1, consecutive)
 
 
-def tabulated(family: Family, keys: "pa.Table", sheet: Sheet, verdicts: Verdicts, detail: Detail) -> "pa.Table":
+def tabulated(family: Family, keys: "pa.Table", table: FeatureTable, verdicts: Verdicts, detail: Detail) -> "pa.Table":
     """Set the findings beside their keys; a window nobody can judge says why under `abstained`.
 
     Types do not depend on what is found, so that tables fit together in one file.
@@ -375,7 +375,7 @@ def tabulated(family: Family, keys: "pa.Table", sheet: Sheet, verdicts: Verdicts
         "severity": pa.array(verdicts.severities(family), text),
         "confidence": pa.array(verdicts.confidence),
         "abstained": pa.array([verdicts.silence(row) if silent else "" for row, silent in enumerate(unknown)], text),
-        "anomaly_type": pa.array(_kinds(family, sheet, verdicts, detail), text),
+        "anomaly_type": pa.array(_kinds(family, table, verdicts, detail), text),
     }
     for name, part in verdicts.parts.items():
         classes = family.heads[family.components[name].head].classes
@@ -387,13 +387,13 @@ def tabulated(family: Family, keys: "pa.Table", sheet: Sheet, verdicts: Verdicts
     return pa.table({**kept, **columns})
 
 
-def _kinds(family: Family, sheet: Sheet, verdicts: Verdicts, detail: Detail) -> NDArray[np.object_]:
+def _kinds(family: Family, table: FeatureTable, verdicts: Verdicts, detail: Detail) -> NDArray[np.object_]:
     """Return what each anomaly is called: by its component, or where no head says, by its loudest channel."""
     kinds = verdicts.kinds.copy()
     kinds[~verdicts.is_anomaly] = None
     if detail == "full":
         unnamed = np.array([kind is None for kind in kinds], dtype=np.bool_)
         alarms = np.flatnonzero(verdicts.is_anomaly & unnamed)
-        shares = attribute(family, sheet.rows(alarms), verdicts.tally.contributions[alarms])
+        shares = attribute(family, table.rows(alarms), verdicts.tally.contributions[alarms])
         kinds[alarms] = [loudest(share) for share in shares]
     return kinds

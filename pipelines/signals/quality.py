@@ -10,7 +10,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.records import Inspection, Quality
 from pipelines.machines.baseline import SETTLED, drifts
 from pipelines.machines.family import Family
@@ -25,26 +25,26 @@ CONSTANT_FACTOR = 0.9
 UNKNOWN_FACTOR = 0.8
 
 
-def qualities(sheet: Sheet, seconds: Floats, family: Family) -> Floats:
+def qualities(table: FeatureTable, seconds: Floats, family: Family) -> Floats:
     """Rate windows against what the family's detectors were trained on, and their systems' baselines.
 
     Shapes: `seconds` `float64[N]` -> `float64[N]` in 0..1.
     """
     short = SHORT_LEAST + (1 - SHORT_LEAST) * np.minimum(seconds / family.window_s, 1.0)
-    sent = ~np.isnan(sheet.raw[:, _places(family, "min")])
+    sent = ~np.isnan(table.raw[:, _places(family, "min")])
     required = np.array([name in family.required for name in family.channels])
-    constant = constants(sheet, family)
+    constant = constants(table, family)
     distant = np.array([family.reading_of(name) != "raw" for name in family.channels])
-    unknown = (sheet.evidence < SETTLED) & (sent & distant).any(axis=1)
+    unknown = (table.evidence < SETTLED) & (sent & distant).any(axis=1)
     missing = MISSING_FACTOR ** (required & ~sent).sum(axis=1)
     still = CONSTANT_FACTOR ** constant.sum(axis=1)
     score: Floats = short * missing * still * np.where(unknown, UNKNOWN_FACTOR, 1.0)
     return score
 
 
-def constants(sheet: Sheet, family: Family) -> NDArray[np.bool_]:
+def constants(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
     """Return which channels do not change within each window: `bool[N, C]`."""
-    low, high, step = (sheet.raw[:, _places(family, word)] for word in ("min", "max", "step"))
+    low, high, step = (table.raw[:, _places(family, word)] for word in ("min", "max", "step"))
     # A single sample has no step, and cannot be told to stand still.
     still: NDArray[np.bool_] = (low == high) & ~np.isnan(step)
     return still
@@ -56,9 +56,9 @@ def _places(family: Family, statistic: str) -> list[int]:
     return [feature_names(family).index(f"{channel}_{statistic}") for channel in family.channels]
 
 
-def still_channels(sheet: Sheet, family: Family) -> list[tuple[str, ...]]:
+def still_channels(table: FeatureTable, family: Family) -> list[tuple[str, ...]]:
     """Return the names of the channels that do not change within each window."""
-    constant = constants(sheet, family)
+    constant = constants(table, family)
     names = tuple(family.channels)
     found: list[tuple[str, ...]] = [()] * len(constant)
     for row in np.flatnonzero(constant.any(axis=1)).tolist():

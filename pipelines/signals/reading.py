@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Channel, Family
 from pipelines.signals.features import (
@@ -50,7 +50,7 @@ def _has_own(name: str, family: Family) -> bool:
     return statistic_of(name) in OWN_STATISTICS and family.reading_of(channels_of(name)[0]) == "both"
 
 
-def make_sheet(windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+def make_feature_table(windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
     """Compute the features of windows, raw and as the family reads them, beside what is normal for each system.
 
     Windows of one length are stacked by themselves: padding changes the order of sums, and so the last bit of a
@@ -64,12 +64,12 @@ def make_sheet(windows: Sequence[Window], baselines: Sequence[Baseline | None], 
     return _set_against(raw, baselines, family)
 
 
-def sheet_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+def feature_table_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
     """Do the same for windows that are stacked already."""
     return _set_against(raw_features(stacked, family), baselines, family)
 
 
-def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
     """Set raw features against what is normal for each system."""
     names = feature_names(family)
     count, total, squares = _sums(baselines, len(names))
@@ -77,7 +77,7 @@ def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Fami
     centre = total / known
     scatter = np.sqrt(np.maximum(squares / known - centre * centre, 0.0))
     read = np.concatenate([relative(raw, centre, family), own(raw, _origins(baselines, raw), family)], axis=1)
-    return Sheet(names, read_names(family), raw, read, centre, scatter, count)
+    return FeatureTable(names, read_names(family), raw, read, centre, scatter, count)
 
 
 def _sums(baselines: Sequence[Baseline | None], width: int) -> tuple[Floats, Floats, Floats]:

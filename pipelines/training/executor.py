@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.errors import HdxError
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
-from pipelines.signals.reading import make_sheet, read_names
+from pipelines.signals.reading import make_feature_table, read_names
 from pipelines.signals.windows import Window
 from pipelines.training.local_ray import local_ray
 
@@ -27,10 +27,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Pool(Protocol):
+class Executor(Protocol):
     """Where the steps are done."""
 
-    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
         ...
 
@@ -45,25 +45,25 @@ class Pool(Protocol):
         ...
 
 
-class Inline:
+class InlineExecutor:
     """This process."""
 
-    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
-        return make_sheet(windows, baselines, family)
+        return make_feature_table(windows, baselines, family)
 
     def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
         """Yield what a step gives for each item, in their order."""
         return (step(shared, item) for item in items)
 
 
-class RayPool:
+class RayExecutor:
     """A Ray that is running: features by Ray Data, steps as its tasks."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
 
-    def sheets(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> Sheet:
+    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
         pairs = enumerate(zip(windows, baselines, strict=True))
         rows = [{"row": row, "window": window, "baseline": baseline} for row, (window, baseline) in pairs]
@@ -74,7 +74,7 @@ class RayPool:
         # Blocks come as they are done.
         order = np.argsort(np.concatenate([part["row"] for part in found]))
         parts = {name: np.concatenate([part[name] for part in found])[order] for name in PARTS}
-        return Sheet(feature_names(family), read_names(family), **parts)
+        return FeatureTable(feature_names(family), read_names(family), **parts)
 
     def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
         """Yield what a step gives for each item, in their order.
@@ -94,15 +94,15 @@ class RayPool:
 
 def _features(batch: Any, family: Family) -> dict[str, Any]:
     baselines = [baseline if isinstance(baseline, Baseline) else None for baseline in batch["baseline"]]
-    sheet = make_sheet(list(batch["window"]), baselines, family)
-    return {"row": batch["row"].to_numpy()} | {name: getattr(sheet, name) for name in PARTS}
+    table = make_feature_table(list(batch["window"]), baselines, family)
+    return {"row": batch["row"].to_numpy()} | {name: getattr(table, name) for name in PARTS}
 
 
 @contextmanager
-def open_pool(workers: int) -> Iterator[Pool]:
-    """Open this process as a pool, or with more than one worker a Ray that ends with the pool."""
+def open_executor(workers: int) -> Iterator[Executor]:
+    """Open this process as an executor, or with more than one worker a Ray that ends with it."""
     if workers <= 1:
-        yield Inline()
+        yield InlineExecutor()
     else:
         with local_ray(workers) as ray:
-            yield RayPool(ray)
+            yield RayExecutor(ray)

@@ -17,7 +17,7 @@ from pipelines.detectors.base import Examples
 from pipelines.detectors.bundle import Bundle, pack, unpack
 from pipelines.detectors.members import registry
 from pipelines.machines.family import Family
-from pipelines.training.executor import Pool, open_pool
+from pipelines.training.executor import Executor, open_executor
 from pipelines.training.train import FOLDS, Progress, Settings, examples_of, fit_member, folds
 from pipelines.training.tuning import Trial, attempt, best, candidates
 
@@ -69,16 +69,16 @@ def learn(
     The same recordings, remarks, seed and trials give the same files, byte for byte, for any number of workers and
     in whatever order the remarks come.
     """
-    with open_pool(plan.workers) as pool:
+    with open_executor(plan.workers) as executor:
         progress("features", 0, 1)
-        examples = examples_of(recordings, family, pool.sheets)
+        examples = examples_of(recordings, family, executor.tables)
         if remarks:
-            examples = together(examples, feedback_examples(in_order(remarks), family, pool.sheets))
+            examples = together(examples, feedback_examples(in_order(remarks), family, executor.tables))
         task = Task(family, examples, plan.seed, fingerprint_of(recordings.fingerprint, remarks))
-        trials = _search(pool, task, plan.trials, progress)
+        trials = _search(executor, task, plan.trials, progress)
         chosen = [(name, best([trial for trial in trials if trial.detector == name])) for name in registry()]
         found = []
-        for number, files in enumerate(pool.each(_fit, task, chosen)):
+        for number, files in enumerate(executor.each(_fit, task, chosen)):
             found.append(unpack(files, family))
             progress("train", number + 1, len(chosen))
     provenance = provenance_of(examples, len(remarks))
@@ -88,12 +88,12 @@ def learn(
     ]
 
 
-def _search(pool: Pool, task: Task, count: int, progress: Progress) -> list[Trial]:
+def _search(executor: Executor, task: Task, count: int, progress: Progress) -> list[Trial]:
     """Try settings of every detector that has a space."""
     kinds = [kind for kind in registry().values() if kind.space] if count else []
     tried = [(kind.name, settings) for kind in kinds for settings in candidates(kind, task.seed, count)]
     found = []
-    for number, trial in enumerate(pool.each(_attempt, task, tried)):
+    for number, trial in enumerate(executor.each(_attempt, task, tried)):
         found.append(trial)
         progress("try settings", number + 1, len(tried))
     return found

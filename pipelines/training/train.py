@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from pipelines.datasets.recordings import Recordings, read_recordings
 from pipelines.datasets.simulator import simulate_recordings
-from pipelines.detectors.base import Detector, Examples, Sheet
+from pipelines.detectors.base import Detector, Examples, FeatureTable
 from pipelines.detectors.bundle import Bundle, assemble, known_range, outside_range
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
 FOLDS = 4
@@ -26,7 +26,7 @@ FOLDS = 4
 SYSTEMS, WINDOWS_EACH = 130, 36
 
 Progress = Callable[[str, int, int], None]
-MakeSheet = Callable[[Sequence[Window], Sequence[Baseline | None], Family], Sheet]
+MakeFeatureTable = Callable[[Sequence[Window], Sequence[Baseline | None], Family], FeatureTable]
 Settings = Mapping[str, float]
 SHIPPED: Settings = {}
 
@@ -47,13 +47,13 @@ def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordin
     raise InvalidInput("data", None, f"family {family.name} has no simulator: give recordings")
 
 
-def examples_of(recordings: Recordings, family: Family, sheets: MakeSheet = make_sheet) -> Examples:
+def examples_of(recordings: Recordings, family: Family, tables: MakeFeatureTable = make_feature_table) -> Examples:
     """Turn recordings into features and class numbers.
 
     Args:
         recordings: Of the family.
         family: Says what their labels mean.
-        sheets: Computes the features.
+        tables: Computes the features.
 
     Raises:
         InvalidInput: A label is none of the head's classes.
@@ -64,9 +64,9 @@ def examples_of(recordings: Recordings, family: Family, sheets: MakeSheet = make
     else:
         wrong = [off_nominal(family, component, heads) for component in family.anomaly]
         anomaly = np.logical_or.reduce(wrong)
-    sheet = sheets(recordings.windows, recordings.baselines, family)
+    table = tables(recordings.windows, recordings.baselines, family)
     sizes = {name: len(head.classes) for name, head in family.heads.items()}
-    return Examples(sheet, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64))
+    return Examples(table, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64))
 
 
 def numbered(values: NDArray[np.generic], classes: Sequence[object]) -> NDArray[np.int64]:
@@ -89,9 +89,9 @@ def off_nominal(family: Family, component: str, heads: Mapping[str, NDArray[np.i
 def take(examples: Examples, rows: NDArray[np.int64]) -> Examples:
     """Return some of the examples."""
     heads = {name: labels[rows] for name, labels in examples.heads.items()}
-    sheet = examples.sheet.rows(rows)
+    table = examples.table.rows(rows)
     return Examples(
-        sheet, examples.anomaly[rows], heads, examples.classes, examples.groups[rows], examples.weight[rows]
+        table, examples.anomaly[rows], heads, examples.classes, examples.groups[rows], examples.weight[rows]
     )
 
 
@@ -116,10 +116,10 @@ def out_of_fold(detector: type[Detector], examples: Examples, seed: int, setting
     # The heads do not enter the score: leaving them out saves most of the time.
     plain = replace(examples, heads={}, classes={})
     for fit_rows, left_out in folds(examples.groups, FOLDS):
-        taken, sheet = take(plain, fit_rows), plain.sheet.rows(left_out)
+        taken, table = take(plain, fit_rows), plain.table.rows(left_out)
         fitted = detector.fit(taken, seed, **settings)
-        outside = outside_range(sheet, *known_range(taken)) if detector.supervised else False
-        scores[left_out] = np.where(outside, np.nan, fitted.vote(sheet, "score").anomaly)
+        outside = outside_range(table, *known_range(taken)) if detector.supervised else False
+        scores[left_out] = np.where(outside, np.nan, fitted.vote(table, "score").anomaly)
     return scores
 
 

@@ -27,8 +27,8 @@ from serve_app.api import (
     replay,
     systems,
 )
-from serve_app.api.middleware.fast_path import Lane
-from serve_app.api.middleware.request import Edge, json_only
+from serve_app.api.middleware.fast_path import FastPath
+from serve_app.api.middleware.request import RequestMiddleware, json_only
 from serve_app.api.ports import Services
 from serve_app.shared import logs
 
@@ -67,9 +67,9 @@ def create_app(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    app.state.gate = auth.Gate(services)
+    app.state.authenticator = auth.Authenticator(services)
     app.state.detection = diagnostics.Detection(services)
-    app.state.checkup = health.Checkup(services)
+    app.state.health_check = health.HealthCheck(services)
     for module in (
         auth,
         diagnose,
@@ -88,7 +88,7 @@ def create_app(services: Services) -> FastAPI:
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:
         app.add_exception_handler(kind, problems.handle)
-    app.add_middleware(Lane, gate=app.state.gate, detection=app.state.detection)
+    app.add_middleware(FastPath, authenticator=app.state.authenticator, detection=app.state.detection)
     limits = services.settings.limits
-    app.add_middleware(Edge, body_bytes=limits.body_bytes, document_bytes=limits.document_bytes)
+    app.add_middleware(RequestMiddleware, body_bytes=limits.body_bytes, document_bytes=limits.document_bytes)
     return app

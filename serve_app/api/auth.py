@@ -79,7 +79,7 @@ def _key(login: str, address: str) -> tuple[str, str]:
     return login.strip().lower(), address
 
 
-class Gate:
+class Authenticator:
     """Turns credentials into principals."""
 
     def __init__(self, services: Services) -> None:
@@ -191,22 +191,22 @@ def _shown(pair: TokenPair) -> dict[str, Any]:
     }
 
 
-async def gate_of(request: Request) -> Gate:
-    """Return this application's gate."""
-    gate: Gate = request.app.state.gate
-    return gate
+async def authenticator_of(request: Request) -> Authenticator:
+    """Return this application's authenticator."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator
 
 
-Gated = Annotated[Gate, Depends(gate_of)]
+Authenticating = Annotated[Authenticator, Depends(authenticator_of)]
 
 
 async def principal(
-    gate: Gated,
+    authenticator: Authenticating,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     api_key: Annotated[str | None, Depends(API_KEY)],
 ) -> Principal:
     """Return who is calling, by access token or API key."""
-    caller = await gate.caller(bearer.credentials if bearer else None, api_key)
+    caller = await authenticator.caller(bearer.credentials if bearer else None, api_key)
     logs.note(tenant_id=caller.tenant_id, caller=caller.name)
     return caller
 
@@ -237,21 +237,21 @@ def address_of(request: Request) -> str:
 @router.post(
     "/login/", response_model=TokenReply, responses=problems.documented(400, 401, 413, 415, 429), summary="Log in"
 )
-async def log_in(request: Request, body: LoginBody, gate: Gated) -> Response:
+async def log_in(request: Request, body: LoginBody, authenticator: Authenticating) -> Response:
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
-    return JSONResponse(await gate.log_in(body.username, body.password, address_of(request)))
+    return JSONResponse(await authenticator.log_in(body.username, body.password, address_of(request)))
 
 
 @router.post(
     "/refresh/", response_model=TokenReply, responses=problems.documented(400, 401, 413, 415), summary="Refresh"
 )
-async def refresh(body: RefreshBody, gate: Gated) -> Response:
+async def refresh(body: RefreshBody, authenticator: Authenticating) -> Response:
     """Return a new pair of tokens; a refresh token sent a second time ends every session that grew from its log-in."""
-    return JSONResponse(await gate.refresh(body.refresh))
+    return JSONResponse(await authenticator.refresh(body.refresh))
 
 
 @router.post("/logout/", status_code=204, responses=problems.documented(400, 401, 413, 415), summary="Log out")
-async def log_out(body: RefreshBody, gate: Gated) -> Response:
+async def log_out(body: RefreshBody, authenticator: Authenticating) -> Response:
     """End the session of a refresh token; the access token holds until it expires."""
-    await gate.log_out(body.refresh)
+    await authenticator.log_out(body.refresh)
     return Response(status_code=204)

@@ -146,9 +146,9 @@ class Detection:
         return answers
 
     def _ask(self, case: Case) -> Awaitable[Judgement]:
-        lot = crc32(b"%d/%d" % (case.tenant_id, case.system_id)) / 2**32
+        hash_bucket = crc32(b"%d/%d" % (case.tenant_id, case.system_id)) / 2**32
         inspection = Inspection(
-            case.window, case.family.name, case.baseline, case.alarm, case.detail, lot, owner=case.tenant_id
+            case.window, case.family.name, case.baseline, case.alarm, case.detail, hash_bucket, owner=case.tenant_id
         )
         return self.services.diagnoser.diagnose(inspection)
 

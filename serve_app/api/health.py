@@ -53,7 +53,7 @@ class Report:
         return "healthy" if set(self.checks.values()) == {"ok"} else "degraded"
 
 
-class Checkup:
+class HealthCheck:
     """Checks all parts at once, at most once in `FRESH_S`, for however many callers."""
 
     def __init__(self, services: Services) -> None:
@@ -108,38 +108,38 @@ async def _checked(part: str, check: Callable[[], Awaitable[Found]]) -> Found | 
 def loaded_detectors(members: Sequence[MemberStatus]) -> tuple[str, ...]:
     """Return the detectors that have judged a window with their version of each family that has one."""
     by_detector = {name: [member for member in members if member.detector == name] for name in registry()}
-    return tuple(name for name, own in by_detector.items() if own and all(member.scored_canary for member in own))
+    return tuple(name for name, own in by_detector.items() if own and all(member.scored_probe for member in own))
 
 
 def members_health(members: Sequence[MemberStatus], loaded: Sequence[str]) -> Health:
     """Return `down` when no detector can judge the first family, `degraded` when one is missing anywhere."""
-    first = {member.detector for member in members if member.family == FIRST_FAMILY and member.scored_canary}
+    first = {member.detector for member in members if member.family == FIRST_FAMILY and member.scored_probe}
     if not first:
         return "down"
     return "ok" if set(loaded) == first == set(registry()) else "degraded"
 
 
-async def checkup_of(request: Request) -> Checkup:
-    """Return this application's checkup."""
-    checkup: Checkup = request.app.state.checkup
-    return checkup
+async def health_check_of(request: Request) -> HealthCheck:
+    """Return this application's health check."""
+    health_check: HealthCheck = request.app.state.health_check
+    return health_check
 
 
-CheckedParts = Annotated[Checkup, Depends(checkup_of)]
+CheckedParts = Annotated[HealthCheck, Depends(health_check_of)]
 
 
 @router.get("/", response_model=HealthReply, responses=DOWN, summary="Check all parts")
-async def health(checkup: CheckedParts) -> Response:
+async def health(health_check: CheckedParts) -> Response:
     """Return 503 when a part that every answer needs is down; degraded parts are named and answered around."""
-    report = await checkup.report()
+    report = await health_check.report()
     body = {"status": report.status, "timestamp": round(report.timestamp, 3), "checks": dict(report.checks)}
     return JSONResponse(body, 503 if report.status == "unhealthy" else 200)
 
 
 @router.get("/ready", response_model=HealthReply, responses=DOWN, summary="Check whether requests can be taken")
-async def ready(checkup: CheckedParts) -> Response:
+async def ready(health_check: CheckedParts) -> Response:
     """Return the same as the check of all parts: 200 while detect can be answered."""
-    return await health(checkup)
+    return await health(health_check)
 
 
 @router.get("/live", response_model=LiveReply, summary="Check that the process answers")

@@ -168,9 +168,9 @@ async def internal_query(body: QueryBody, services: Ports) -> Response:
 
 
 @router.get("/internal/ml/health", response_model=MlHealthReply, summary="Check the detectors")
-async def ml_health(checkup: CheckedParts) -> Response:
+async def ml_health(health_check: CheckedParts) -> Response:
     """Name the detectors that have judged a window with every version they hold."""
-    report = await checkup.report()
+    report = await health_check.report()
     state = report.checks["ml_service"]
     cache_up = report.checks["cache"] == "ok"
     body = {
@@ -183,9 +183,9 @@ async def ml_health(checkup: CheckedParts) -> Response:
 
 
 @router.get("/internal/rag/health", response_model=RagHealthReply, summary="Check the assistant")
-async def rag_health(checkup: CheckedParts) -> Response:
+async def rag_health(health_check: CheckedParts) -> Response:
     """Say whether a known passage was found."""
-    report = await checkup.report()
+    report = await health_check.report()
     state = report.checks["rag_service"]
     body = {
         "status": WORDS[state],

@@ -19,7 +19,7 @@ from configs.gates import read_gates
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.errors import Forbidden, HdxError
 from pipelines.promotion.mlflow_client import model_name, owner_of
-from pipelines.promotion.rollout import Wish
+from pipelines.promotion.rollout import PromotionRequest
 from serve_app.api import problems
 from serve_app.api.auth import Admin, Reader
 from serve_app.api.ports import Ports, Services
@@ -37,7 +37,7 @@ SIGNATURE = APIKeyHeader(name="X-MLflow-Signature", auto_error=False, scheme_nam
     "/api/models/", response_model=ModelsReply, responses=problems.documented(401, 503), summary="List trained versions"
 )
 async def list_models(caller: Reader, services: Ports) -> Response:
-    """Return every detector's version of every family; it is usable once it has judged a canary window."""
+    """Return every detector's version of every family; it is usable once it has judged a probe window."""
     members = await services.diagnoser.members()
     fleet = await _fleet(services)
     ordered = sorted(members, key=lambda member: (member.family, member.detector))
@@ -46,7 +46,7 @@ async def list_models(caller: Reader, services: Ports) -> Response:
 
 async def _fleet(services: Services) -> dict[str, FleetModel]:
     try:
-        return {model.standing.name: model for model in await services.promotions.fleet()}
+        return {model.state.name: model for model in await services.promotions.fleet()}
     except HdxError:
         return {}
 
@@ -59,14 +59,14 @@ def _model(member: MemberStatus, fleet: dict[str, FleetModel], tenant_id: int) -
         "detector": member.detector,
         "version": member.version,
         "sha256": member.sha256,
-        "usable": member.scored_canary,
+        "usable": member.scored_probe,
         "reason": member.reason,
-        "fleet": _standing(fleet[name], tenant_id) if name in fleet else None,
+        "fleet": _state(fleet[name], tenant_id) if name in fleet else None,
     }
 
 
-def _standing(model: FleetModel, tenant_id: int) -> dict[str, Any]:
-    standing, rollout, evidence = model.standing, model.standing.rollout, model.evidence
+def _state(model: FleetModel, tenant_id: int) -> dict[str, Any]:
+    state, rollout, evidence = model.state, model.state.rollout, model.evidence
     shown = None
     if rollout and evidence:
         shown = {
@@ -79,9 +79,9 @@ def _standing(model: FleetModel, tenant_id: int) -> dict[str, Any]:
             "answered": evidence.served,
         }
     return {
-        "champion": standing.champion,
-        "live": standing.live,
-        "previous": standing.previous,
+        "champion": state.champion,
+        "live": state.live,
+        "previous": state.previous,
         "replicas": dict(model.replicas),
         "rollout": shown,
         "drift": [
@@ -109,7 +109,7 @@ async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) 
     """
     await _may_move(name, caller, services)
     reason = body.reason if body.urgent else ""
-    version = await services.promotions.move(Wish(name, body.version, caller.name, reason))
+    version = await services.promotions.request(PromotionRequest(name, body.version, caller.name, reason))
     action = "model.promote.urgent" if body.urgent else "model.promote"
     await services.store.audit(caller.tenant_id, caller.name, action, name, f"version {version}; {body.reason}")
     return JSONResponse({"name": name, "version": version}, 202)
@@ -125,7 +125,7 @@ async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) 
 async def rollback(name: str, caller: Admin, services: Ports) -> Response:
     """Leave the rollout that runs, or make the previous version live again; it is still in every replica's memory."""
     await _may_move(name, caller, services)
-    version = await services.promotions.move(Wish(name, "", caller.name))
+    version = await services.promotions.request(PromotionRequest(name, "", caller.name))
     await services.store.audit(caller.tenant_id, caller.name, "model.rollback", name, f"version {version}")
     return JSONResponse({"name": name, "version": version}, 202)
 

@@ -13,7 +13,7 @@ from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
-from pipelines.promotion.rollout import Wish
+from pipelines.promotion.rollout import PromotionRequest
 from serve_app.shared.cache import AnswerCache
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import Metrics
@@ -102,7 +102,7 @@ class Promotions(Protocol):
         """
         ...
 
-    async def move(self, wish: Wish) -> str:
+    async def request(self, request: PromotionRequest) -> str:
         """Move a model as asked; return the version that shall answer.
 
         Raises:

@@ -389,7 +389,7 @@ class PromoteBody(Body):
     """A version to make live."""
 
     version: str = Field(pattern=r"^[1-9][0-9]{0,8}$", examples=["2"])
-    urgent: bool = Field(False, description="Skips every gate but loading and the canary window; needs a reason")
+    urgent: bool = Field(False, description="Skips every gate but loading and the probe window; needs a reason")
     reason: str = Field("", max_length=500)
 
     @model_validator(mode="after")

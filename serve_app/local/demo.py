@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from configs.settings import Settings
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import read_family
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from serve_app.shared.credentials import hash_password
 from serve_app.store.records import System
 from serve_app.store.repository import Store
@@ -62,6 +62,6 @@ async def teach_normal(store: Store, tenant: int, system: System) -> None:
         simulate("healthy", 0.0, WINDOW_SAMPLES[seed % len(WINDOW_SAMPLES)], seed, levels)
         for seed in range(DEMO_WINDOWS)
     ]
-    sheet = make_sheet(windows, [None] * len(windows), family)
-    learned: list[Baseline] = [learn(row) for row in sheet.raw]
+    table = make_feature_table(windows, [None] * len(windows), family)
+    learned: list[Baseline] = [learn(row) for row in table.raw]
     await store.teach(tenant, system.system_id, sum(learned[1:], learned[0]))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from pipelines.drift.fleet import DriftWatch
+from pipelines.drift.fleet import FleetMonitor
 from pipelines.drift.monitor import DriftState, watched_of
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import family_names, read_family
@@ -23,12 +23,12 @@ LOOK_S, ROWS, PAGES = 5.0, 500, 20
 MEMORY = timedelta(days=1)  # what a new watcher reads first, so that a restart forgets little
 
 
-class Watcher:
+class DriftWatcher:
     """Keeps the drift of every system that is heard of."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._watches: dict[str, DriftWatch] = {}
+        self._watches: dict[str, FleetMonitor] = {}
         self._answered = self._found = datetime.now(UTC) - MEMORY
 
     async def look(self) -> None:
@@ -68,9 +68,9 @@ class Watcher:
         names = [system_name(each.tenant_id, each.system_id) for each in seen]
         self._watch(family).observe(names, rows, scores, baselines)
 
-    def _watch(self, family: str) -> DriftWatch:
+    def _watch(self, family: str) -> FleetMonitor:
         if family not in self._watches:
-            self._watches[family] = DriftWatch(read_family(family))
+            self._watches[family] = FleetMonitor(read_family(family))
         return self._watches[family]
 
     def states(self) -> dict[str, list[DriftState]]:
@@ -83,7 +83,7 @@ class Watcher:
         return [] if watch is None else [watch.states()[0]]
 
     @staticmethod
-    def _states(watch: DriftWatch) -> list[DriftState]:
+    def _states(watch: FleetMonitor) -> list[DriftState]:
         whole, *systems = watch.states()
         return [whole, *(state for state in systems if state.drifting)]
 

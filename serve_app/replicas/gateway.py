@@ -25,8 +25,8 @@ from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Question
 from pipelines.knowledge.search.index import BUILT_IN
 from pipelines.promotion.mlflow_client import Registry
-from pipelines.promotion.rollout import Wish
-from pipelines.promotion.tenant_models import Owners, check_versions
+from pipelines.promotion.rollout import PromotionRequest
+from pipelines.promotion.tenant_models import TenantModels, check_versions
 from serve_app.api.app import create_app
 from serve_app.api.ports import Asked, Health, Services
 from serve_app.shared.batching import MicroBatch
@@ -36,7 +36,7 @@ from serve_app.shared.metrics import Metrics
 from serve_app.store.repository import Store
 
 if TYPE_CHECKING:
-    from deployments.detector import Following
+    from deployments.detector import DetectorConfig
     from deployments.ensemble import Ensemble
 
 Handle = DeploymentHandle[Any]
@@ -73,12 +73,12 @@ class GraphDiagnoser:
         diagnose: Callable[[Sequence[Inspection]], Awaitable[Sequence[Judgement | Exception]]],
         members: Callable[[], Awaitable[Sequence[MemberStatus]]],
         settings: Settings,
-        owners: Owners,
+        tenant_models: TenantModels,
     ) -> None:
         self._diagnose, self._members = diagnose, members
         # Two votes' time: the ensemble tries a failed detector once more.
         self._timeout_s = 2 * settings.models.vote_timeout_s + 1
-        self._owners = owners
+        self._tenant_models = tenant_models
         self._most = settings.micro_batch.max_windows
         self._batch = self._make_batch()
         # A model that has to be loaded first holds up its own tenant alone; an empty one is a few hundred bytes.
@@ -98,7 +98,7 @@ class GraphDiagnoser:
             Unavailable: Whose models there are is not known yet.
         """
         check_versions(inspection)
-        own = () if inspection.versions else self._owners.of(inspection.family, inspection.owner)
+        own = () if inspection.versions else self._tenant_models.of(inspection.family, inspection.owner)
         if not own:
             return self._batch.submit(inspection)
         return self._batches[inspection.owner].submit(inspection._replace(own=own))
@@ -185,16 +185,16 @@ class GraphPromotions:
     """The way to the promoter of the graph."""
 
     def __init__(self, promoter: Handle) -> None:
-        self._fleet, self._move, self._look = promoter.fleet, promoter.move, promoter.look
+        self._fleet, self._request, self._look = promoter.fleet, promoter.request, promoter.look
 
     async def fleet(self) -> Sequence[FleetModel]:
         """Ask what stands where."""
         found: Sequence[FleetModel] = await reach("promoter", self._fleet.remote(), PROMOTER_S)
         return found
 
-    async def move(self, wish: Wish) -> str:
-        """Pass a wish on; return the version that it names."""
-        version: str = await reach("promoter", self._move.remote(wish), PROMOTER_S)
+    async def request(self, request: PromotionRequest) -> str:
+        """Pass a request on; return the version that it names."""
+        version: str = await reach("promoter", self._request.remote(request), PROMOTER_S)
         return version
 
     def look(self, name: str) -> None:
@@ -202,7 +202,7 @@ class GraphPromotions:
         self._look.remote(name)
 
 
-def _make_ensemble(followed: "Mapping[str, Following]", settings: Settings, promoter: Handle) -> "Ensemble":
+def _make_ensemble(followed: "Mapping[str, DetectorConfig]", settings: Settings, promoter: Handle) -> "Ensemble":
     from deployments.ensemble import Ensemble  # the models' libraries: only where models are
 
     return Ensemble(followed, settings.models.quorum, settings.models.vote_timeout_s, promoter)
@@ -216,7 +216,7 @@ class Gateway:
     def __init__(
         self,
         settings: Settings,
-        ensemble: "Handle | Mapping[str, Following]",
+        ensemble: "Handle | Mapping[str, DetectorConfig]",
         embedder: Handle,
         retriever: Handle,
         generator: Handle,
@@ -227,14 +227,14 @@ class Gateway:
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._inside: Ensemble | None = None
-        owners = Owners(Registry(settings.tracking_url, settings.models.alias), settings.models.own_poll_s)
-        owners.start()
+        tenant_models = TenantModels(Registry(settings.tracking_url, settings.models.alias), settings.models.own_poll_s)
+        tenant_models.start()
         if isinstance(ensemble, Mapping):
             self._inside = _make_ensemble(ensemble, settings, promoter)
-            diagnoser = GraphDiagnoser(self._inside.diagnose, self._inside.members, settings, owners)
+            diagnoser = GraphDiagnoser(self._inside.diagnose, self._inside.members, settings, tenant_models)
         else:
             # Naming a method makes a new handle: once here, and not once a call.
-            diagnoser = GraphDiagnoser(ensemble.diagnose.remote, ensemble.members.remote, settings, owners)
+            diagnoser = GraphDiagnoser(ensemble.diagnose.remote, ensemble.members.remote, settings, tenant_models)
         url = settings.database.url.get_secret_value()
         self._services = Services(
             settings=settings,
@@ -252,6 +252,6 @@ class Gateway:
         return create_app(self._services)
 
     async def check_health(self) -> None:
-        """Let detectors that live in this replica score the canary window again."""
+        """Let detectors that live in this replica score the probe window again."""
         if self._inside is not None:
             await self._inside.check_health()

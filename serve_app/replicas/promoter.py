@@ -22,22 +22,22 @@ from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.detectors.members import registry
 from pipelines.drift.fleet import drifting
 from pipelines.errors import HdxError
-from pipelines.promotion.backtest import Tried, rehearse
+from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.gates import Evidence
-from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, wanted
+from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, request_promotion
 from pipelines.promotion.rollout import (
-    Course,
-    Move,
+    Assignment,
+    ModelState,
+    PromotionRequest,
     Report,
     Rollout,
-    Standing,
-    Wish,
-    course_of,
-    moved,
-    next_move,
+    Transition,
+    apply_transition,
+    assignment_of,
+    next_transition,
     seen_of,
 )
-from serve_app.replicas.drift_watcher import LOOK_S, Watcher
+from serve_app.replicas.drift_watcher import LOOK_S, DriftWatcher
 from serve_app.shared import logs
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import FleetMetrics
@@ -64,12 +64,12 @@ class Promoter:
         self._registry = Registry(settings.tracking_url, settings.models.alias)
         self._store = Store.open(settings.database.url.get_secret_value(), 2)
         self._metrics = FleetMetrics()
-        self._watcher = Watcher(self._store)
+        self._watcher = DriftWatcher(self._store)
         self._poll_s = settings.models.poll_s
         self._gates = read_gates()
-        self._standings: dict[_Model, Standing] = {}
+        self._states: dict[_Model, ModelState] = {}
         self._reports: dict[str, tuple[float, Report]] = {}
-        self._tried: dict[tuple[str, str], Evidence] = {}
+        self._candidates: dict[tuple[str, str], Evidence] = {}
         self._trying: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._alone = asyncio.Lock()
         self._woken = asyncio.Event()
@@ -95,11 +95,11 @@ class Promoter:
                     if time.monotonic() >= self._due:
                         self._due = time.monotonic() + self._poll_s
                         await self._read()
-                    for model in self._named & set(self._standings):
+                    for model in self._named & set(self._states):
                         await self._reread(model)
                     self._named.clear()
                     self._tell()
-                    for model in list(self._standings):
+                    for model in list(self._states):
                         await self._step(model)
             except HdxError as error:
                 logs.write("promotion.waits", logging.WARNING, error)
@@ -122,9 +122,9 @@ class Promoter:
         Raises:
             Unavailable: The registry does not answer.
         """
-        reads = (asyncio.to_thread(self._registry.standings, detector) for detector in registry())
+        reads = (asyncio.to_thread(self._registry.states, detector) for detector in registry())
         found = zip(registry(), await asyncio.gather(*reads), strict=True)
-        self._standings = {(detector, family): each for detector, by in found for family, each in by.items()}
+        self._states = {(detector, family): each for detector, by in found for family, each in by.items()}
 
     async def _reread(self, model: _Model) -> None:
         """Read what stands where for one model.
@@ -132,7 +132,7 @@ class Promoter:
         Raises:
             Unavailable: The registry does not answer.
         """
-        self._standings[model] = await asyncio.to_thread(self._registry.standing, self._standings[model].name)
+        self._states[model] = await asyncio.to_thread(self._registry.state, self._states[model].name)
 
     async def _step(self, model: _Model) -> None:
         """Take a model's next step, if there is one.
@@ -144,28 +144,28 @@ class Promoter:
             return
         # The registry may have moved since it was read last.
         await self._reread(model)
-        move = self._next(model)
-        if move.kind == "wait":
+        transition = self._next(model)
+        if transition.kind == "wait":
             return
-        standing = self._standings[model]
-        stage = move.rollout.stage if move.rollout else ""
-        logs.write("promotion", model=standing.name, move=move.kind, version=standing.champion, stage=stage)
-        await asyncio.to_thread(self._act, standing, move)
-        self._standings[model] = moved(standing, move)
+        state = self._states[model]
+        stage = transition.rollout.stage if transition.rollout else ""
+        logs.write("promotion", model=state.name, move=transition.kind, version=state.champion, stage=stage)
+        await asyncio.to_thread(self._act, state, transition)
+        self._states[model] = apply_transition(state, transition)
         self._tell()
-        await self._remember(model, standing, move)
+        await self._remember(model, state, transition)
 
-    def _next(self, model: _Model) -> Move:
+    def _next(self, model: _Model) -> Transition:
         detector, family = model
-        standing, rollout = self._standings[model], self._standings[model].rollout
+        state, rollout = self._states[model], self._states[model].rollout
         settled = time.monotonic() - self._begun >= self._gates.settle_s
         reports = self._known(detector) if settled else []
         tried = None
-        if rollout and rollout.version == standing.champion != standing.live:
-            tried = self._tried.get((standing.name, rollout.version))
+        if rollout and rollout.version == state.champion != state.live:
+            tried = self._candidates.get((state.name, rollout.version))
             if tried is None:
-                self._try(family, standing, rollout)
-        return next_move(standing, reports, family, tried, self._gates, time.time())
+                self._start_backtest(family, state, rollout)
+        return next_transition(state, reports, family, tried, self._gates, time.time())
 
     def _known(self, detector: str) -> list[Report]:
         """Return the last report of each replica that is there."""
@@ -173,90 +173,90 @@ class Promoter:
         self._reports = {name: kept for name, kept in self._reports.items() if now - kept[0] < GONE_S}
         return [report for _, report in self._reports.values() if report.detector == detector]
 
-    def _try(self, family: str, standing: Standing, rollout: Rollout) -> None:
+    def _start_backtest(self, family: str, state: ModelState, rollout: Rollout) -> None:
         """Begin to try a candidate on stored windows; once."""
-        key = (standing.name, rollout.version)
+        key = (state.name, rollout.version)
         if key not in self._trying:
-            self._trying[key] = asyncio.create_task(self._rehearse(family, standing, rollout))
+            self._trying[key] = asyncio.create_task(self._backtest(family, state, rollout))
 
-    async def _rehearse(self, family: str, standing: Standing, rollout: Rollout) -> None:
-        key = (standing.name, rollout.version)
+    async def _backtest(self, family: str, state: ModelState, rollout: Rollout) -> None:
+        key = (state.name, rollout.version)
         try:
             spoken_of = await self._store.labelled(family, self._gates.history_windows)
-            stored = [Tried(each.window, each.baseline, each.truth) for each in spoken_of]
+            stored = [StoredWindow(each.window, each.baseline, each.truth) for each in spoken_of]
             stored += await self._store.recent(family, self._gates.history_windows)
-            self._tried[key] = await asyncio.to_thread(
-                rehearse, self._registry, family, standing.name, (standing.live, rollout.version), stored
+            self._candidates[key] = await asyncio.to_thread(
+                run_backtest, self._registry, family, state.name, (state.live, rollout.version), stored
             )
         except HdxError as error:
-            logs.write("promotion.rehearsal", logging.WARNING, error, model=standing.name)
+            logs.write("promotion.rehearsal", logging.WARNING, error, model=state.name)
             await asyncio.sleep(self._poll_s)
         except Exception as error:  # whatever a new version raises is a reason to send it back
-            logs.write("promotion.rehearsal", logging.WARNING, error, model=standing.name)
-            self._tried[key] = Evidence(family, rollout.version, errors=1)
+            logs.write("promotion.rehearsal", logging.WARNING, error, model=state.name)
+            self._candidates[key] = Evidence(family, rollout.version, errors=1)
         finally:
             self._trying.pop(key, None)
 
-    def _act(self, standing: Standing, move: Move) -> None:
+    def _act(self, state: ModelState, transition: Transition) -> None:
         """Write a step into the registry; each order of writes is safe to be cut short.
 
         Raises:
             Unavailable: The registry does not answer.
         """
-        name = standing.name
-        match move.kind:
+        name = state.name
+        match transition.kind:
             case "adopt":
-                self._registry.point(name, LIVE, standing.champion)
+                self._registry.point(name, LIVE, state.champion)
             case "begin" | "stage" | "drop":
-                self._registry.begin(name, move.rollout if move.kind != "drop" else None)
+                self._registry.begin(name, transition.rollout if transition.kind != "drop" else None)
             case "finish":
-                self._registry.point(name, PREVIOUS, standing.live)
-                self._registry.point(name, LIVE, standing.champion)
-                if standing.rollout:
+                self._registry.point(name, PREVIOUS, state.live)
+                self._registry.point(name, LIVE, state.champion)
+                if state.rollout:
                     self._registry.begin(name, None)
             case "back":
-                self._registry.promote(name, standing.live)
+                self._registry.promote(name, state.live)
                 self._registry.begin(name, None)
 
-    async def _remember(self, model: _Model, before: Standing, move: Move) -> None:
+    async def _remember(self, model: _Model, before: ModelState, transition: Transition) -> None:
         """Count a step that changes who answers, and write why into the registry and the audit."""
-        if move.kind not in ("begin", "stage"):
-            self._tried.pop((before.name, before.champion), None)
-        if move.kind in ("finish", "back"):
-            outcome = "live" if move.kind == "finish" else "sent back"
+        if transition.kind not in ("begin", "stage"):
+            self._candidates.pop((before.name, before.champion), None)
+        if transition.kind in ("finish", "back"):
+            outcome = "live" if transition.kind == "finish" else "sent back"
             self._metrics.moved(*model, outcome)
             why = {
                 "rollout": outcome,
-                "rollout_reason": move.reason,
+                "rollout_reason": transition.reason,
                 "rollout_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 # What the gates compared was of a time when the family drifted, or not.
                 "rollout_drift": "; ".join(drifting(self._watcher.of(model[1]))),
             }
             await asyncio.to_thread(self._registry.note, before.name, before.champion, **why)
-            actor = move.rollout.actor if move.rollout and move.rollout.actor else "registry"
-            detail = f"{before.live} -> {before.champion}: {move.reason}"
-            await self._store.note_platform(actor, f"model.{move.kind}", before.name, detail)
+            actor = transition.rollout.actor if transition.rollout and transition.rollout.actor else "registry"
+            detail = f"{before.live} -> {before.champion}: {transition.reason}"
+            await self._store.note_platform(actor, f"model.{transition.kind}", before.name, detail)
 
-    async def report(self, report: Report) -> Mapping[str, Course]:
+    async def report(self, report: Report) -> Mapping[str, Assignment]:
         """Take what a replica says, and tell it what to do; nothing while nothing is known.
 
         While no version is on its way in, a replica hears when there is news, or after a while that there is none.
         """
         self._reports[report.replica] = (time.monotonic(), report)
-        if any(standing.champion != standing.live for standing in self._standings.values()):
+        if any(state.champion != state.live for state in self._states.values()):
             self._woken.set()
-        before = self._courses(report.detector)
-        if before and not any(course.candidate for course in before.values()):
+        before = self._assignments(report.detector)
+        if before and not any(assignment.candidate for assignment in before.values()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(HOLD_S):
-                    while self._courses(report.detector) == before:
+                    while self._assignments(report.detector) == before:
                         await self._news.wait()
-        return self._courses(report.detector)
+        return self._assignments(report.detector)
 
-    def _courses(self, detector: str) -> dict[str, Course]:
+    def _assignments(self, detector: str) -> dict[str, Assignment]:
         return {
-            family: course_of(standing, self._gates)
-            for (known, family), standing in self._standings.items()
+            family: assignment_of(state, self._gates)
+            for (known, family), state in self._states.items()
             if known == detector
         }
 
@@ -267,7 +267,7 @@ class Promoter:
 
     async def look(self, name: str = "") -> None:
         """Read the registry now: somebody says that it has changed, and perhaps of which model."""
-        named = {model for model, standing in self._standings.items() if standing.name == name}
+        named = {model for model, state in self._states.items() if state.name == name}
         self._named |= named
         if not named:
             self._due = 0.0
@@ -280,15 +280,15 @@ class Promoter:
     def _fleet(self) -> list[FleetModel]:
         found = []
         drift = self._watcher.states()
-        for (detector, family), standing in sorted(self._standings.items()):
+        for (detector, family), state in sorted(self._states.items()):
             reports = self._known(detector)
             held = Counter(status.version for each in reports for status in each.statuses if status.family == family)
-            rollout = standing.rollout
+            rollout = state.rollout
             evidence = seen_of(rollout, reports, family) if rollout else None
-            found.append(FleetModel(family, detector, standing, dict(held), evidence, drift.get(family, ())))
+            found.append(FleetModel(family, detector, state, dict(held), evidence, drift.get(family, ())))
         return found
 
-    async def move(self, wish: Wish) -> str:
+    async def request(self, request: PromotionRequest) -> str:
         """Move a model as asked; return the version that shall answer.
 
         Raises:
@@ -297,6 +297,6 @@ class Promoter:
             Unavailable: The registry does not answer.
         """
         async with self._alone:
-            version = await asyncio.to_thread(wanted, self._registry, wish)
-        await self.look(wish.name)
+            version = await asyncio.to_thread(request_promotion, self._registry, request)
+        await self.look(request.name)
         return version

@@ -131,7 +131,7 @@ class RedisCache(AnswerCache):
             self._client = client
         return self._client
 
-    async def _try(self, call: "Callable[[Redis], Awaitable[Any]]") -> Any:
+    async def _ask(self, call: "Callable[[Redis], Awaitable[Any]]") -> Any:
         """Return the reply, or None where Redis gives none."""
         from redis.exceptions import RedisError
 
@@ -147,7 +147,7 @@ class RedisCache(AnswerCache):
 
     async def get(self, key: str) -> bytes | None:
         """Return a value; one that is no JSON object counts as absent: others can write there too."""
-        value: bytes | None = await self._try(lambda client: client.get(PREFIX + key))
+        value: bytes | None = await self._ask(lambda client: client.get(PREFIX + key))
         try:
             return value if value is not None and isinstance(json.loads(value), dict) else None
         except ValueError:
@@ -157,12 +157,12 @@ class RedisCache(AnswerCache):
         """Keep a value; Redis itself forgets it."""
         if self.ttl_s > 0:
             milliseconds = max(1, int(1e3 * self.ttl_s))
-            await self._try(lambda client: client.set(PREFIX + key, value, px=milliseconds))
+            await self._ask(lambda client: client.set(PREFIX + key, value, px=milliseconds))
 
     async def ping(self) -> bool:
         """Ask Redis, also while the cache rests."""
         self._rests_until = 0.0
-        return bool(await self._try(lambda client: client.ping()))
+        return bool(await self._ask(lambda client: client.ping()))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -195,7 +195,7 @@ class MemberVersions:
         known: dict[str, dict[str, str]] = {}
         try:
             for status in await self._members():
-                if status.scored_canary:
+                if status.scored_probe:
                     known.setdefault(status.family, {})[status.detector] = status.version
         except Exception as error:
             logs.write("cache.no_versions", logging.WARNING, error)

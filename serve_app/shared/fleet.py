@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipelines.drift.monitor import DriftState
 from pipelines.promotion.gates import Evidence
-from pipelines.promotion.rollout import Standing
+from pipelines.promotion.rollout import ModelState
 
 
 class FleetModel(NamedTuple):
@@ -19,7 +19,7 @@ class FleetModel(NamedTuple):
 
     family: str
     detector: str
-    standing: Standing
+    state: ModelState
     replicas: Mapping[str, int]
     evidence: Evidence | None
     drift: Sequence[DriftState] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from pipelines.promotion.backtest import Tried
+from pipelines.promotion.backtest import StoredWindow
 from serve_app.store.documents import Documents
 from serve_app.store.records import Seen
 from serve_app.store.tables import audit, diagnoses
@@ -17,7 +17,7 @@ from serve_app.store.tables import audit, diagnoses
 class Promotions(Documents):
     """What concerns the models and no tenant."""
 
-    async def recent(self, family: str, limit: int) -> list[Tried]:
+    async def recent(self, family: str, limit: int) -> list[StoredWindow]:
         """Return the newest windows of a family, of all tenants."""
         query = (
             select(diagnoses.c.window, diagnoses.c.baseline)
@@ -27,7 +27,7 @@ class Promotions(Documents):
         )
         async with self._transaction("hdx.learning", "all") as connection:
             rows = list(await connection.execute(query))
-        return [Tried(row.window, row.baseline, None) for row in rows]
+        return [StoredWindow(row.window, row.baseline, None) for row in rows]
 
     async def seen_since(self, after: datetime, limit: int) -> list[Seen]:
         """Return what was answered after a moment, to all tenants, in the order of time."""

@@ -12,7 +12,7 @@ from pipelines.detectors.bundle import Bundle, assemble
 from pipelines.detectors.members import registry
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import Channel, Component, Family, Head, Severity
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 
 WINDOWS = 360
@@ -83,7 +83,7 @@ def window(seed: int, pump: int = 0, cooler: int = 0, samples: int = SAMPLES) ->
 
 def baseline() -> Baseline:
     """Return what forty healthy windows teach."""
-    raw = make_sheet([window(seed) for seed in range(5000, 5040)], [None] * 40, family()).raw
+    raw = make_feature_table([window(seed) for seed in range(5000, 5040)], [None] * 40, family()).raw
     first, *rest = (learn(row) for row in raw)
     return sum(rest, first)
 
@@ -98,7 +98,7 @@ def examples() -> Examples:
     rows = zip(range(WINDOWS), pump, cooler, samples, strict=True)
     windows = [window(seed, int(p), int(c), int(length)) for seed, p, c, length in rows]
     return Examples(
-        sheet=make_sheet(windows, [None] * WINDOWS, family()),
+        table=make_feature_table(windows, [None] * WINDOWS, family()),
         anomaly=(pump > 0) | (cooler > 0),
         heads={"pump": pump.astype(np.int64), "cooler": cooler},
         classes={"pump": 3, "cooler": 2},
@@ -117,7 +117,7 @@ def fitted(name: str) -> Detector:
 def bundle(name: str) -> Bundle:
     """Return a fitted detector with its card, calibrated on windows it has not seen."""
     unseen = [window(seed, pump=seed % 2 * (1 + seed % 3 // 2), cooler=seed % 4 // 3) for seed in range(9000, 9120)]
-    sheet = make_sheet(unseen, [None] * len(unseen), family())
+    table = make_feature_table(unseen, [None] * len(unseen), family())
     truth = np.array([seed % 2 == 1 or seed % 4 == 3 for seed in range(9000, 9120)])
-    raw = fitted(name).vote(sheet).anomaly
+    raw = fitted(name).vote(table).anomaly
     return assemble(fitted(name), family(), examples(), (raw, truth), fingerprint="0" * 64, seed=3)

@@ -32,7 +32,7 @@ from pipelines.knowledge.answer.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
 from pipelines.machines.baseline import Baseline
 from pipelines.promotion.gates import Evidence
-from pipelines.promotion.rollout import Rollout, Standing, Wish
+from pipelines.promotion.rollout import ModelState, PromotionRequest, Rollout
 from serve_app.api.ports import Asked, Health, Services
 from serve_app.shared.cache import MemoryCache
 from serve_app.shared.credentials import digest, hash_password
@@ -322,7 +322,7 @@ class ListedPromotions:
     """One model, live in version 2 after 1; moves it as told, or fails."""
 
     def __init__(self) -> None:
-        self.wishes: list[Wish] = []
+        self.requests: list[PromotionRequest] = []
         self.looked: list[str] = []
         self.failure: Exception | None = None
         self.rollout: Rollout | None = None
@@ -330,17 +330,17 @@ class ListedPromotions:
     async def fleet(self) -> Sequence[FleetModel]:
         if self.failure is not None:
             raise self.failure
-        standing = Standing("hdx-generic-catboost", "2", "2", "1", True, self.rollout)
+        state = ModelState("hdx-generic-catboost", "2", "2", "1", True, self.rollout)
         evidence = Evidence("generic", "3", 40, 0, 5, 4, 1, 3) if self.rollout else None
-        return [FleetModel("generic", "catboost", standing, {"2": 3}, evidence)]
+        return [FleetModel("generic", "catboost", state, {"2": 3}, evidence)]
 
-    async def move(self, wish: Wish) -> str:
+    async def request(self, request: PromotionRequest) -> str:
         if self.failure is not None:
             raise self.failure
-        self.wishes.append(wish)
-        if wish.version not in ("", "1", "2", "3"):
-            raise NotFound("model version", f"{wish.name}/{wish.version}")
-        return wish.version or "1"
+        self.requests.append(request)
+        if request.version not in ("", "1", "2", "3"):
+            raise NotFound("model version", f"{request.name}/{request.version}")
+        return request.version or "1"
 
     def look(self, name: str) -> None:
         self.looked.append(name)

@@ -266,7 +266,7 @@ class TestModels:
 
     def test_each_version_is_listed_with_its_state(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
         """A version that has not judged a window is listed as unusable with the reason."""
-        lost = bench.diagnoser.statuses[1]._replace(scored_canary=False, reason="artefact is missing")
+        lost = bench.diagnoser.statuses[1]._replace(scored_probe=False, reason="artefact is missing")
         bench.diagnoser.statuses[1] = lost
         reply = client.get("/api/models/", headers=headers("viewer"))
         models = ModelsReply.model_validate(reply.json()).models

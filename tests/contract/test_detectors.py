@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipelines.detectors import members as registered
-from pipelines.detectors.base import Ballot, Detail, Examples, Sheet
+from pipelines.detectors.base import Ballot, Detail, Examples, FeatureTable
 from pipelines.detectors.bundle import (
     CARD,
     INSUFFICIENT,
@@ -23,8 +23,8 @@ from pipelines.detectors.bundle import (
     Card,
     MemberVotes,
     assemble,
-    canary,
     pack,
+    probe,
     unpack,
 )
 from pipelines.detectors.members import registry
@@ -33,7 +33,7 @@ from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import ArtefactRejected, InvalidInput, Unavailable
 from pipelines.machines.baseline import Baseline, learn
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 from tests.contract.examples import SAMPLES, baseline, bundle, examples, family, fitted, window
 
@@ -42,8 +42,8 @@ every = pytest.mark.parametrize("name", NAMES)
 supervised = pytest.mark.parametrize("name", [name for name, kind in registry().items() if kind.supervised])
 
 
-def sheet_of(windows: list[Window], base: Baseline | None = None) -> Sheet:
-    return make_sheet(windows, [base] * len(windows), family())
+def feature_table_of(windows: list[Window], base: Baseline | None = None) -> FeatureTable:
+    return make_feature_table(windows, [base] * len(windows), family())
 
 
 def mixed() -> list[Window]:
@@ -66,8 +66,8 @@ def assert_same(one: Ballot, other: Ballot) -> None:
         np.testing.assert_array_equal(one.contributions, other.contributions)
 
 
-def row_of(sheet: Sheet, row: int) -> Sheet:
-    return sheet.rows(np.array([row]))
+def row_of(table: FeatureTable, row: int) -> FeatureTable:
+    return table.rows(np.array([row]))
 
 
 @every
@@ -79,16 +79,16 @@ def test_name_is_the_registry_key(name: str) -> None:
 @every
 def test_shapes_and_ranges(name: str) -> None:
     """A vote is one number in 0..1 a window, and heads are distributions over all classes of the family's head."""
-    sheet = sheet_of(mixed())
-    ballot = fitted(name).vote(sheet)
-    assert ballot.anomaly.shape == (len(sheet.raw),)
+    table = feature_table_of(mixed())
+    ballot = fitted(name).vote(table)
+    assert ballot.anomaly.shape == (len(table.raw),)
     assert ballot.anomaly.dtype == np.float64
     assert ((ballot.anomaly >= 0) & (ballot.anomaly <= 1)).all()
     for head, probability in ballot.heads.items():
-        assert probability.shape == (len(sheet.raw), len(family().heads[head].classes))
+        assert probability.shape == (len(table.raw), len(family().heads[head].classes))
         np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
     if ballot.contributions is not None:
-        assert ballot.contributions.shape == sheet.read.shape
+        assert ballot.contributions.shape == table.read.shape
         assert np.isfinite(ballot.contributions).all()
 
 
@@ -96,7 +96,7 @@ def test_shapes_and_ranges(name: str) -> None:
 @pytest.mark.parametrize("detail", ["score", "components"])
 def test_less_detail_is_the_same_score(name: str, detail: Detail) -> None:
     """What is asked beside the score does not touch it, and what is not asked is not computed."""
-    whole, less = fitted(name).vote(sheet_of(mixed())), fitted(name).vote(sheet_of(mixed()), detail)
+    whole, less = fitted(name).vote(feature_table_of(mixed())), fitted(name).vote(feature_table_of(mixed()), detail)
     np.testing.assert_array_equal(less.anomaly, whole.anomaly)
     assert less.contributions is None
     assert set(less.heads) == (set(whole.heads) if detail == "components" else set())
@@ -110,29 +110,29 @@ def test_skill(name: str) -> None:
 
 @every
 def test_input_is_not_changed(name: str) -> None:
-    """Voting leaves the sheet as it is."""
-    sheet = sheet_of(mixed(), baseline())
-    before = {part.name: np.copy(getattr(sheet, part.name)) for part in fields(Sheet)}
-    fitted(name).vote(sheet)
+    """Voting leaves the table as it is."""
+    table = feature_table_of(mixed(), baseline())
+    before = {part.name: np.copy(getattr(table, part.name)) for part in fields(FeatureTable)}
+    fitted(name).vote(table)
     for part, values in before.items():
-        np.testing.assert_array_equal(values, getattr(sheet, part))
+        np.testing.assert_array_equal(values, getattr(table, part))
 
 
 @every
 def test_order_of_channels_does_not_matter(name: str) -> None:
     """A window's channels may come in any order."""
     turned = [Window({channel: w.values[channel] for channel in sorted(w.values)}, w.rate_hz) for w in mixed()]
-    assert_same(fitted(name).vote(sheet_of(mixed())), fitted(name).vote(sheet_of(turned)))
+    assert_same(fitted(name).vote(feature_table_of(mixed())), fitted(name).vote(feature_table_of(turned)))
 
 
 @every
 def test_batch_equals_single(name: str) -> None:
     """A window gets bit for bit the same vote alone and beside longer, shorter and incomplete ones."""
-    sheet = sheet_of(mixed(), baseline())
-    together = fitted(name).vote(sheet)
+    table = feature_table_of(mixed(), baseline())
+    together = fitted(name).vote(table)
     for row, one in enumerate(mixed()):
-        alone = fitted(name).vote(sheet_of([one], baseline()))
-        assert_same(alone, fitted(name).vote(row_of(sheet, row)))
+        alone = fitted(name).vote(feature_table_of([one], baseline()))
+        assert_same(alone, fitted(name).vote(row_of(table, row)))
         assert alone.anomaly[0] == together.anomaly[row]
         assert all((alone.heads[head][0] == together.heads[head][row]).all() for head in together.heads)
         if alone.contributions is not None and together.contributions is not None:
@@ -144,22 +144,22 @@ def test_every_single_channel_is_enough(name: str) -> None:
     """Any one channel of three values gets a vote."""
     for channel in family().channels:
         one = Window({channel: window(3, samples=3).values[channel]}, 1.0)
-        assert np.isfinite(fitted(name).vote(sheet_of([one])).anomaly).all()
+        assert np.isfinite(fitted(name).vote(feature_table_of([one])).anomaly).all()
 
 
 @every
 def test_no_windows(name: str) -> None:
     """An empty batch gets an empty ballot."""
-    assert fitted(name).vote(sheet_of([])).anomaly.shape == (0,)
+    assert fitted(name).vote(feature_table_of([])).anomaly.shape == (0,)
 
 
 @every
 def test_fit_is_deterministic(name: str) -> None:
     """The same examples and seed give the same votes; fitting leaves the examples as they are."""
-    before = examples().sheet.read.copy()
+    before = examples().table.read.copy()
     again = registry()[name].fit(examples(), seed=3)
-    assert_same(fitted(name).vote(sheet_of(mixed())), again.vote(sheet_of(mixed())))
-    np.testing.assert_array_equal(before, examples().sheet.read)
+    assert_same(fitted(name).vote(feature_table_of(mixed())), again.vote(feature_table_of(mixed())))
+    np.testing.assert_array_equal(before, examples().table.read)
 
 
 @every
@@ -167,9 +167,9 @@ def test_pack_and_unpack(name: str) -> None:
     """What was packed votes bit for bit as before, and packs to the same files again."""
     files = pack(bundle(name))
     rebuilt = unpack(files, family())
-    sheet = sheet_of(mixed(), baseline())
-    assert_same(bundle(name).detector.vote(sheet), rebuilt.detector.vote(sheet))
-    np.testing.assert_array_equal(bundle(name).votes(sheet).anomaly, rebuilt.votes(sheet).anomaly)
+    table = feature_table_of(mixed(), baseline())
+    assert_same(bundle(name).detector.vote(table), rebuilt.detector.vote(table))
+    np.testing.assert_array_equal(bundle(name).votes(table).anomaly, rebuilt.votes(table).anomaly)
     assert pack(rebuilt) == files
 
 
@@ -202,13 +202,13 @@ def test_other_features_are_refused(name: str) -> None:
     with pytest.raises(ArtefactRejected):
         unpack(pack(bundle(name)), fewer)
     with pytest.raises(Unavailable):
-        bundle(name).votes(make_sheet([window(1)], [None], fewer))
+        bundle(name).votes(make_feature_table([window(1)], [None], fewer))
 
 
 @every
 def test_votes_are_picklable(name: str) -> None:
     """Votes survive the hop from one process to another."""
-    votes = bundle(name).votes(sheet_of(mixed()), "7")
+    votes = bundle(name).votes(feature_table_of(mixed()), "7")
     copy = pickle.loads(pickle.dumps(votes))  # noqa: S301 (our own bytes)
     assert isinstance(copy, MemberVotes)
     np.testing.assert_array_equal(votes.anomaly, copy.anomaly)
@@ -217,31 +217,31 @@ def test_votes_are_picklable(name: str) -> None:
 
 @every
 def test_canary(name: str) -> None:
-    """A fitted version scores the canary window; one whose calibration is broken does not pass for ready."""
-    canary(bundle(name), family())
+    """A fitted version scores the probe window; one whose calibration is broken does not pass for ready."""
+    probe(bundle(name), family())
     broken = Bundle(replace(bundle(name).card, slope=float("nan")), bundle(name).detector)
     with pytest.raises(ArtefactRejected):
-        canary(broken, family())
+        probe(broken, family())
 
 
 @every
 def test_memory_is_bounded(name: str) -> None:
     """Voting keeps nothing: after many batches the process has grown by less than a hundredth of what they held."""
-    sheet = sheet_of([window(seed) for seed in range(64)] * 8, baseline())
+    table = feature_table_of([window(seed) for seed in range(64)] * 8, baseline())
     process = psutil.Process()
     for _ in range(5):
-        fitted(name).vote(sheet)
+        fitted(name).vote(table)
     before = process.memory_info().rss
     for _ in range(60):
-        fitted(name).vote(sheet)
-    held = 60 * (sheet.raw.nbytes + sheet.read.nbytes)
+        fitted(name).vote(table)
+    held = 60 * (table.raw.nbytes + table.read.nbytes)
     assert process.memory_info().rss - before < max(0.01 * held, 8 * 2**20)
 
 
 @every
 def test_no_channel_is_an_abstention(name: str) -> None:
     """A window without any channel gets no vote and the reason, and spoils no other window's vote."""
-    votes = bundle(name).votes(sheet_of([Window({}, 1.0), window(4)]))
+    votes = bundle(name).votes(feature_table_of([Window({}, 1.0), window(4)]))
     assert votes.reasons == (INSUFFICIENT, "")
     assert np.isnan(votes.anomaly[0])
     assert np.isfinite(votes.anomaly[1])
@@ -251,7 +251,7 @@ def test_no_channel_is_an_abstention(name: str) -> None:
 def test_unknown_range_is_an_abstention(name: str) -> None:
     """A supervised member abstains far outside its examples; within them it votes."""
     far = Window({channel: 5 * values for channel, values in window(5).values.items()}, 1.0)
-    votes = bundle(name).votes(sheet_of([far, window(5)]))
+    votes = bundle(name).votes(feature_table_of([far, window(5)]))
     assert votes.reasons == (OUTSIDE, "")
     assert np.isnan(votes.heads["pump"][0]).all()
     assert votes.contributions is None or not votes.contributions[0].any()
@@ -269,7 +269,7 @@ def test_one_class_cannot_be_learned(name: str) -> None:
 def test_unseen_grade(name: str) -> None:
     """A grade that no example has keeps its place in the head, with next to no probability."""
     short = replace(examples(), heads={"pump": np.minimum(examples().heads["pump"], 1)})
-    ballot = registry()[name].fit(short, seed=3).vote(sheet_of(mixed()))
+    ballot = registry()[name].fit(short, seed=3).vote(feature_table_of(mixed()))
     assert ballot.heads["pump"].shape[1] == 3
     assert ballot.heads["pump"][:, 2].max() < 0.05
 
@@ -277,8 +277,8 @@ def test_unseen_grade(name: str) -> None:
 @pytest.mark.parametrize("name", ["catboost", "xgboost", "adaptive"])
 def test_contributions_are_additive(name: str) -> None:
     """Contributions and their base are the log-odds of the raw score and, calibrated, of the vote."""
-    sheet = sheet_of([window(seed, pump=seed % 3) for seed in range(40)], baseline())
-    ballot, votes = fitted(name).vote(sheet), bundle(name).votes(sheet)
+    table = feature_table_of([window(seed, pump=seed % 3) for seed in range(40)], baseline())
+    ballot, votes = fitted(name).vote(table), bundle(name).votes(table)
     assert ballot.contributions is not None
     assert votes.contributions is not None
     raw = np.log(ballot.anomaly / (1 - ballot.anomaly))
@@ -292,12 +292,12 @@ def test_contributions_are_additive(name: str) -> None:
 def test_contributions_are_shapley_values(name: str) -> None:
     """Two columns that the model treats alike get alike shares; one that it never reads gets none."""
     plain = examples()
-    sheet = plain.sheet
-    constant = sheet.columns.index("pressure_flat")
-    read = sheet.read.copy()
+    table = plain.table
+    constant = table.columns.index("pressure_flat")
+    read = table.read.copy()
     read[:, constant] = 0.0
-    member = registry()[name].fit(replace(plain, sheet=replace(sheet, read=read), heads={}), seed=3)
-    shares = member.vote(replace(sheet, read=read)).contributions
+    member = registry()[name].fit(replace(plain, table=replace(table, read=read), heads={}), seed=3)
+    shares = member.vote(replace(table, read=read)).contributions
     assert shares is not None
     assert (shares[:, constant] == 0).all()
     # Efficiency over a coalition game: the mean share over the fitted windows' own distribution is near nought.
@@ -311,10 +311,10 @@ def test_adaptive_follows_the_baseline() -> None:
         values = dict(window(seed).values)
         return Window(values | {"flow": values["flow"] + flow}, 1.0)
 
-    teach = sheet_of([other(seed, 3.0) for seed in range(200, 260)]).raw
+    teach = feature_table_of([other(seed, 3.0) for seed in range(200, 260)]).raw
     own = Baseline(np.full(teach.shape[1], 60.0), teach.sum(axis=0), (teach * teach).sum(axis=0))
-    sheet = make_sheet([other(300, 3.0), other(300, 3.0), other(301, 1.0)], [None, own, own], family())
-    stranger, known, changed = fitted("adaptive").vote(sheet).anomaly
+    table = make_feature_table([other(300, 3.0), other(300, 3.0), other(301, 1.0)], [None, own, own], family())
+    stranger, known, changed = fitted("adaptive").vote(table).anomaly
     assert known < stranger
     assert known < 0.5 < changed
 
@@ -325,26 +325,26 @@ def test_a_stranger_is_judged_by_its_own_baseline_or_not_at_all() -> None:
     def stranger(seed: int, worn: int = 0) -> Window:
         return Window({channel: 3 * values for channel, values in window(seed, worn).values.items()}, 1.0)
 
-    alone = {name: bundle(name).votes(sheet_of([stranger(1)])).reasons for name in NAMES}
+    alone = {name: bundle(name).votes(feature_table_of([stranger(1)])).reasons for name in NAMES}
     assert alone == dict.fromkeys(NAMES, (OUTSIDE,))
-    rows = sheet_of([stranger(seed) for seed in range(400, 460)]).raw
+    rows = feature_table_of([stranger(seed) for seed in range(400, 460)]).raw
     first, *rest = (learn(row) for row in rows)
-    sheet = make_sheet([stranger(500), stranger(501, worn=2)], [sum(rest, first)] * 2, family())
-    normal, worn = bundle("adaptive").votes(sheet).anomaly
+    table = make_feature_table([stranger(500), stranger(501, worn=2)], [sum(rest, first)] * 2, family())
+    normal, worn = bundle("adaptive").votes(table).anomaly
     assert normal < 0.5 < worn
 
 
 def test_adaptive_bears_a_constant_baseline() -> None:
     """A feature that never varied in a baseline does not make the next window infinitely strange."""
-    still = sheet_of([window(20)] * 50).raw
+    still = feature_table_of([window(20)] * 50).raw
     own = Baseline(np.full(still.shape[1], 50.0), still.sum(axis=0), (still * still).sum(axis=0))
-    assert fitted("adaptive").vote(sheet_of([window(21)], own)).anomaly[0] < 0.9
+    assert fitted("adaptive").vote(feature_table_of([window(21)], own)).anomaly[0] < 0.9
 
 
 def test_adaptive_trusts_each_feature_as_far_as_it_was_learned() -> None:
     """A channel learned once, beside a hundred windows without it, counts for less than one learned as often."""
     own = baseline()
-    moved = np.array([name == "vibration_mean" for name in sheet_of([]).names])
+    moved = np.array([name == "vibration_mean" for name in feature_table_of([]).names])
     level = own.total / own.count + 0.15
     often = replace(
         own,
@@ -353,16 +353,16 @@ def test_adaptive_trusts_each_feature_as_far_as_it_was_learned() -> None:
     )
     shares = np.where(moved, 1 / own.count, 1.0)
     late = Baseline(often.count * shares, often.total * shares, often.squares * shares)
-    known, new = (fitted("adaptive").vote(sheet_of([window(41)], each)).anomaly[0] for each in (often, late))
+    known, new = (fitted("adaptive").vote(feature_table_of([window(41)], each)).anomaly[0] for each in (often, late))
     assert new < known
 
 
 def test_adaptive_reads_no_anomaly() -> None:
     """The prior comes from healthy windows alone."""
     healthy = ~examples().anomaly
-    wild = examples().sheet.raw.copy()
+    wild = examples().table.raw.copy()
     wild[~healthy] *= 3
-    other = replace(examples(), sheet=replace(examples().sheet, raw=wild))
+    other = replace(examples(), table=replace(examples().table, raw=wild))
     assert registry()["adaptive"].fit(other, seed=3).save() == fitted("adaptive").save()
 
 
@@ -387,11 +387,11 @@ class Nearest:
 
     @classmethod
     def fit(cls, examples: Examples, seed: int, **settings: float) -> Self:
-        column = examples.sheet.names.index("temperature_mean")
-        return cls(float(np.nanmean(examples.sheet.raw[~examples.anomaly, column])) + 5)
+        column = examples.table.names.index("temperature_mean")
+        return cls(float(np.nanmean(examples.table.raw[~examples.anomaly, column])) + 5)
 
-    def vote(self, sheet: Sheet, detail: Detail = "full") -> Ballot:
-        hot: Floats = sheet.raw[:, sheet.names.index("temperature_mean")] - self._limit
+    def vote(self, table: FeatureTable, detail: Detail = "full") -> Ballot:
+        hot: Floats = table.raw[:, table.names.index("temperature_mean")] - self._limit
         return Ballot(1 / (1 + np.exp(-hot)))
 
     def save(self) -> dict[str, bytes]:
@@ -405,7 +405,7 @@ class Nearest:
 def test_a_fifth_detector_costs_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its class in the registry a new member is fitted, packed, loaded and heard like the others."""
     monkeypatch.setattr(registered, "MEMBERS", (*registered.MEMBERS, Nearest))
-    raw = Nearest.fit(examples(), 0).vote(examples().sheet).anomaly
+    raw = Nearest.fit(examples(), 0).vote(examples().table).anomaly
     made = assemble(
         Nearest.fit(examples(), 0),
         family(),
@@ -415,11 +415,11 @@ def test_a_fifth_detector_costs_a_class_and_a_line(monkeypatch: pytest.MonkeyPat
         seed=0,
     )
     loaded = unpack(pack(made), family())
-    canary(loaded, family())
-    sheet = sheet_of([window(30), window(31, cooler=1)])
-    votes = {name: bundle(name).votes(sheet) for name in NAMES} | {Nearest.name: loaded.votes(sheet, "1")}
+    probe(loaded, family())
+    table = feature_table_of([window(30), window(31, cooler=1)])
+    votes = {name: bundle(name).votes(table) for name in NAMES} | {Nearest.name: loaded.votes(table, "1")}
     inspections = [Inspection(window(30), "made-up"), Inspection(window(31, cooler=1), "made-up")]
-    cold, hot = judge(family(), inspections, sheet, votes, {}, quorum=5)
+    cold, hot = judge(family(), inspections, table, votes, {}, quorum=5)
     assert [vote.detector for vote in hot.votes] == [*NAMES, "thermometer"]
     assert not cold.is_anomaly
     assert hot.affected == ("cooler",)
@@ -427,7 +427,7 @@ def test_a_fifth_detector_costs_a_class_and_a_line(monkeypatch: pytest.MonkeyPat
 
 def test_registry_members_are_ranked_by_the_same_measure() -> None:
     """Every member of the registry tells a worn pump from a healthy one by the calibrated vote too."""
-    sheet = sheet_of([window(seed, pump=2 * (seed % 2)) for seed in range(700, 740)])
+    table = feature_table_of([window(seed, pump=2 * (seed % 2)) for seed in range(700, 740)])
     worn = np.arange(700, 740) % 2 == 1
     for name in NAMES:
-        assert auc(bundle(name).votes(sheet).anomaly, worn) > 0.95
+        assert auc(bundle(name).votes(table).anomaly, worn) > 0.95

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pipelines.errors import Conflict, Unavailable
-from pipelines.promotion.rollout import Rollout, Wish
+from pipelines.promotion.rollout import PromotionRequest, Rollout
 from serve_app.shared.credentials import webhook_secret
 from tests.contract.calls import LogIn
 from tests.contract.stand_ins import Bench
@@ -42,7 +42,7 @@ def test_without_a_promoter_the_replicas_are_still_shown(client: TestClient, hea
 
 
 def test_an_administrator_promotes_and_goes_back(client: TestClient, headers: LogIn, bench: Bench) -> None:
-    """The wish carries who asked; both calls are in the audit."""
+    """The request carries who asked; both calls are in the audit."""
     admin = headers("admin")
     assert client.post(MODEL + "promote/", json={"version": "3"}, headers=admin).json() == {
         "name": "hdx-generic-catboost",
@@ -50,18 +50,18 @@ def test_an_administrator_promotes_and_goes_back(client: TestClient, headers: Lo
     }
     assert client.post(MODEL + "rollback/", headers=admin).status_code == 202
     name = "hdx-generic-catboost"
-    assert bench.promotions.wishes == [Wish(name, "3", "admin"), Wish(name, "", "admin")]
+    assert bench.promotions.requests == [PromotionRequest(name, "3", "admin"), PromotionRequest(name, "", "admin")]
     assert [entry[2] for entry in bench.store.audited[-2:]] == ["model.promote", "model.rollback"]
 
 
 def test_an_urgent_skip_is_named_and_written_down(client: TestClient, headers: LogIn, bench: Bench) -> None:
-    """Without a reason it is refused; with one, wish and audit say that gates were skipped and why."""
+    """Without a reason it is refused; with one, request and audit say that gates were skipped and why."""
     admin, body = headers("admin"), {"version": "3", "urgent": True}
     refused = client.post(MODEL + "promote/", json=body, headers=admin)
     assert refused.status_code in {400, 422}
     assert "reason" in refused.text
     assert client.post(MODEL + "promote/", json=body | {"reason": "line 4"}, headers=admin).status_code == 202
-    assert bench.promotions.wishes == [Wish("hdx-generic-catboost", "3", "admin", "line 4")]
+    assert bench.promotions.requests == [PromotionRequest("hdx-generic-catboost", "3", "admin", "line 4")]
     assert "promote.urgent" in str(bench.store.audited[-1])
 
 
@@ -73,7 +73,7 @@ def test_nobody_else_moves_a_shared_model(
     """Neither another role nor another tenant's administrator: it judges everybody's machines."""
     reply = client.post(f"{MODEL}{step}/", json={"version": "3"} if step == "promote" else None, headers=headers(role))
     assert reply.status_code == 403
-    assert bench.promotions.wishes == []
+    assert bench.promotions.requests == []
 
 
 def test_a_tenant_moves_its_own_model_alone(client: TestClient, headers: LogIn, bench: Bench) -> None:
@@ -81,7 +81,7 @@ def test_a_tenant_moves_its_own_model_alone(client: TestClient, headers: LogIn, 
     route = "/api/models/hdx-generic-catboost.t2/promote/"
     assert client.post(route, json={"version": "3"}, headers=headers("admin")).status_code == 403
     assert client.post(route, json={"version": "3"}, headers=headers("stranger")).status_code == 202
-    assert bench.promotions.wishes == [Wish("hdx-generic-catboost.t2", "3", "stranger")]
+    assert bench.promotions.requests == [PromotionRequest("hdx-generic-catboost.t2", "3", "stranger")]
 
 
 def test_what_is_not_there_is_said(client: TestClient, headers: LogIn, bench: Bench) -> None:

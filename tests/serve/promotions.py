@@ -23,7 +23,7 @@ def registry_of(service: Service) -> Registry:
 def live_bundle(service: Service, detector: str) -> Bundle:
     """Return the version that is live."""
     source, name = registry_of(service), model_name("generic", detector)
-    return unpack(source.fetch(source.release(name, source.standing(name).live)))
+    return unpack(source.fetch(source.release(name, source.state(name).live)))
 
 
 def register(service: Service, bundle: Bundle, note: str) -> str:

@@ -81,8 +81,8 @@ def test_whoever_dies_midway_the_fleet_ends_on_one_version(service: Service, vic
 
 
 def test_the_command_line_moves_as_the_registry_does(service: Service) -> None:
-    """`hdx promote` and `hdx rollback` write the wish, `hdx models` shows it, and the replicas follow."""
-    before = registry_of(service).standing(NAME).live
+    """`hdx promote` and `hdx rollback` write the request, `hdx models` shows it, and the replicas follow."""
+    before = registry_of(service).state(NAME).live
     version = register(service, live_bundle(service, DETECTOR), "by the command line")
     refused = subprocess.run(
         [str(service.folder / ".venv" / "bin" / "hdx"), "promote", NAME, version, "--urgent"],

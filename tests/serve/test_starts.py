@@ -46,7 +46,7 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
 
     secrets = (tmp_path / ".env").read_text(encoding="utf-8")
     model = Model()
-    service.environment |= {"HDX_GRAPH__PLACEMENT": "packed", "HDX_FRONT": "false"}
+    service.environment |= {"HDX_GRAPH__PLACEMENT": "packed", "HDX_HAPROXY": "false"}
     service.environment |= {"HDX_KNOWLEDGE__GENERATOR": "openai", "HDX_KNOWLEDGE__OPENAI_URL": model.url}
     service.start()
     try:

@@ -28,7 +28,7 @@ from pipelines.datasets.simulator import Unit, draw_unit, simulate_recordings
 from pipelines.detectors.members import registry
 from pipelines.drift.charts import BLOCK
 from pipelines.drift.monitor import KINDS
-from pipelines.drift.report import Course, Trace, follow_drift, render_drift, short, trace
+from pipelines.drift.report import History, Trace, follow_drift, render_drift, short, trace
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import read_family
 from pipelines.signals.windows import Window
@@ -56,7 +56,7 @@ def test_a_change_of_regime_is_found_within_sixty_windows(recordings: Recordings
     for at in (0, 640):
         begun = STRETCH - at // 640
         windows = [*long[at : at + begun], *stretch(LOOP, recordings, name)]
-        (wait,), early = delays([follow_drift(LOOP, Course("loop", windows, numbered(windows)), {})], begun)
+        (wait,), early = delays([follow_drift(LOOP, History("loop", windows, numbered(windows)), {})], begun)
         assert early == 0
         assert wait <= ANYWHERE
 
@@ -66,7 +66,7 @@ def test_recordings_of_one_regime_are_no_drift(recordings: Recordings) -> None:
     """The healthy parts of the valve recordings of one day, other than the tuning ones, raise no alarm."""
     names = ["valve1/3", "valve1/5", "valve1/9", "valve1/11", "valve1/15", "valve2/0", "valve2/1", "valve2/3"]
     windows = [window for name in names for window in stretch(LOOP, recordings, name)]
-    found = follow_drift(LOOP, Course("loop", windows, numbered(windows)), {})
+    found = follow_drift(LOOP, History("loop", windows, numbered(windows)), {})
     assert found.states[-1].of("input").ready
     assert [found.first(kind) for kind in KINDS] == [None] * len(KINDS)
 
@@ -78,7 +78,7 @@ def test_healthy_machines_raise_no_alarm(make: Callable[[Unit, int, np.random.Ge
     found = 0
     for number in range(SYSTEMS):
         windows = make(draw_unit(random), HEALTHY_WINDOWS, random)
-        traced = follow_drift(GENERIC, Course(str(number), windows, numbered(windows)), {})
+        traced = follow_drift(GENERIC, History(str(number), windows, numbered(windows)), {})
         found += traced.first("input") is not None
     assert found <= 1
 
@@ -90,7 +90,7 @@ def test_a_drifting_sensor_is_found(spoil: Spoil) -> None:
     traces = []
     for number in range(SYSTEMS):
         windows = drifted(draw_unit(random), spoil, random)
-        traces.append(follow_drift(GENERIC, Course(str(number), windows, numbered(windows)), {}))
+        traces.append(follow_drift(GENERIC, History(str(number), windows, numbered(windows)), {}))
     waits, early = delays(traces, DRIFT_AT)
     assert early == 0
     assert np.quantile(waits, 0.9) <= 300

@@ -29,7 +29,7 @@ from pipelines.diagnosis.records import Inspection
 from pipelines.errors import NotFound
 from pipelines.promotion.gates import broken, compared, labelled
 from pipelines.scoring.score import judged
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.training.run import Plan, learn
 from pipelines.training.train import examples_of, fit_member
 from serve_app.jobs import remarks_of, train_family
@@ -205,8 +205,8 @@ def verdict(held: Recordings, live: Bundle, candidate: Bundle) -> str:
     found = []
     for chosen in (rest, spoken):
         part = some(held, chosen)
-        sheet = make_sheet(part.windows, part.baselines, FAMILY)
-        found.append([each.votes(sheet, detail="score").anomaly for each in (live, candidate)])
+        table = make_feature_table(part.windows, part.baselines, FAMILY)
+        found.append([each.votes(table, detail="score").anomaly for each in (live, candidate)])
     truth = some(held, spoken).labels["fault"] == MISSED
     seen = compared(FAMILY.name, "2", found[0][0], found[0][1], FAMILY.severity.warning)
     return broken(seen + labelled(FAMILY.name, "2", found[1][0], found[1][1], truth), read_gates())

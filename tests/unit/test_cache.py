@@ -109,7 +109,7 @@ class Replicas:
 
 
 async def test_versions_are_those_of_usable_detectors() -> None:
-    """A detector that has not scored its canary window is not part of the key."""
+    """A detector that has not scored its probe window is not part of the key."""
     assert await MemberVersions(Replicas().members, 60).of("press") == {"catboost": "1"}
 
 

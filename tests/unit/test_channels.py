@@ -8,7 +8,7 @@ from pipelines.diagnosis.records import Inspection, Quality
 from pipelines.errors import InvalidInput
 from pipelines.signals.channels import read_window
 from pipelines.signals.quality import qualities, quality, still_channels
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 from tests.contract.examples import baseline, family, window
 
@@ -121,9 +121,9 @@ def test_field_is_the_callers() -> None:
 
 def rated(inspection: Inspection) -> Quality:
     """Return the quality of one window."""
-    sheet = make_sheet([inspection.window], [inspection.baseline], family())
-    (score,) = qualities(sheet, np.array([inspection.window.seconds]), family())
-    return quality(inspection, family(), float(score), still_channels(sheet, family())[0])
+    table = make_feature_table([inspection.window], [inspection.baseline], family())
+    (score,) = qualities(table, np.array([inspection.window.seconds]), family())
+    return quality(inspection, family(), float(score), still_channels(table, family())[0])
 
 
 def test_quality_of_a_whole_window_is_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pipelines.machines.family import Cycle, Family, read_family
 from pipelines.signals.cycle import read_cycle
 from pipelines.signals.features import feature_names
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
 RIG = read_family("rig")
@@ -20,8 +20,8 @@ def cut(start: int, samples: int, rate_hz: float = 1.0, without: str = "") -> Wi
 
 
 def phases(window: Window) -> Floats:
-    sheet = make_sheet([window], [None], RIG)
-    return sheet.raw[0, [name.startswith("flow_phase@") for name in feature_names(RIG)]]
+    table = make_feature_table([window], [None], RIG)
+    return table.raw[0, [name.startswith("flow_phase@") for name in feature_names(RIG)]]
 
 
 @pytest.mark.parametrize("start", range(0, 60, 7))

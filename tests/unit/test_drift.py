@@ -9,13 +9,13 @@ import pytest
 from pipelines.datasets.simulator import HEALTHY, simulate
 from pipelines.diagnosis.calibration import expit, logit
 from pipelines.drift.charts import BLOCK, CLIP, CORRELATION_MAX, REFERENCE, RUN, SHIFT, TOLERANCE, threshold
-from pipelines.drift.fleet import DriftWatch, drifting, merged
+from pipelines.drift.fleet import FleetMonitor, drifting, merged
 from pipelines.drift.monitor import DriftMonitor, DriftState, streams, watched, watched_of
 from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import read_family
 from pipelines.signals.features import feature_names, mean_places
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats
 
 FAMILY = read_family("generic")
@@ -141,7 +141,7 @@ def test_memory_is_bounded() -> None:
 
 def test_a_watch_forgets_who_was_not_seen_longest() -> None:
     """A replica watches no more systems than it may."""
-    watch = DriftWatch(FAMILY, systems_max=3)
+    watch = FleetMonitor(FAMILY, systems_max=3)
     for system in ("a", "b", "c", "a", "d"):
         watch.observe([system], rows_of(1), scores_of(1))
     assert [state.system for state in watch.states()] == ["", "c", "a", "d"]
@@ -242,7 +242,7 @@ def test_replicas_together_are_wrong_no_more_often_than_one() -> None:
 
 def test_a_family_drifts_when_many_of_its_systems_do() -> None:
     """One system of five is its own affair, two of five are the family's; reasons say so in words."""
-    watch = DriftWatch(FAMILY)
+    watch = FleetMonitor(FAMILY)
     names = [str(number) for number in range(5)]
 
     def feed(count: int, moved: int) -> None:
@@ -263,7 +263,7 @@ def test_a_family_drifts_when_many_of_its_systems_do() -> None:
 
 def test_the_family_hears_feedback_of_all_systems() -> None:
     """Feedback is scarce: the calibration of a family is judged by that of all its systems together."""
-    watch = DriftWatch(FAMILY)
+    watch = FleetMonitor(FAMILY)
     for number in range(60):
         watch.confirm(str(number), 0.9, False)
     states = watch.states()
@@ -272,10 +272,10 @@ def test_the_family_hears_feedback_of_all_systems() -> None:
 
 
 def test_a_summary_is_the_same_from_samples_and_from_features() -> None:
-    """Without a sheet the gateway computes what the features say: mean and deviation of each channel."""
+    """Without a table the gateway computes what the features say: mean and deviation of each channel."""
     windows = [simulate(HEALTHY, 0.0, samples, samples) for samples in (3, 5, 60)]
     del windows[1].values["flow"]  # type: ignore[attr-defined]
-    raw = make_sheet(windows, [None] * 3, FAMILY).raw
+    raw = make_feature_table(windows, [None] * 3, FAMILY).raw
     np.testing.assert_allclose(watched_of(windows, FAMILY), watched(raw, FAMILY), rtol=1e-12)
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
 from pipelines.machines.family import Family, Head, Severity
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 from tests.contract.examples import baseline, family, window
 
@@ -30,7 +30,7 @@ def member(
     reasons: tuple[str, ...] | None = None,
 ) -> MemberVotes:
     """Return votes with the same heads and contributions on every window."""
-    columns = sheet_of([]).columns
+    columns = feature_table_of([]).columns
     shares = None
     if contributions is not None:
         shares = np.tile([contributions.get(column, 0.0) for column in columns], (len(scores), 1))
@@ -47,8 +47,8 @@ def member(
     )
 
 
-def sheet_of(windows: list[Window]) -> Sheet:
-    return make_sheet(windows, [baseline()] * len(windows), family())
+def feature_table_of(windows: list[Window]) -> FeatureTable:
+    return make_feature_table(windows, [baseline()] * len(windows), family())
 
 
 def answers(
@@ -61,7 +61,7 @@ def answers(
     rows = windows or [window(seed) for seed in range(len(members[0].anomaly))]
     inspections = [Inspection(one, "made-up", baseline()) for one in rows]
     votes = {votes.detector: votes for votes in members}
-    return judge(kind or family(), inspections, sheet_of(rows), votes, absent or {}, quorum)
+    return judge(kind or family(), inspections, feature_table_of(rows), votes, absent or {}, quorum)
 
 
 def one(*members: MemberVotes, kind: Family | None = None, windows: list[Window] | None = None) -> Diagnosis:
@@ -134,7 +134,9 @@ def test_an_abstention_leaves_the_state() -> None:
     """A window that nobody can judge neither begins nor ends an alarm of the windows after it."""
     rows = [window(seed) for seed in range(3)]
     inspections = [Inspection(row, "made-up", baseline()) for row in rows]
-    found = judge(family(), inspections, sheet_of(rows), {"a": member("a", 0.55, NAN, 0.45)}, {}, 1, consecutive=True)
+    found = judge(
+        family(), inspections, feature_table_of(rows), {"a": member("a", 0.55, NAN, 0.45)}, {}, 1, consecutive=True
+    )
     assert [one.is_anomaly for one in found] == [True, False, True]
 
 
@@ -143,10 +145,10 @@ def test_an_alarm_ends_below_the_release() -> None:
     votes = {"a": member("a", 0.45, 0.55, 0.45, 0.35, 0.45)}
     rows = [window(seed) for seed in range(5)]
     inspections = [Inspection(row, "made-up", baseline()) for row in rows]
-    found = judge(family(), inspections, sheet_of(rows), votes, {}, 1, consecutive=True)
+    found = judge(family(), inspections, feature_table_of(rows), votes, {}, 1, consecutive=True)
     assert [one.is_anomaly for one in found] == [False, True, True, False, False]
     assert [one.threshold for one in found] == [0.5, 0.5, 0.4, 0.4, 0.5]
-    apart = judge(family(), [i._replace(alarm=True) for i in inspections], sheet_of(rows), votes, {}, 1)
+    apart = judge(family(), [i._replace(alarm=True) for i in inspections], feature_table_of(rows), votes, {}, 1)
     assert [one.is_anomaly for one in apart] == [True, True, True, False, True]
     assert apart[0].learned is None
 
@@ -155,10 +157,10 @@ def test_a_new_machine_is_learned_before_it_is_judged() -> None:
     """While nobody can judge a machine its windows teach its baseline; not in an alarm, nor once that has settled."""
     row = [window(1)]
     votes = {"a": member("a", NAN)}
-    sheet = make_sheet(row, [None], family())
-    fresh = judge(family(), [Inspection(row[0], "made-up")], sheet, votes, {}, 1)[0]
+    table = make_feature_table(row, [None], family())
+    fresh = judge(family(), [Inspection(row[0], "made-up")], table, votes, {}, 1)[0]
     assert fresh.learned is not None
-    alarmed = judge(family(), [Inspection(row[0], "made-up", alarm=True)], sheet, votes, {}, 1)[0]
+    alarmed = judge(family(), [Inspection(row[0], "made-up", alarm=True)], table, votes, {}, 1)[0]
     assert alarmed.learned is None
     assert one(member("a", NAN)).learned is None
 
@@ -278,13 +280,15 @@ def test_deviation_is_in_physical_units() -> None:
     rows = [Window(dict(low.values) | {"flow": low.values["flow"] - 5}, 1.0)]
     share = next(s for s in one(member("a", 0.9), windows=rows).attribution if s.channel == "flow")
     own = baseline()
-    place = sheet_of([]).names.index("flow_mean")
+    place = feature_table_of([]).names.index("flow_mean")
     assert share.deviation.own
     assert share.deviation.unit == family().channels["flow"].unit
     assert share.deviation.normal == pytest.approx(own.total[place] / own.count[place])
     assert share.deviation.value == pytest.approx(rows[0].values["flow"].mean())
     votes = {"a": member("a", 0.9)}
-    stranger = judge(family(), [Inspection(rows[0], "made-up")], make_sheet(rows, [None], family()), votes, {}, 1)[0]
+    stranger = judge(
+        family(), [Inspection(rows[0], "made-up")], make_feature_table(rows, [None], family()), votes, {}, 1
+    )[0]
     typical = next(s for s in stranger.attribution if s.channel == "flow").deviation
     assert (typical.own, typical.normal) == (False, family().channels["flow"].typical)
 
@@ -313,12 +317,12 @@ def test_what_a_window_teaches() -> None:
     short = one(member("a", 0.1), windows=[window(1, samples=5)]).learned
     assert whole is not None
     assert short is not None
-    assert whole.count.sum() == len(sheet_of([]).names)
+    assert whole.count.sum() == len(feature_table_of([]).names)
     assert short.count.sum() == len(family().channels)
 
 
 def test_features_are_counted() -> None:
     """The number of features is that of those that could be computed."""
-    assert one(member("a", 0.1)).features == len(sheet_of([]).names)
+    assert one(member("a", 0.1)).features == len(feature_table_of([]).names)
     pressure = Window({"pressure": window(1).values["pressure"]}, 1.0)
     assert one(member("a", 0.1), windows=[pressure]).features == 9

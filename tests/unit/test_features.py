@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.signals.features import channels_of, feature_names, level_columns, raw_features
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window, stack
 from tests.contract.examples import baseline, family, window
 
 
 def features_of(values: dict[str, list[float]], rate_hz: float = 1.0) -> dict[str, float]:
     one = Window({name: np.array(samples, dtype=np.float64) for name, samples in values.items()}, rate_hz)
-    sheet = make_sheet([one], [None], family())
-    return dict(zip(sheet.names, sheet.raw[0].tolist(), strict=True))
+    table = make_feature_table([one], [None], family())
+    return dict(zip(table.names, table.raw[0].tolist(), strict=True))
 
 
 def test_names_match_the_columns() -> None:
@@ -54,9 +54,9 @@ def test_stuck_sensor() -> None:
 
 def test_missing_channel_is_nan_and_touches_no_other() -> None:
     """Features of a missing channel are NaN, those of the others are the same as with it."""
-    whole = make_sheet([window(1)], [None], family())
+    whole = make_feature_table([window(1)], [None], family())
     without = Window({name: v for name, v in window(1).values.items() if name != "flow"}, 1.0)
-    less = make_sheet([without], [None], family())
+    less = make_feature_table([without], [None], family())
     gone = np.array(["flow" in channels_of(name) for name in whole.names])
     assert np.isnan(less.raw[0, gone]).all()
     np.testing.assert_array_equal(less.raw[0, ~gone], whole.raw[0, ~gone])
@@ -71,9 +71,9 @@ def test_batch_equals_single(reading: str) -> None:
     windows.append(Window({}, 1.0))
     kind = family(reading)
     own = [baseline() if row % 2 else None for row in range(len(windows))]
-    together = make_sheet(windows, own, kind)
+    together = make_feature_table(windows, own, kind)
     for row, one in enumerate(windows):
-        alone = make_sheet([one], [own[row]], kind)
+        alone = make_feature_table([one], [own[row]], kind)
         for part in ("raw", "read", "centre", "scatter", "count"):
             np.testing.assert_array_equal(getattr(alone, part)[0], getattr(together, part)[row])
 
@@ -84,15 +84,15 @@ def test_place_in_time_does_not_matter() -> None:
     long = {name: np.concatenate([values, values]) for name, values in samples.items()}
     first = Window({name: values[:30] for name, values in long.items()}, 1.0)
     later = Window({name: values[30:] for name, values in long.items()}, 1.0)
-    sheet = make_sheet([first, later], [None, None], family())
-    np.testing.assert_array_equal(sheet.raw[0], sheet.raw[1])
+    table = make_feature_table([first, later], [None, None], family())
+    np.testing.assert_array_equal(table.raw[0], table.raw[1])
 
 
 def test_raw_reading_is_raw() -> None:
     """A family that reads raw levels reads the raw features, in an array of its own."""
-    sheet = make_sheet([window(1)], [baseline()], family("raw"))
-    np.testing.assert_array_equal(sheet.read, sheet.raw)
-    assert not np.shares_memory(sheet.read, sheet.raw)
+    table = make_feature_table([window(1)], [baseline()], family("raw"))
+    np.testing.assert_array_equal(table.read, table.raw)
+    assert not np.shares_memory(table.read, table.raw)
 
 
 def test_relative_reading_forgets_the_machine() -> None:
@@ -104,48 +104,48 @@ def test_relative_reading_forgets_the_machine() -> None:
         return Window(values | {"temperature": values["temperature"] + offset}, 1.0)
 
     def own(factor: float, offset: float) -> Baseline:
-        raw = make_sheet([on(seed, factor, offset) for seed in range(10)], [None] * 10, family()).raw
+        raw = make_feature_table([on(seed, factor, offset) for seed in range(10)], [None] * 10, family()).raw
         first, *rest = (learn(row) for row in raw)
         return sum(rest, first)
 
     pair = [(1.0, 0.0), (1.7, 12.0)]
-    sheet = make_sheet([on(50, *pair[0]), on(50, *pair[1])], [own(*pair[0]), own(*pair[1])], family())
-    assert not np.allclose(sheet.raw[0], sheet.raw[1], rtol=1e-3, equal_nan=True)
-    np.testing.assert_allclose(sheet.read[0], sheet.read[1], rtol=1e-9, atol=1e-9)
+    table = make_feature_table([on(50, *pair[0]), on(50, *pair[1])], [own(*pair[0]), own(*pair[1])], family())
+    assert not np.allclose(table.raw[0], table.raw[1], rtol=1e-3, equal_nan=True)
+    np.testing.assert_allclose(table.read[0], table.read[1], rtol=1e-9, atol=1e-9)
 
 
 def test_without_a_baseline_the_typical_level_counts() -> None:
     """A healthy window at the family's typical levels reads as 1 on ratio channels and as 0 on difference channels."""
-    sheet = make_sheet([window(1)], [None], family())
-    read = dict(zip(sheet.names, sheet.read[0], strict=True))
+    table = make_feature_table([window(1)], [None], family())
+    read = dict(zip(table.names, table.read[0], strict=True))
     assert read["pressure_mean"] == pytest.approx(1, abs=0.02)
     assert read["temperature_mean"] == pytest.approx(0, abs=0.5)
-    assert np.isnan(sheet.centre).all()
-    assert sheet.evidence.tolist() == [0]
+    assert np.isnan(table.centre).all()
+    assert table.evidence.tolist() == [0]
 
 
 def test_level_of_zero_does_not_explode() -> None:
     """A system whose baseline was taken at rest reads finite values when it runs."""
     at_rest = Window({name: np.zeros(30) for name in family().channels}, 1.0)
-    rest = learn(make_sheet([at_rest], [None], family()).raw[0])
-    assert np.isfinite(make_sheet([window(1)], [rest], family()).read).all()
+    rest = learn(make_feature_table([at_rest], [None], family()).raw[0])
+    assert np.isfinite(make_feature_table([window(1)], [rest], family()).read).all()
 
 
 def test_sheet_carries_the_baseline() -> None:
     """Centre and scatter are the mean and the standard deviation of what was learned, evidence its windows."""
-    raw = make_sheet([window(seed) for seed in range(5)], [None] * 5, family()).raw
+    raw = make_feature_table([window(seed) for seed in range(5)], [None] * 5, family()).raw
     first, *rest = (learn(row) for row in raw)
-    sheet = make_sheet([window(9)], [sum(rest, first)], family())
-    np.testing.assert_allclose(sheet.centre[0], raw.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(sheet.scatter[0], raw.std(axis=0), rtol=1e-3, atol=1e-6)
-    assert sheet.evidence[0] == 5
+    table = make_feature_table([window(9)], [sum(rest, first)], family())
+    np.testing.assert_allclose(table.centre[0], raw.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(table.scatter[0], raw.std(axis=0), rtol=1e-3, atol=1e-6)
+    assert table.evidence[0] == 5
 
 
 def test_baseline_of_other_features_counts_as_none() -> None:
     """A stored baseline that does not fit the features of today is not mixed into them."""
     old = Baseline(np.ones(3), np.ones(3), np.ones(3))
-    sheet = make_sheet([window(1)], [old], family())
-    assert np.isnan(sheet.centre).all()
+    table = make_feature_table([window(1)], [old], family())
+    assert np.isnan(table.centre).all()
 
 
 def test_learn_counts_only_what_is_known() -> None:

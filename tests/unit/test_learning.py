@@ -10,7 +10,7 @@ from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.masking import lesson
 from pipelines.detectors.members import registry
 from pipelines.machines.family import read_family
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.training.train import examples_of, folds
 from pipelines.training.tuning import Trial, best, candidates
 
@@ -34,7 +34,7 @@ def remark(seed: int = 0, anomalous: bool = True, component: str | None = None, 
 )
 def test_only_what_is_sure_is_a_grade(said: Remark, grade: int) -> None:
     """Normal is nominal; a component with one fault has that; several possible faults, or no component: not known."""
-    found = feedback_examples([said], GENERIC, make_sheet)
+    found = feedback_examples([said], GENERIC, make_feature_table)
     assert found.heads["fault"].tolist() == [grade]
     assert found.anomaly.tolist() == [said.anomalous]
 
@@ -43,7 +43,7 @@ def test_a_false_alarm_says_nothing_of_what_raises_none() -> None:
     """The rig's cooler raises no alarm by itself: a normal window leaves its grade open."""
     values = {"pressure": [150.0] * 60, "temperature": [40.0] * 60, "flow": [8.0] * 60, "vibration": [0.5] * 60}
     said = Remark("1/1", {"values": values, "rate_hz": 1.0}, None, False, None)
-    found = feedback_examples([said], RIG, make_sheet)
+    found = feedback_examples([said], RIG, make_feature_table)
     assert {head: grades.tolist() for head, grades in found.heads.items()} == {
         "cooler": [-1],
         "valve": [0],
@@ -55,7 +55,7 @@ def test_windows_of_one_system_stay_together() -> None:
     """Feedback has groups of its own: no split leaves one window of a system out and fits on another."""
     remarks = [remark(seed, seed % 2 == 0, system=f"1/{seed % 5}") for seed in range(20)]
     recorded = examples_of(simulate_recordings(GENERIC, 6, 8, 1), GENERIC)
-    both = together(recorded, feedback_examples(remarks, GENERIC, make_sheet))
+    both = together(recorded, feedback_examples(remarks, GENERIC, make_feature_table))
     assert len(np.unique(both.groups)) == 6 + 5
     assert both.weight.tolist() == [1] * 48 + [WEIGHT] * 20
     for fit_rows, left_out in folds(both.groups, 4):
@@ -65,7 +65,7 @@ def test_windows_of_one_system_stay_together() -> None:
 def test_an_unknown_grade_is_not_learned() -> None:
     """Such a window counts for the anomaly, as often as it weighs, and not for the head."""
     recorded = examples_of(simulate_recordings(GENERIC, 6, 8, 1), GENERIC)
-    both = together(recorded, feedback_examples([remark(seed) for seed in range(10)], GENERIC, make_sheet))
+    both = together(recorded, feedback_examples([remark(seed) for seed in range(10)], GENERIC, make_feature_table))
     found = lesson(both, 1)
     assert found.anomaly[: 48 + 10 * WEIGHT].sum() == recorded.anomaly.sum() + 10 * WEIGHT
     features, grades = found.of("fault")

@@ -4,16 +4,25 @@ import pytest
 
 from configs.gates import read_gates
 from pipelines.promotion.gates import Evidence
-from pipelines.promotion.rollout import Course, Move, Report, Rollout, Standing, course_of, moved, next_move
+from pipelines.promotion.rollout import (
+    Assignment,
+    ModelState,
+    Report,
+    Rollout,
+    Transition,
+    apply_transition,
+    assignment_of,
+    next_transition,
+)
 
 GATES = read_gates()
 NOW = 1000.0
 NOTHING = Evidence("generic", "2")
 
 
-def standing(champion: str = "2", stage: str = "", **changes: object) -> Standing:
+def state(champion: str = "2", stage: str = "", **changes: object) -> ModelState:
     rollout = Rollout(champion, stage, NOW - 1) if stage else None  # type: ignore[arg-type]
-    return Standing("hdx-generic-catboost", champion, "1", "", True, rollout)._replace(**changes)  # type: ignore[arg-type]
+    return ModelState("hdx-generic-catboost", champion, "1", "", True, rollout)._replace(**changes)  # type: ignore[arg-type]
 
 
 def report(
@@ -23,90 +32,90 @@ def report(
     return Report("r", "catboost", [], {"generic": ready}, {"generic": rejected or {}}, pieces)
 
 
-def kind(where: Standing, *reports: Report, tried: Evidence | None = NOTHING, now: float = NOW) -> str:
-    return next_move(where, reports, "generic", tried, GATES, now).kind
+def kind(where: ModelState, *reports: Report, backtest: Evidence | None = NOTHING, now: float = NOW) -> str:
+    return next_transition(where, reports, "generic", backtest, GATES, now).kind
 
 
 def test_nothing_moves_by_itself() -> None:
     """With the champion live nothing happens, nor when the alias is removed."""
-    assert kind(standing("1"), report("1")) == "wait"
-    assert kind(standing(""), report("1")) == "wait"
+    assert kind(state("1"), report("1")) == "wait"
+    assert kind(state(""), report("1")) == "wait"
 
 
 def test_the_first_champion_is_live_at_once() -> None:
     """Before anything was live there is nothing to compare with."""
-    assert kind(standing("1", adopted=False)) == "adopt"
+    assert kind(state("1", adopted=False)) == "adopt"
 
 
 def test_a_moved_alias_begins_a_shadow() -> None:
     """A champion that is not live is tried first; one that moves again meanwhile begins anew."""
-    assert kind(standing("2")) == "begin"
+    assert kind(state("2")) == "begin"
     elsewhere = Rollout("2", "canary", NOW)
-    move = next_move(standing("3", rollout=elsewhere), [], "generic", None, GATES, NOW)
-    assert (move.kind, move.rollout) == ("begin", Rollout("3", "shadow", NOW))
+    transition = next_transition(state("3", rollout=elsewhere), [], "generic", None, GATES, NOW)
+    assert (transition.kind, transition.rollout) == ("begin", Rollout("3", "shadow", NOW))
 
 
 def test_the_previous_version_is_back_at_once() -> None:
     """It has been live and is still in memory: no gate is asked."""
-    assert kind(standing("0", previous="0")) == "finish"
+    assert kind(state("0", previous="0")) == "finish"
 
 
 def test_an_alias_moved_back_ends_the_rollout() -> None:
     """A rollout that nobody wants any more is forgotten."""
-    assert kind(standing("1", rollout=Rollout("2", "canary", NOW))) == "drop"
+    assert kind(state("1", rollout=Rollout("2", "canary", NOW))) == "drop"
 
 
 def test_everybody_holds_it_before_anybody_answers() -> None:
     """One replica that has not loaded the candidate holds up every stage, the urgent one too."""
     seen = NOTHING._replace(windows=1000, served=1000)
     for stage in ("shadow", "canary", "urgent"):
-        assert kind(standing(stage=stage), report("1", "2", evidence=seen), report("1")) == "wait"
-        assert kind(standing(stage=stage)) == "wait"
+        assert kind(state(stage=stage), report("1", "2", evidence=seen), report("1")) == "wait"
+        assert kind(state(stage=stage)) == "wait"
 
 
 def test_stage_follows_stage() -> None:
     """Shadow, canary, live, each when it has seen enough."""
     timed = (1.0,) * GATES.batches
     seen = report("1", "2", evidence=NOTHING._replace(windows=GATES.shadow.windows, ratios=timed))
-    assert kind(standing(stage="shadow"), report("1", "2")) == "wait"
-    assert kind(standing(stage="shadow"), seen) == "stage"
-    assert kind(standing(stage="canary"), report("1", "2")) == "wait"
+    assert kind(state(stage="shadow"), report("1", "2")) == "wait"
+    assert kind(state(stage="shadow"), seen) == "stage"
+    assert kind(state(stage="canary"), report("1", "2")) == "wait"
     late = report("1", "2", evidence=NOTHING._replace(windows=1000, ratios=timed), stage="shadow")
-    assert kind(standing(stage="canary"), late) == "wait"  # what was seen in the shadow says nothing of the canary
+    assert kind(state(stage="canary"), late) == "wait"  # what was seen in the shadow says nothing of the canary
     served = report("1", "2", evidence=NOTHING._replace(windows=10, served=GATES.canary.windows))
-    assert kind(standing(stage="canary"), served) == "finish"
+    assert kind(state(stage="canary"), served) == "finish"
 
 
 def test_no_stage_ends_before_stored_windows_are_tried() -> None:
     """Patience does not replace the windows of yesterday."""
-    assert kind(standing(stage="shadow"), report("1", "2"), tried=None, now=NOW + 1e4) == "wait"
-    assert kind(standing(stage="shadow"), report("1", "2"), now=NOW + 1e4) == "stage"
+    assert kind(state(stage="shadow"), report("1", "2"), backtest=None, now=NOW + 1e4) == "wait"
+    assert kind(state(stage="shadow"), report("1", "2"), now=NOW + 1e4) == "stage"
 
 
 @pytest.mark.parametrize("stage", ["shadow", "canary"])
 def test_a_broken_gate_sends_it_back(stage: str) -> None:
     """Live, on stored windows, or because a replica cannot load it: it goes back, whatever the stage."""
     bad = NOTHING._replace(windows=100, flips=60)
-    assert kind(standing(stage=stage), report("1", "2", evidence=bad)) == "back"
-    assert kind(standing(stage=stage), report("1", "2"), tried=bad) == "back"
-    assert kind(standing(stage=stage), report("1", rejected={"2": "its SHA-256 is not the registered one"})) == "back"
+    assert kind(state(stage=stage), report("1", "2", evidence=bad)) == "back"
+    assert kind(state(stage=stage), report("1", "2"), backtest=bad) == "back"
+    assert kind(state(stage=stage), report("1", rejected={"2": "its SHA-256 is not the registered one"})) == "back"
 
 
 def test_an_urgent_one_asks_no_gate() -> None:
     """It goes live as soon as every replica holds it, and the reason says that it was urgent."""
     bad = NOTHING._replace(windows=100, flips=60)
     rollout = Rollout("2", "urgent", NOW, "ann", "line 4 stands")
-    move = next_move(standing(rollout=rollout), [report("1", "2", evidence=bad)], "generic", None, GATES, NOW)
-    assert (move.kind, move.reason) == ("finish", "urgent, gates skipped: line 4 stands")
+    transition = next_transition(state(rollout=rollout), [report("1", "2", evidence=bad)], "generic", None, GATES, NOW)
+    assert (transition.kind, transition.reason) == ("finish", "urgent, gates skipped: line 4 stands")
 
 
 def test_what_replicas_do_follows_from_the_registry_alone() -> None:
-    """Every state of the registry is one course, also those between two writes."""
-    assert course_of(standing("1"), GATES) == Course("1")
-    assert course_of(standing("2", "shadow"), GATES) == Course("1", "", "2", "shadow", 0.0)
-    assert course_of(standing("2", "canary"), GATES).share == GATES.canary.share
-    live = standing("2", live="2", previous="1", rollout=Rollout("2", "canary", NOW))
-    assert course_of(live, GATES) == Course("2", "1")
+    """Every state of the registry gives one assignment, also those between two writes."""
+    assert assignment_of(state("1"), GATES) == Assignment("1")
+    assert assignment_of(state("2", "shadow"), GATES) == Assignment("1", "", "2", "shadow", 0.0)
+    assert assignment_of(state("2", "canary"), GATES).share == GATES.canary.share
+    live = state("2", live="2", previous="1", rollout=Rollout("2", "canary", NOW))
+    assert assignment_of(live, GATES) == Assignment("2", "1")
 
 
 def test_a_rollout_survives_its_tag() -> None:
@@ -120,11 +129,11 @@ def test_a_rollout_survives_its_tag() -> None:
 def test_a_step_leads_to_where_it_says() -> None:
     """What is known after a step is what the registry says of it: the next look finds nothing more to do."""
     rollout = Rollout("2", "canary", NOW)
-    way = standing("2", "canary")
-    assert moved(way, Move("finish")) == standing("2", live="2", previous="1")
-    assert moved(way, Move("back")) == standing("1")
-    assert moved(standing("2"), Move("begin", rollout)).rollout == rollout
-    assert moved(standing("1", rollout=rollout), Move("drop")) == standing("1")
-    assert moved(standing("1", adopted=False), Move("adopt")) == standing("1")
+    way = state("2", "canary")
+    assert apply_transition(way, Transition("finish")) == state("2", live="2", previous="1")
+    assert apply_transition(way, Transition("back")) == state("1")
+    assert apply_transition(state("2"), Transition("begin", rollout)).rollout == rollout
+    assert apply_transition(state("1", rollout=rollout), Transition("drop")) == state("1")
+    assert apply_transition(state("1", adopted=False), Transition("adopt")) == state("1")
     for kind_ in ("finish", "back"):
-        assert kind(moved(way, Move(kind_))) == "wait"
+        assert kind(apply_transition(way, Transition(kind_))) == "wait"

@@ -17,21 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import Unauthenticated
 from serve_app.api import diagnostics, internal, problems
-from serve_app.api.auth import WORKERS, Gate
+from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.middleware.request import JSON_TYPE
 from serve_app.api.schemas import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 from serve_app.store.records import Principal
 
-Take = Callable[["Lane", Request, bytes], Awaitable[Response] | None]
+Take = Callable[["FastPath", Request, bytes], Awaitable[Response] | None]
 
 
-class Lane:
+class FastPath:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, detection: diagnostics.Detection) -> None:
-        self._app, self.gate, self.detection = app, gate, detection
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, detection: diagnostics.Detection) -> None:
+        self._app, self.authenticator, self.detection = app, authenticator, detection
         self.key = detection.services.settings.ml_internal_api_key.get_secret_value()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ class Lane:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer":
             return None
-        caller = self.gate.by_token(token)
+        caller = self.authenticator.by_token(token)
         if caller.role not in WORKERS:
             return None
         logs.note(tenant_id=caller.tenant_id, caller=caller.name)
@@ -84,30 +84,32 @@ def _again(whole: Message, receive: Receive) -> Receive:
     return once
 
 
-def _detect(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
-    caller = lane.caller(request)
+def _detect(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+    caller = fast_path.caller(request)
     if caller is None:
         return None
-    return diagnostics.detect(DetectBody.model_validate(orjson.loads(body)), caller, lane.detection)
+    return diagnostics.detect(DetectBody.model_validate(orjson.loads(body)), caller, fast_path.detection)
 
 
-def _detect_batch(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
-    caller = lane.caller(request)
+def _detect_batch(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+    caller = fast_path.caller(request)
     if caller is None:
         return None
-    return diagnostics.detect_batch(request, DetectBatchBody.model_validate(orjson.loads(body)), caller, lane.detection)
+    return diagnostics.detect_batch(
+        request, DetectBatchBody.model_validate(orjson.loads(body)), caller, fast_path.detection
+    )
 
 
-def _predict(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
-    if not lane.holds_key(request):
+def _predict(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+    if not fast_path.holds_key(request):
         return None
-    return internal.predict(PredictBody.model_validate(orjson.loads(body)), lane.detection)
+    return internal.predict(PredictBody.model_validate(orjson.loads(body)), fast_path.detection)
 
 
-def _predict_batch(lane: Lane, request: Request, body: bytes) -> Awaitable[Response] | None:
-    if not lane.holds_key(request):
+def _predict_batch(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+    if not fast_path.holds_key(request):
         return None
-    return internal.predict_batch(request, PredictBatchBody.model_validate(orjson.loads(body)), lane.detection)
+    return internal.predict_batch(request, PredictBatchBody.model_validate(orjson.loads(body)), fast_path.detection)
 
 
 TAKES: dict[str, Take] = {

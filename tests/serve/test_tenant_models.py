@@ -49,7 +49,7 @@ def versions(answer: dict[str, Any]) -> dict[str, str]:
 def test_an_own_model_judges_its_tenant_alone(service: Service) -> None:
     """One tenant's windows meet its own model, another's the shared ones, and replays say the same again."""
     tracking = f"http://127.0.0.1:{service.environment['HDX_MLFLOW_PORT']}"
-    live = registry_of(service).standing(f"hdx-generic-{DETECTOR}").live
+    live = registry_of(service).state(f"hdx-generic-{DETECTOR}").live
     with house(service, "owning") as (owner, tenant, mine), house(service, "sharing") as (other, _, theirs):
         give(tracking, DETECTOR, live, [tenant])
         assert eventually(lambda: versions(detect(owner, mine, window(0)))[DETECTOR] == f"t{tenant}/1")

@@ -14,7 +14,7 @@ import pytest
 
 from configs.gates import read_gates
 from pipelines.datasets.simulator import simulate, simulate_recordings
-from pipelines.detectors.base import Sheet
+from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.ensemble import judge
@@ -22,10 +22,10 @@ from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion.mlflow_client import Registry, load_members
-from pipelines.promotion.model_loader import ROWS, Follower
-from pipelines.promotion.rollout import Course
+from pipelines.promotion.model_loader import ROWS, ModelLoader
+from pipelines.promotion.rollout import Assignment
 from pipelines.scoring.score import score
-from pipelines.signals.reading import make_sheet
+from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import log_evaluation, publish
 from pipelines.training.train import train
 from tests.service.tracking import tracking_server
@@ -69,9 +69,9 @@ def published(mlflow: Mlflow, bundles: dict[str, Bundle]) -> Registry:
 def test_what_is_fetched_votes_as_what_was_trained(published: Registry, bundles: dict[str, Bundle]) -> None:
     """A champion found by its alias votes bit for bit as the bundle that was registered."""
     windows = [simulate("pump_wear", 0.7, 5, seed) for seed in range(5)]
-    sheet = make_sheet(windows, [None] * 5, FAMILY)
+    table = make_feature_table(windows, [None] * 5, FAMILY)
     for name, member in load_members(published, "generic", NAMES).items():
-        mine, theirs = bundles[name].votes(sheet), member.votes(sheet)
+        mine, theirs = bundles[name].votes(table), member.votes(table)
         np.testing.assert_array_equal(mine.anomaly, theirs.anomaly)
         for head in mine.heads:
             np.testing.assert_array_equal(mine.heads[head], theirs.heads[head])
@@ -113,52 +113,52 @@ def test_an_evaluation_is_logged_with_its_page(mlflow: Mlflow) -> None:
 
 
 def test_a_champion_moves_only_when_told(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
-    """A second version leaves the alias where it is; with `promote` it moves, and a follower moves along."""
-    follower = Follower(published, "adaptive", ["generic"])
-    follower.refresh()
-    assert [status.version for status in follower.statuses()] == ["1"]
+    """A second version leaves the alias where it is; with `promote` it moves, and a loader moves along."""
+    loader = ModelLoader(published, "adaptive", ["generic"])
+    loader.refresh()
+    assert [status.version for status in loader.statuses()] == ["1"]
     assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=False) == "2"
-    follower.refresh()
-    assert [status.version for status in follower.statuses()] == ["1"]
+    loader.refresh()
+    assert [status.version for status in loader.statuses()] == ["1"]
     assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=True) == "3"
-    follower.refresh()
-    (status,) = follower.statuses()
-    assert (status.version, status.scored_canary, status.reason) == ("3", True, "")
+    loader.refresh()
+    (status,) = loader.statuses()
+    assert (status.version, status.scored_probe, status.reason) == ("3", True, "")
 
 
 def test_a_follower_keeps_what_it_has(mlflow: Mlflow, published: Registry) -> None:
     """A removed artefact and a dead registry are reported, and the version held goes on voting."""
-    follower = Follower(published, "random_forest", ["generic"])
-    follower.refresh()
+    loader = ModelLoader(published, "random_forest", ["generic"])
+    loader.refresh()
     release = published.champion("generic", "random_forest")
     assert release is not None
     artefact = next((mlflow.artefacts / release.path).glob("*.onnx"))
     content = artefact.read_bytes()
     artefact.unlink()
-    follower.refresh()
-    (status,) = follower.statuses()
-    assert not status.scored_canary
+    loader.refresh()
+    (status,) = loader.statuses()
+    assert not status.scored_probe
     assert "missing" in status.reason
-    sheet = make_sheet([simulate("healthy", 0.0, 5, 1)], [None], FAMILY)
-    assert np.isfinite(follower.vote("generic", sheet).anomaly).all()
+    table = make_feature_table([simulate("healthy", 0.0, 5, 1)], [None], FAMILY)
+    assert np.isfinite(loader.vote("generic", table).anomaly).all()
     artefact.write_bytes(content)
-    follower.refresh()
-    assert follower.statuses()[0].scored_canary
+    loader.refresh()
+    assert loader.statuses()[0].scored_probe
 
-    lost = Follower(Registry("http://127.0.0.1:1", "champion"), "random_forest", ["generic"])
+    lost = ModelLoader(Registry("http://127.0.0.1:1", "champion"), "random_forest", ["generic"])
     lost.refresh()
     assert lost.statuses()[0].reason == "registry: does not answer"
     with pytest.raises(Unavailable):
-        lost.vote("generic", sheet)
+        lost.vote("generic", table)
 
 
-def course(live: str, candidate: str = "", stage: str = "", share: float = 0.0) -> dict[str, Course]:
-    return {"generic": Course(live, "", candidate, stage, share)}
+def assignment(live: str, candidate: str = "", stage: str = "", share: float = 0.0) -> dict[str, Assignment]:
+    return {"generic": Assignment(live, "", candidate, stage, share)}
 
 
-def sheet_of(count: int) -> Sheet:
+def feature_table_of(count: int) -> FeatureTable:
     windows = [simulate("healthy" if seed % 4 else "pump_wear", 0.8, 60, seed) for seed in range(count)]
-    return make_sheet(windows, [None] * count, FAMILY)
+    return make_feature_table(windows, [None] * count, FAMILY)
 
 
 def again(bundle: Bundle, note: str, mlflow: Mlflow) -> str:
@@ -173,17 +173,17 @@ def test_a_shadow_sees_copies_and_answers_nobody(
 ) -> None:
     """A candidate scores a bounded copy of live windows; every answer stays the live version's, bit for bit."""
     version = again(bundles["xgboost"], "shadow", mlflow)
-    follower, sheet = Follower(published, "xgboost", ["generic"]), sheet_of(24)
-    follower.steer(course("1"))
-    before = follower.vote("generic", sheet)
-    follower.steer(course("1", version, "shadow"))
+    loader, table = ModelLoader(published, "xgboost", ["generic"]), feature_table_of(24)
+    loader.steer(assignment("1"))
+    before = loader.vote("generic", table)
+    loader.steer(assignment("1", version, "shadow"))
     for _ in range(20):
-        votes = follower.vote("generic", sheet, "full", np.linspace(0, 1, 24))
+        votes = loader.vote("generic", table, "full", np.linspace(0, 1, 24))
     assert set(votes.versions) == {"1"}
     np.testing.assert_array_equal(votes.anomaly, before.anomaly)
-    assert follower.shade()
-    assert not follower.shade()
-    (evidence,) = follower.report().evidence
+    assert loader.score_shadow()
+    assert not loader.score_shadow()
+    (evidence,) = loader.report().evidence
     assert evidence.windows == GATES.copies * ROWS  # of twenty batches; the others were let go
     assert (evidence.errors, evidence.flips, evidence.served) == (0, 0, 0)
     assert len(evidence.ratios) == 1
@@ -194,15 +194,15 @@ def test_a_canary_answers_its_share_always_the_same(
 ) -> None:
     """The candidate answers a tenth of the systems, the same ones each time, and its number stands on those alone."""
     version = again(bundles["xgboost"], "canary", mlflow)
-    follower, sheet = Follower(published, "xgboost", ["generic"]), sheet_of(400)
-    follower.steer(course("1", version, "canary", 0.1))
-    lots = np.random.default_rng(1).random(400)
-    first, second = (follower.vote("generic", sheet, "full", lots).versions for _ in range(2))
+    loader, table = ModelLoader(published, "xgboost", ["generic"]), feature_table_of(400)
+    loader.steer(assignment("1", version, "canary", 0.1))
+    hash_buckets = np.random.default_rng(1).random(400)
+    first, second = (loader.vote("generic", table, "full", hash_buckets).versions for _ in range(2))
     assert first == second
     assert 0.05 < first.count(version) / 400 < 0.16
-    assert follower.report().evidence[0].served == 2 * first.count(version)
-    follower.steer(course(version))
-    assert set(follower.vote("generic", sheet, "full", lots).versions) == {version}
+    assert loader.report().evidence[0].served == 2 * first.count(version)
+    loader.steer(assignment(version))
+    assert set(loader.vote("generic", table, "full", hash_buckets).versions) == {version}
 
 
 def test_a_candidate_that_raises_fails_no_answer(
@@ -216,28 +216,28 @@ def test_a_candidate_that_raises_fails_no_answer(
     filling["width"] = {name: 1 if name.startswith("head") else width for name, width in filling["width"].items()}
     detector = registry()["random_forest"].load({**files, "filling.json": json.dumps(filling).encode()})
     version = again(Bundle(good.card, detector), "raises", mlflow)
-    follower, sheet = Follower(published, "random_forest", ["generic"]), sheet_of(40)
-    follower.steer(course("1"))
-    before = follower.vote("generic", sheet)
-    follower.steer(course("1", version, "canary", 1.0))
-    votes = follower.vote("generic", sheet, "full", np.zeros(40))
+    loader, table = ModelLoader(published, "random_forest", ["generic"]), feature_table_of(40)
+    loader.steer(assignment("1"))
+    before = loader.vote("generic", table)
+    loader.steer(assignment("1", version, "canary", 1.0))
+    votes = loader.vote("generic", table, "full", np.zeros(40))
     assert set(votes.versions) == {"1"}
     np.testing.assert_array_equal(votes.anomaly, before.anomaly)
-    assert follower.report().evidence[0].errors == 40
+    assert loader.report().evidence[0].errors == 40
 
 
 def test_two_versions_stay_in_memory(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
     """The live one and the one before are held, so that going back needs no registry; older ones are let go."""
     versions = ["1", *(again(bundles["adaptive"], f"resident {n}", mlflow) for n in range(2))]
-    follower = Follower(published, "adaptive", ["generic"])
+    loader = ModelLoader(published, "adaptive", ["generic"])
     for before, live in pairwise(["", *versions]):
-        follower.steer({"generic": Course(live, before)})
-    assert set(follower.report().ready["generic"]) == set(versions[1:])
-    published_away = follower._registry
-    follower._registry = Registry("http://127.0.0.1:1", "champion")
-    follower.steer({"generic": Course(versions[1], versions[2])})
-    assert follower.statuses()[0].version == versions[1]
-    follower._registry = published_away
+        loader.steer({"generic": Assignment(live, before)})
+    assert set(loader.report().ready["generic"]) == set(versions[1:])
+    published_away = loader._registry
+    loader._registry = Registry("http://127.0.0.1:1", "champion")
+    loader.steer({"generic": Assignment(versions[1], versions[2])})
+    assert loader.statuses()[0].version == versions[1]
+    loader._registry = published_away
 
 
 def lie(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
@@ -280,10 +280,10 @@ def test_a_lying_registry_changes_nothing(
         for name, content in files.items():
             (folder / name).write_bytes(content)
         published.note("hdx-generic-catboost", version, sha256=sha256(files["card.json"]).hexdigest())
-    follower, sheet = Follower(published, "catboost", ["generic"]), sheet_of(5)
-    follower.steer(course("1", version, "shadow"))
-    assert set(follower.vote("generic", sheet).versions) == {"1"}
-    report = follower.report()
+    loader, table = ModelLoader(published, "catboost", ["generic"]), feature_table_of(5)
+    loader.steer(assignment("1", version, "shadow"))
+    assert set(loader.vote("generic", table).versions) == {"1"}
+    report = loader.report()
     assert reason in report.rejected["generic"][version]
     assert report.ready["generic"] == ("1",)
 
@@ -292,16 +292,16 @@ def test_a_registry_that_dies_midway_changes_nothing(mlflow: Mlflow, bundles: di
     """A candidate that cannot be had now is not rejected: it is taken once the registry answers again."""
     version = again(bundles["adaptive"], "later", mlflow)
     source = Registry(mlflow.url, "champion")
-    follower = Follower(source, "adaptive", ["generic"])
-    follower.steer(course("1"))
-    follower._registry = Registry("http://127.0.0.1:1", "champion")
-    follower.steer(course("1", version, "shadow"))
-    report = follower.report()
+    loader = ModelLoader(source, "adaptive", ["generic"])
+    loader.steer(assignment("1"))
+    loader._registry = Registry("http://127.0.0.1:1", "champion")
+    loader.steer(assignment("1", version, "shadow"))
+    report = loader.report()
     assert (report.ready["generic"], report.rejected) == (("1",), {})
     assert report.statuses[0].version == "1"
-    follower._registry = source
-    follower.steer(course("1", version, "shadow"))
-    assert set(follower.report().ready["generic"]) == {"1", version}
+    loader._registry = source
+    loader.steer(assignment("1", version, "shadow"))
+    assert set(loader.report().ready["generic"]) == {"1", version}
 
 
 def test_a_changed_file_is_rejected(mlflow: Mlflow, published: Registry) -> None:
@@ -328,9 +328,9 @@ def test_windows_are_scored_by_the_code_that_serves(bundles: dict[str, Bundle], 
     found = pd.read_parquet(target)
     assert found["id"].tolist() == ["w0", "w1", "w2"]
     assert {"score", "pred", "confidence", "p_pump", "cls_pump"} <= set(found.columns)
-    sheet = make_sheet(windows, [None] * 3, FAMILY)
-    votes = {name: bundle.votes(sheet) for name, bundle in bundles.items()}
-    judged = judge(FAMILY, [Inspection(w, "generic") for w in windows], sheet, votes, {}, 1)
+    table = make_feature_table(windows, [None] * 3, FAMILY)
+    votes = {name: bundle.votes(table) for name, bundle in bundles.items()}
+    judged = judge(FAMILY, [Inspection(w, "generic") for w in windows], table, votes, {}, 1)
     assert found["score"].tolist() == [d.score for d in judged if isinstance(d, Diagnosis)]
     assert found["pred"].tolist() == [0, 1, 1]
 

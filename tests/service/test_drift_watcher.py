@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pipelines.datasets.simulator import simulate
 from pipelines.machines.family import read_family
-from serve_app.replicas.drift_watcher import Watcher, system_name
+from serve_app.replicas.drift_watcher import DriftWatcher, system_name
 from serve_app.store.repository import Store
 from tests.service.houses import House, diagnosis_of, make_house
 
@@ -28,7 +28,7 @@ async def send(store: Store, house: House, count: int, first: int, shift: float)
 async def test_a_shifted_sensor_is_found_behind_the_answers(store: Store) -> None:
     """After a shift the system drifts by that channel; one beside it, of another tenant, does not."""
     moved, quiet = await make_house(store), await make_house(store)
-    watcher = Watcher(store)
+    watcher = DriftWatcher(store)
     for house, shift in ((moved, 8.0), (quiet, 0.0)):
         await send(store, house, 250, 1000, 0.0)
         await send(store, house, 80, 5000, shift)
@@ -44,12 +44,12 @@ async def test_each_answer_is_read_once(store: Store) -> None:
     """A second look takes in what is new, and no answer twice; a new watcher remembers the day before."""
     house = await make_house(store)
     name = system_name(house.tenant_id, house.system.system_id)
-    watcher = Watcher(store)
+    watcher = DriftWatcher(store)
     await watcher.look()
     await send(store, house, 7, 0, 0.0)
     for _ in range(2):
         await watcher.look()
-    other = Watcher(store)
+    other = DriftWatcher(store)
     await other.look()
     for each in (watcher, other):
         assert each._watch("generic").monitors[name].windows == 8  # the seven, and the one of the house
@@ -62,7 +62,7 @@ async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:
     removed = replace(diagnosis_of(gone.system.system_id), family="removed", answer=answer)
     await store.record(gone.tenant_id, removed, None)
     await store.give_feedback(gone.tenant_id, removed.trace_id, "confirmed", None, "", "operator")
-    watcher = Watcher(store)
+    watcher = DriftWatcher(store)
     await watcher.look()
     assert system_name(house.tenant_id, house.system.system_id) in watcher._watch("generic").monitors
     assert "removed" not in watcher.states()

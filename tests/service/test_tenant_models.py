@@ -14,7 +14,7 @@ import pytest
 from ray.serve import multiplex
 
 from configs.settings import Models, Settings
-from deployments.detector import OWN_MAX, Following, Member
+from deployments.detector import OWN_MAX, DetectorConfig, Member
 from deployments.ensemble import Ensemble
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.bundle import Bundle
@@ -22,10 +22,10 @@ from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection, Judgement, Versions
 from pipelines.errors import NotFound
 from pipelines.machines.family import read_family
-from pipelines.promotion.mlflow_client import Registry, model_name, wanted
-from pipelines.promotion.rollout import Wish
-from pipelines.promotion.tenant_models import Owners
-from pipelines.signals.reading import make_sheet
+from pipelines.promotion.mlflow_client import Registry, model_name, request_promotion
+from pipelines.promotion.rollout import PromotionRequest
+from pipelines.promotion.tenant_models import TenantModels
+from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import publish
 from pipelines.training.train import train
 from serve_app.replicas.gateway import GraphDiagnoser
@@ -89,12 +89,12 @@ class Graph:
     """The detect path in one process, with a look into what the ensemble was asked."""
 
     def __init__(self, house: House) -> None:
-        followed = {name: Following(name, house.url, Models().alias, 60) for name in registry()}
+        followed = {name: DetectorConfig(name, house.url, Models().alias, 60) for name in registry()}
         self.ensemble = Ensemble(followed, 2, 5)
-        self.owners = Owners(house.registry(), 60)
+        self.tenant_models = TenantModels(house.registry(), 60)
         self.batches: list[list[Inspection]] = []
-        self.diagnoser = GraphDiagnoser(self.diagnose, self.ensemble.members, Settings(), self.owners)
-        self.owners.look()
+        self.diagnoser = GraphDiagnoser(self.diagnose, self.ensemble.members, Settings(), self.tenant_models)
+        self.tenant_models.look()
 
     async def diagnose(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
         self.batches.append(list(inspections))
@@ -118,13 +118,13 @@ def voted(judgement: Judgement, detector: str) -> float | None:
 
 
 def score(bundle: Bundle) -> float:
-    return float(bundle.votes(make_sheet([WINDOW], [None], FAMILY)).anomaly[0])
+    return float(bundle.votes(make_feature_table([WINDOW], [None], FAMILY)).anomaly[0])
 
 
 async def test_a_batch_of_many_tenants_gives_each_its_own(house: House, graph: Graph) -> None:
     """Windows that come together meet their own tenant's model where it has one, and else the shared one."""
     mine, theirs = house.register("catboost", SEVEN, 0.5), house.register("catboost", EIGHT, 2.0)
-    graph.owners.look()
+    graph.tenant_models.look()
     asked = [SEVEN, NINE, EIGHT, 0, NINE, SEVEN, EIGHT]
     found = await asyncio.gather(*map(graph.ask, asked))
     shared = house.bundles["catboost"]
@@ -139,7 +139,7 @@ async def test_a_batch_of_many_tenants_gives_each_its_own(house: House, graph: G
 async def test_tenants_without_own_models_stay_together(house: House, graph: Graph) -> None:
     """However many they are, their windows are one group, and those of a tenant with own models go beside them."""
     house.register("catboost", SEVEN, 0.5)
-    graph.owners.look()
+    graph.tenant_models.look()
     await asyncio.gather(*(graph.ask(owner) for owner in [*range(20, 60), SEVEN, SEVEN]))
     mixed = [{inspection.own != () for inspection in batch} for batch in graph.batches]
     assert all(len(kinds) == 1 for kinds in mixed)
@@ -149,25 +149,25 @@ async def test_tenants_without_own_models_stay_together(house: House, graph: Gra
 async def test_an_own_model_is_followed(house: House, graph: Graph) -> None:
     """The next look at the directory swaps the version; without a champion the shared one judges."""
     house.register("xgboost", SEVEN, 0.5)
-    graph.owners.look()
+    graph.tenant_models.look()
     before = (await graph.ask(SEVEN)).versions["xgboost"]
     newer = house.register("xgboost", SEVEN, 0.25)
     assert (await graph.ask(SEVEN)).versions["xgboost"] == before
-    graph.owners.look()
+    graph.tenant_models.look()
     found = await graph.ask(SEVEN)
     assert found.versions["xgboost"] != before
     assert voted(found, "xgboost") == pytest.approx(score(newer))
     again = await graph.ask(SEVEN, (("xgboost", before),))
     assert again.versions == {"xgboost": before}
     house.retire("xgboost", SEVEN)
-    graph.owners.look()
+    graph.tenant_models.look()
     assert (await graph.ask(SEVEN)).versions["xgboost"] == "1"
 
 
 async def test_another_tenants_version_does_not_exist(house: House, graph: Graph) -> None:
     """Whoever asks for a version by its label gets its own tenant's alone."""
     house.register("catboost", SEVEN, 0.5)
-    graph.owners.look()
+    graph.tenant_models.look()
     versions = (("catboost", (await graph.ask(SEVEN)).versions["catboost"]),)
     assert (await graph.ask(SEVEN, versions)).versions == dict(versions)
     for other in (EIGHT, NINE, 0):
@@ -183,7 +183,7 @@ async def test_what_cannot_be_had_abstains(house: House, graph: Graph) -> None:
     assert release is not None
     artefact = next((house.artefacts / release.path).glob("*.onnx"))
     artefact.write_bytes(artefact.read_bytes()[:-1] + b"?")
-    graph.owners.look()
+    graph.tenant_models.look()
     judgement = await graph.ask(own)
     vote = next(v for v in json.loads(judgement.findings)["ml_predictions"] if v["ml_model"] == "random_forest")
     assert vote["prediction_score"] is None
@@ -196,27 +196,27 @@ async def test_what_cannot_be_had_abstains(house: House, graph: Graph) -> None:
 def test_an_own_model_is_no_family(house: House) -> None:
     """What stands where for the models that all share does not show it, so nothing leads it through the gates."""
     house.register("catboost", 71, 0.5)
-    assert house.registry().standings("catboost").keys() == {"generic"}
+    assert house.registry().states("catboost").keys() == {"generic"}
     assert house.registry().owned()["generic", 71] == {"catboost": "1"}
 
 
 def test_an_own_model_moves_without_a_rollout(house: House) -> None:
-    """A wish moves its champion, and leaves no candidate behind that nobody would lead on."""
+    """A request moves its champion, and leaves no candidate behind that nobody would lead on."""
     house.register("catboost", 72, 0.5)
     house.register("catboost", 72, 0.25)
     name, source = model_name("generic", "catboost", 72), house.registry()
-    assert wanted(source, Wish(name, "1", "seven")) == "1"
-    assert (source.standing(name).champion, source.standing(name).rollout) == ("1", None)
+    assert request_promotion(source, PromotionRequest(name, "1", "seven")) == "1"
+    assert (source.state(name).champion, source.state(name).rollout) == ("1", None)
 
 
 async def test_a_replica_holds_no_more_than_its_bound(house: House, inside: None) -> None:
     """However many tenants ask, so many models are held; those used last stay."""
     tenants = range(1000, 1000 + OWN_MAX + 6)
     give(house.url, "adaptive", "1", tenants)
-    member = Member(Following("adaptive", house.url, Models().alias, 60))
-    sheet, lots = make_sheet([WINDOW], [None], FAMILY), np.zeros(1)
+    member = Member(DetectorConfig("adaptive", house.url, Models().alias, 60))
+    table, hash_buckets = make_feature_table([WINDOW], [None], FAMILY), np.zeros(1)
     for tenant in tenants:
-        votes = await member.vote("generic", sheet, "score", lots, f"t{tenant}/1")
+        votes = await member.vote("generic", table, "score", hash_buckets, f"t{tenant}/1")
         assert votes.versions == (f"t{tenant}/1",)
     held = getattr(member, "__serve_multiplex_wrapper").models
     assert list(held) == [f"generic/t{tenant}/1" for tenant in list(tenants)[-OWN_MAX:]]

@@ -9,7 +9,7 @@ from pipelines.diagnosis.records import Inspection, Versions
 from pipelines.errors import NotFound, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion.mlflow_client import Registry, family_of, model_name, owner_of
-from pipelines.promotion.tenant_models import Owners, check_versions, label, tenant_of
+from pipelines.promotion.tenant_models import TenantModels, check_versions, label, tenant_of
 
 Owned = dict[tuple[str, int], dict[str, str]]
 
@@ -26,8 +26,8 @@ class Listed:
         return self.found
 
 
-def owners_of(listed: Listed) -> Owners:
-    return Owners(cast(Registry, listed), 15)
+def tenant_models_of(listed: Listed) -> TenantModels:
+    return TenantModels(cast(Registry, listed), 15)
 
 
 def asked(owner: int, versions: Versions) -> Inspection:
@@ -52,26 +52,34 @@ def test_what_only_looks_like_a_tenants_is_nobodys(name: str) -> None:
 
 def test_a_tenant_gets_its_own_versions_alone() -> None:
     """Each tenant is given its own champions of the family, and one without any gets none; so does nobody."""
-    owners = owners_of(Listed({("generic", 7): {"catboost": "3", "adaptive": "1"}, ("rig", 8): {"catboost": "5"}}))
-    owners.look()
-    assert owners.of("generic", 7) == (("adaptive", "t7/1"), ("catboost", "t7/3"))
-    assert owners.of("rig", 8) == (("catboost", "t8/5"),)
-    assert owners.of("generic", 8) == owners.of("rig", 7) == owners.of("generic", 9) == owners.of("generic", 0) == ()
+    tenant_models = tenant_models_of(
+        Listed({("generic", 7): {"catboost": "3", "adaptive": "1"}, ("rig", 8): {"catboost": "5"}})
+    )
+    tenant_models.look()
+    assert tenant_models.of("generic", 7) == (("adaptive", "t7/1"), ("catboost", "t7/3"))
+    assert tenant_models.of("rig", 8) == (("catboost", "t8/5"),)
+    assert (
+        tenant_models.of("generic", 8)
+        == tenant_models.of("rig", 7)
+        == tenant_models.of("generic", 9)
+        == tenant_models.of("generic", 0)
+        == ()
+    )
 
 
 def test_a_registry_that_is_down_changes_nothing() -> None:
     """What was read last stays; before anything was read no tenant is judged, by a model that may not be its own."""
     listed = Listed(None)
-    owners = owners_of(listed)
-    owners.look()
+    tenant_models = tenant_models_of(listed)
+    tenant_models.look()
     with pytest.raises(Unavailable):
-        owners.of("generic", 7)
-    assert owners.of("generic", 0) == ()
+        tenant_models.of("generic", 7)
+    assert tenant_models.of("generic", 0) == ()
     listed.found = {("generic", 7): {"catboost": "3"}}
-    owners.look()
+    tenant_models.look()
     listed.found = None
-    owners.look()
-    assert owners.of("generic", 7) == (("catboost", "t7/3"),)
+    tenant_models.look()
+    assert tenant_models.of("generic", 7) == (("catboost", "t7/3"),)
 
 
 def test_nobody_asks_for_another_tenants_version() -> None:

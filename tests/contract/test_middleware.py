@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import NoQuorum
 from serve_app.api.app import create_app
-from serve_app.api.middleware.request import middlewares
+from serve_app.api.middleware.ray_proxy import middlewares
 from serve_app.api.schemas import (
     HealthReply,
     MlHealthReply,
@@ -150,7 +150,7 @@ class TestHealth:
     @pytest.mark.parametrize("family", ["generic", "rig"])
     def test_a_lost_artefact_shows(self, client: TestClient, bench: Bench, family: str) -> None:
         """A detector that lost its version of any family disappears from the list, and the status is degraded."""
-        lost = bench.diagnoser.statuses[0]._replace(family=family, scored_canary=False, reason="artefact is missing")
+        lost = bench.diagnoser.statuses[0]._replace(family=family, scored_probe=False, reason="artefact is missing")
         kept = bench.diagnoser.statuses if family == "rig" else bench.diagnoser.statuses[1:]
         bench.diagnoser.statuses = [*kept, lost]
         answer = client.get("/internal/ml/health").json()
