@@ -21,7 +21,7 @@ from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
-from serve_app.api.schemas import QueryBody, QueryReply
+from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.shared import logs
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]

@@ -19,7 +19,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from pipelines.errors import Forbidden, Overloaded, Unauthenticated
 from serve_app.api import problems
 from serve_app.api.ports import Services
-from serve_app.api.schemas import LoginBody, RefreshBody, TokenReply
+from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
 from serve_app.shared import logs
 from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.store.records import Account, Principal, Role

@@ -21,7 +21,7 @@ from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, citation_of, count
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
-from serve_app.api.schemas import ChatBody, ChatReply, ModelListReply
+from serve_app.api.schemas.chat import ChatBody, ChatReply, ModelListReply
 from serve_app.shared import logs
 
 MODEL = "hdx-assistant"

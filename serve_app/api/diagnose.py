@@ -22,7 +22,7 @@ from serve_app.api.assistant import EVENTS, STREAMED, ask, event_of, streamed, w
 from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting
 from serve_app.api.ports import Asked, Ports
-from serve_app.api.schemas import DiagnoseBody, DiagnoseReply
+from serve_app.api.schemas.assistant import DiagnoseBody, DiagnoseReply
 from serve_app.shared import logs
 from serve_app.store.records import Principal
 

@@ -29,7 +29,7 @@ from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Services
-from serve_app.api.schemas import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
+from serve_app.api.schemas.detection import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
 from serve_app.shared import logs
 from serve_app.shared.cache import MemberVersions, answer_key
 from serve_app.store.records import Principal, StoredDiagnosis

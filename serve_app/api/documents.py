@@ -18,7 +18,7 @@ from pipelines.knowledge.ingest.ingest import built_in_pages
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
-from serve_app.api.schemas import DocumentReply, DocumentsReply, PageReply
+from serve_app.api.schemas.documents import DocumentReply, DocumentsReply, PageReply
 from serve_app.store.records import StoredDocument
 
 NAME_MAX = 200

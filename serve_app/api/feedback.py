@@ -14,7 +14,7 @@ from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Ports
-from serve_app.api.schemas import FeedbackBody, FeedbackReply
+from serve_app.api.schemas.feedback import FeedbackBody, FeedbackReply
 from serve_app.shared import logs
 from serve_app.store.records import StoredDiagnosis
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import MemberStatus
 from serve_app.api.ports import Health, Services
-from serve_app.api.schemas import HealthReply, LiveReply
+from serve_app.api.schemas.health import HealthReply, LiveReply
 from serve_app.shared import logs
 
 # Source: shorter than the 10 s period of Kubernetes' probes, longer than a burst of them; anyone may call health,

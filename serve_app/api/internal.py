@@ -24,16 +24,9 @@ from serve_app.api.assistant import ask
 from serve_app.api.diagnostics import JSON, Case, Detecting, Detection, check_count, listed
 from serve_app.api.health import CheckedParts
 from serve_app.api.ports import Asked, Health, Ports
-from serve_app.api.schemas import (
-    DetectBatchReply,
-    DetectReply,
-    MlHealthReply,
-    PredictBatchBody,
-    PredictBody,
-    QueryBody,
-    QueryReply,
-    RagHealthReply,
-)
+from serve_app.api.schemas.assistant import QueryBody, QueryReply
+from serve_app.api.schemas.detection import DetectBatchReply, DetectReply, PredictBatchBody, PredictBody
+from serve_app.api.schemas.health import MlHealthReply, RagHealthReply
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 

@@ -23,7 +23,7 @@ from pipelines.promotion.rollout import PromotionRequest
 from serve_app.api import problems
 from serve_app.api.auth import Admin, Reader
 from serve_app.api.ports import Ports, Services
-from serve_app.api.schemas import ModelsReply, MoveReply, PromoteBody
+from serve_app.api.schemas.models import ModelsReply, MoveReply, PromoteBody
 from serve_app.shared import logs
 from serve_app.shared.credentials import webhook_secret
 from serve_app.shared.fleet import FleetModel

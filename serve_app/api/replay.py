@@ -20,7 +20,7 @@ from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.ports import Ports
-from serve_app.api.schemas import ReplayReply, StoredReply
+from serve_app.api.schemas.replay import ReplayReply, StoredReply
 from serve_app.store.records import StoredDiagnosis
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])

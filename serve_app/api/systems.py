@@ -14,7 +14,7 @@ from pipelines.machines.family import family_names
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
-from serve_app.api.schemas import SystemBody, SystemChangeBody, SystemReply, SystemsReply
+from serve_app.api.schemas.systems import SystemBody, SystemChangeBody, SystemReply, SystemsReply
 from serve_app.store.records import System
 
 KEY_MAX = 2_147_483_647

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from serve_app.api.problems import ProblemReply
-from serve_app.api.schemas import HEALTHY
+from serve_app.api.schemas.base import HEALTHY
 from tests.contract.stand_ins import ML_KEY
 
 LogIn = Callable[..., dict[str, str]]

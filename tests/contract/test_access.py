@@ -7,9 +7,7 @@ from fastapi.testclient import TestClient
 
 from pipelines.errors import Overloaded
 from serve_app.api.auth import FAILURES_MAX, Attempts
-from serve_app.api.schemas import (
-    TokenReply,
-)
+from serve_app.api.schemas.auth import TokenReply
 from tests.contract.calls import DETECT, GUARDED, OPEN, PREDICT, PREDICTION, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import API_KEY, ML_KEY, PASSWORD, RAG_KEY, Bench
 

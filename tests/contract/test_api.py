@@ -8,15 +8,12 @@ from fastapi.testclient import TestClient
 from pipelines.detectors.members import registry
 from pipelines.errors import NoQuorum, Unavailable
 from serve_app.api.ports import Asked
-from serve_app.api.schemas import (
-    HEALTHY,
-    DetectReply,
-    DiagnoseReply,
-    DocumentReply,
-    ModelsReply,
-    QueryReply,
-    StoredReply,
-)
+from serve_app.api.schemas.assistant import DiagnoseReply, QueryReply
+from serve_app.api.schemas.base import HEALTHY
+from serve_app.api.schemas.detection import DetectReply
+from serve_app.api.schemas.documents import DocumentReply
+from serve_app.api.schemas.models import ModelsReply
+from serve_app.api.schemas.replay import StoredReply
 from tests.contract.calls import (
     CHAT,
     DETECT,

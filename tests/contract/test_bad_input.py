@@ -7,7 +7,7 @@ import jwt
 import pytest
 from fastapi.testclient import TestClient
 
-from serve_app.api.schemas import HEALTHY
+from serve_app.api.schemas.base import HEALTHY
 from serve_app.shared.credentials import TokenIssuer
 from serve_app.store.records import Principal
 from tests.contract.calls import DETECT, PREDICT, WINDOW, LogIn, assert_problem

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from serve_app.api.schemas import FeedbackReply
+from serve_app.api.schemas.feedback import FeedbackReply
 from tests.contract.calls import DETECT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import API_KEY, Bench
 

@@ -12,11 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.errors import NoQuorum
 from serve_app.api.app import create_app
 from serve_app.api.middleware.ray_proxy import middlewares
-from serve_app.api.schemas import (
-    HealthReply,
-    MlHealthReply,
-    RagHealthReply,
-)
+from serve_app.api.schemas.health import HealthReply, MlHealthReply, RagHealthReply
 from tests.contract.calls import (
     DETECT,
     INTERNAL,

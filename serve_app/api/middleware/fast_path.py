@@ -19,7 +19,7 @@ from pipelines.errors import Unauthenticated
 from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.middleware.request import JSON_TYPE
-from serve_app.api.schemas import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
+from serve_app.api.schemas.detection import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 from serve_app.store.records import Principal

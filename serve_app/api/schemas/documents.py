@@ -1,0 +1,40 @@
+"""Answers of `api/documents`."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from serve_app.api.schemas.base import Reply
+
+
+class DocumentReply(Reply):
+    """A document that was uploaded, and what has become of it."""
+
+    document_id: str
+    name: str
+    sha256: str
+    bytes: int
+    state: Literal["queued", "indexing", "ready", "failed", "removing"]
+    reason: str = Field(description="Why it failed, else empty")
+    title: str
+    language: str | None
+    passages: int = Field(description="How many it was cut into; 0 until it is ready")
+    flagged: int = Field(description="How many of them try to give orders to who answers, and are never quoted")
+    attempts: int = Field(description="How often its indexing was begun")
+    created_at: datetime
+
+
+class DocumentsReply(Reply):
+    """One page of documents; `next` is the `after` of the following one."""
+
+    documents: list[DocumentReply]
+    next: str | None
+
+
+class PageReply(Reply):
+    """A page's text, in which a citation's `start` and `end` count."""
+
+    document_id: str
+    page: int
+    text: str
