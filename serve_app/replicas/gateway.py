@@ -1,205 +1,25 @@
-"""First replica a request meets: turns handles of the graph into the ports that routes ask for.
+"""The first replica that a request meets: opens the ports that routes ask for and serves the application over them."""
 
-Exists so that routes never see Ray.
-"""
-
-import asyncio
-import time
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle
 
 from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
-from deployments.runtime.cancellation import replica_may_stop
-from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.errors import HdxError, Overloaded, Unavailable
-from pipelines.knowledge.answer.answer import Event
-from pipelines.knowledge.ingest.documents import language_of
-from pipelines.knowledge.records import Answer, Found, Hit, Question
-from pipelines.knowledge.search.index import BUILT_IN
 from pipelines.promotion.mlflow_client import Registry
-from pipelines.promotion.rollout import PromotionRequest
-from pipelines.promotion.tenant_models import TenantModels, check_versions
+from pipelines.promotion.tenant_models import TenantModels
 from serve_app.api.app import create_app
-from serve_app.api.ports import Asked, Health, Services
-from serve_app.shared.batching import MicroBatch
+from serve_app.api.ports import Services
+from serve_app.replicas.graph_ports import GraphAssistant, GraphDiagnoser, GraphLibrary, GraphPromotions, Handle
 from serve_app.shared.cache import AnswerCache
-from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import Metrics
 from serve_app.store.repository import Store
 
 if TYPE_CHECKING:
     from deployments.detector import DetectorConfig
     from deployments.ensemble import Ensemble
-
-Handle = DeploymentHandle[Any]
-Reply = TypeVar("Reply")
-PROMOTER_S = 15  # its slowest step is one look at a registry that hangs; source: `registry.TIMEOUT_S` and a margin
-SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
-
-
-async def reach(part: str, call: Awaitable[Reply], timeout_s: float) -> Reply:
-    """Await a reply from the graph, and turn its failures into our own errors.
-
-    Raises:
-        HdxError: The one raised down there, Overloaded, or Unavailable naming `part`.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            with replica_may_stop():
-                return await call
-    except RayTaskError as error:
-        if isinstance(error.cause, HdxError):
-            raise error.cause from None
-        raise
-    except BackPressureError:
-        raise Overloaded(1) from None
-    except (TimeoutError, RayError, RayServeException):
-        raise Unavailable(part, "no reply") from None
-
-
-class GraphDiagnoser:
-    """The detect path of the graph, whether the ensemble is in this process or behind a handle."""
-
-    def __init__(
-        self,
-        diagnose: Callable[[Sequence[Inspection]], Awaitable[Sequence[Judgement | Exception]]],
-        members: Callable[[], Awaitable[Sequence[MemberStatus]]],
-        settings: Settings,
-        tenant_models: TenantModels,
-    ) -> None:
-        self._diagnose, self._members = diagnose, members
-        # Two votes' time: the ensemble tries a failed detector once more.
-        self._timeout_s = 2 * settings.models.vote_timeout_s + 1
-        self._tenant_models = tenant_models
-        self._most = settings.micro_batch.max_windows
-        self._batch = self._make_batch()
-        # A model that has to be loaded first holds up its own tenant alone; an empty one is a few hundred bytes.
-        self._batches: defaultdict[int, MicroBatch[Inspection, Judgement]] = defaultdict(self._make_batch)
-
-    def _make_batch(self) -> MicroBatch[Inspection, Judgement]:
-        return MicroBatch(self._run, self._most)
-
-    async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
-        return await reach("ensemble", self._diagnose(inspections), self._timeout_s)
-
-    def diagnose(self, inspection: Inspection) -> Awaitable[Judgement]:
-        """Judge one window within the next micro-batch: that of all, or the tenant's where it has models of its own.
-
-        Raises:
-            NotFound: A version is asked for that is another tenant's.
-            Unavailable: Whose models there are is not known yet.
-        """
-        check_versions(inspection)
-        own = () if inspection.versions else self._tenant_models.of(inspection.family, inspection.owner)
-        if not own:
-            return self._batch.submit(inspection)
-        return self._batches[inspection.owner].submit(inspection._replace(own=own))
-
-    async def members(self) -> Sequence[MemberStatus]:
-        """Ask every detector what it holds."""
-        return await reach("ensemble", self._members(), self._timeout_s)
-
-
-class GraphAssistant:
-    """The ask path of the graph."""
-
-    def __init__(self, embedder: Handle, retriever: Handle, generator: Handle, settings: Settings) -> None:
-        self._embedder, self._retriever, self._generator = embedder, retriever, generator
-        self._streaming = generator.options(stream=True)
-        self._knowledge = settings.knowledge
-        # The generator itself falls back after its own time-out; this one only guards a lost replica.
-        self._patience_s = settings.knowledge.timeout_s + 5
-
-    async def ask(self, asked: Asked) -> Answer:
-        """Answer from the tenant's documents and the built-in knowledge, or abstain."""
-        begun = time.perf_counter()
-        question, found = await self._search(asked)
-        searched = time.perf_counter()
-        answer: Answer = await reach("generator", self._generator.answer.remote(question, found), self._patience_s)
-        answer.milliseconds.update(_times(begun, searched))
-        return answer
-
-    async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
-        """Yield the passages found, the answer in pieces, and the whole of it last."""
-        begun = time.perf_counter()
-        question, found = await self._search(asked)
-        searched = time.perf_counter()
-        yield found.hits[: asked.limit]
-        events: Any = self._streaming.stream.remote(question, found)
-        try:
-            async with asyncio.timeout(self._patience_s):
-                with replica_may_stop():
-                    async for event in events:
-                        if isinstance(event, Answer):
-                            event.milliseconds.update(_times(begun, searched))
-                        yield event
-        except (TimeoutError, RayError, RayServeException):
-            raise Unavailable("generator", "no reply") from None
-        finally:
-            events.cancel()  # whoever stopped listening stops the model, too
-
-    async def _search(self, asked: Asked) -> tuple[Question, Found]:
-        timeout_s = self._knowledge.timeout_s
-        vectors, made = await reach("embedder", self._embedder.encode.remote([asked.text]), timeout_s)
-        question = Question(asked.text, language_of(asked.text), asked.limit, vectors[0], asked.context, made)
-        found = await reach("retriever", self._retriever.search.remote(asked.tenant_id, question), timeout_s)
-        return question, found
-
-    async def health(self) -> Health:
-        """Walk the whole way to the index once."""
-        try:
-            _, found = await self._search(Asked(BUILT_IN, "hydraulic pump", 1))
-        except HdxError:
-            return "down"
-        return "ok" if found.hits else "degraded"
-
-
-def _times(begun: float, searched: float) -> dict[str, float]:
-    return {"search": 1e3 * (searched - begun), "answer": 1e3 * (time.perf_counter() - searched)}
-
-
-class GraphLibrary:
-    """The way to the indexer of the graph."""
-
-    def __init__(self, indexer: Handle) -> None:
-        self._indexer = indexer
-
-    def announce(self, tenant_id: int, document_id: str) -> None:
-        """Say that a document waits."""
-        self._indexer.work.remote(tenant_id, document_id)
-
-    async def settle(self, tenant_id: int, document_id: str) -> None:
-        """Wait until a document is ready, failed, or gone."""
-        await reach("indexer", self._indexer.work.remote(tenant_id, document_id), SETTLE_S)
-
-
-class GraphPromotions:
-    """The way to the promoter of the graph."""
-
-    def __init__(self, promoter: Handle) -> None:
-        self._fleet, self._request, self._look = promoter.fleet, promoter.request, promoter.look
-
-    async def fleet(self) -> Sequence[FleetModel]:
-        """Ask what stands where."""
-        found: Sequence[FleetModel] = await reach("promoter", self._fleet.remote(), PROMOTER_S)
-        return found
-
-    async def request(self, request: PromotionRequest) -> str:
-        """Pass a request on; return the version that it names."""
-        version: str = await reach("promoter", self._request.remote(request), PROMOTER_S)
-        return version
-
-    def look(self, name: str) -> None:
-        """Say that an alias of a model has moved."""
-        self._look.remote(name)
 
 
 def _make_ensemble(followed: "Mapping[str, DetectorConfig]", settings: Settings, promoter: Handle) -> "Ensemble":

@@ -14,7 +14,7 @@ from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.errors import HdxError, InvalidInput
 from pipelines.knowledge.records import Document, Made, Passage
-from serve_app.replicas.gateway import Handle, reach
+from serve_app.replicas.graph_ports import Handle, reach
 from serve_app.shared import logs
 from serve_app.store.records import StoredDocument
 from serve_app.store.repository import Store

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.runtime.cancellation import replica_may_stop
 from pipelines.errors import Unavailable
-from serve_app.replicas.gateway import reach
+from serve_app.replicas.graph_ports import reach
 
 
 async def stopped() -> None:

@@ -28,7 +28,7 @@ from pipelines.promotion.tenant_models import TenantModels
 from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import publish
 from pipelines.training.train import train
-from serve_app.replicas.gateway import GraphDiagnoser
+from serve_app.replicas.graph_ports import GraphDiagnoser
 from tests.serve.promotions import give
 from tests.service.tracking import tracking_server
 
