@@ -19,6 +19,7 @@ from deployments.runtime.cancellation import replica_may_stop
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable
 from pipelines.knowledge.answer.answer import Event
+from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Question
 from pipelines.knowledge.search.index import BUILT_IN
@@ -33,6 +34,7 @@ from serve_app.shared.fleet import FleetModel
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
 PROMOTER_S = 15  # its slowest step is one look at a registry that hangs; source: `registry.TIMEOUT_S` and a margin
+FALLBACK_S = 5  # the generator answers without its model after its own limit; what is later is a lost replica
 SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
 
 
@@ -115,8 +117,7 @@ class GraphAssistant:
         self._embedder, self._retriever, self._generator = embedder, retriever, generator
         self._streaming = generator.options(stream=True)
         self._knowledge = settings.knowledge
-        # The generator itself falls back after its own time-out; this one only guards a lost replica.
-        self._patience_s = settings.knowledge.timeout_s + 5
+        self._patience_s = settings.knowledge.timeout_s + FALLBACK_S
 
     async def ask(self, asked: Asked) -> Answer:
         """Answer from the tenant's documents and the built-in knowledge, or abstain."""
@@ -135,14 +136,13 @@ class GraphAssistant:
         yield found.hits[: asked.limit]
         events: Any = self._streaming.stream.remote(question, found)
         try:
-            async with asyncio.timeout(self._patience_s):
-                with replica_may_stop():
-                    async for event in events:
-                        if isinstance(event, Answer):
-                            event.milliseconds.update(_times(begun, searched))
-                        yield event
-        except (TimeoutError, RayError, RayServeException):
-            raise Unavailable("generator", "no reply") from None
+            with replica_may_stop():
+                async for event in within(events, self._patience_s):
+                    if isinstance(event, Answer):
+                        event.milliseconds.update(_times(begun, searched))
+                    yield event
+        except Exception as error:
+            raise _our_error("generator", error) from None
         finally:
             events.cancel()  # whoever stopped listening stops the model, too
 

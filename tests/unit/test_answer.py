@@ -1,12 +1,13 @@
 """Rules of answering from passages, with and without a language model's words."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
 
-from pipelines.knowledge.answer.answer import MOST, extract, marked
-from pipelines.knowledge.answer.llm import Draft, messages
+from pipelines.knowledge.answer.answer import MOST, Params, extract, marked
+from pipelines.knowledge.answer.llm import Draft, LanguageModel, Prompt, messages
 from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
 from pipelines.knowledge.search.text import asks_for_remedy, asks_how, topics
 
@@ -223,6 +224,45 @@ async def test_a_sentence_goes_out_before_the_next_is_written() -> None:
     async for sentence in draft.read(written()):
         seen.append(sentence)
     assert len(seen) == 2
+
+
+class Fluent:
+    """A language model that writes at once, and then as told: stops, hangs, or fails in a way of its own."""
+
+    name = "fluent"
+
+    def __init__(self, end: str = "") -> None:
+        self._end = end
+
+    async def write(self, prompt: Prompt, params: Params) -> AsyncGenerator[str]:
+        yield "Case drain flow above ten percent shows wear [1]. "
+        yield "Clean the cooler fins with air [3]."
+        if self._end == "hangs":
+            await asyncio.sleep(60)
+        if self._end == "fails":
+            raise KeyError("weights")
+
+
+async def test_a_slow_reader_is_not_cut() -> None:
+    """The limit counts waiting for the model; who reads slowly gets the model's own whole answer."""
+    read = []
+    async for event in LanguageModel(Fluent(), 0.05).stream(QUESTION, HITS, Params()):
+        await asyncio.sleep(0.06)
+        read.append(event)
+    answer = read[-1]
+    assert isinstance(answer, Answer)
+    assert (answer.model, answer.degraded, len(read)) == ("fluent", False, 3)
+
+
+@pytest.mark.parametrize(("end", "named"), [("hangs", "TimeoutError"), ("fails", "KeyError")])
+async def test_a_model_that_fails_in_any_way_is_carried_on(end: str, named: str) -> None:
+    """Late or broken in a way nobody foresaw: quotes carry the answer on, and it says so."""
+    read = [event async for event in LanguageModel(Fluent(end), 0.05).stream(QUESTION, HITS, Params())]
+    answer = read[-1]
+    assert isinstance(answer, Answer)
+    assert (answer.model, answer.degraded) == ("extractive", True)
+    assert named in answer.reason
+    assert "".join(piece for piece in read if isinstance(piece, str)) == answer.text
 
 
 @pytest.mark.parametrize(

@@ -45,3 +45,33 @@ def test_ray_serve_stands_in_its_rooms() -> None:
     ]
     assert found
     assert [name for name in found if not name.startswith(rooms)] == []
+
+
+LIMITS = {"timeout", "timeout_at", "TaskGroup", "create_task_group", "fail_after", "move_on_after", "CancelScope"}
+
+
+def yields_within(node: ast.AST, limited: bool = False) -> Iterator[int]:
+    """Yield the line of every `yield` that stands inside a time-out or a task group of its own function."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        limited = False
+    if limited and isinstance(node, ast.Yield | ast.YieldFrom):
+        yield node.lineno
+    if isinstance(node, ast.With | ast.AsyncWith):
+        calls = [item.context_expr.func for item in node.items if isinstance(item.context_expr, ast.Call)]
+        names = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
+        limited = limited or bool(LIMITS & names)
+    for child in ast.iter_child_nodes(node):
+        yield from yields_within(child, limited)
+
+
+def test_nothing_is_yielded_inside_a_time_limit() -> None:
+    """A time-out or task group that spans a `yield` cancels whoever reads the generator (PEP 789)."""
+    wrong = "async def f():\n    async with g(), asyncio.timeout(1):\n        for x in y:\n            yield x\n"
+    assert list(yields_within(ast.parse(wrong))) == [4]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for floor in ("configs", "pipelines", "deployments", "serve_app")
+        for path in (ROOT / floor).rglob("*.py")
+        for line in yields_within(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert found == []

@@ -4,7 +4,6 @@ Exists so that any model may write, none is trusted, and none can make a questio
 bears it out and not before, and whatever goes wrong, the extractive answer carries on.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
@@ -12,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
 
-from pipelines.errors import Unavailable
 from pipelines.knowledge.answer.answer import Event, Params, abstention, citation, count_tokens, extract, pieces
+from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.passages import prose, sentences
 from pipelines.knowledge.records import Answer, Citation, Hit, Language, Question
 from pipelines.knowledge.search.text import negated, stems
@@ -90,11 +89,10 @@ class LanguageModel:
         failure = ""
         try:
             if hits:
-                async with asyncio.timeout(self.timeout_s):
-                    async with aclosing(self.writer.write(messages(question, shown), params)) as written:
-                        async for piece in draft.read(written):
-                            yield piece
-        except (Unavailable, TimeoutError) as error:
+                async with aclosing(self.writer.write(messages(question, shown), params)) as written:
+                    async for piece in draft.read(within(written, self.timeout_s)):
+                        yield piece
+        except Exception as error:  # of a library's own kinds, too: no model can make a question fail
             failure = f"the language model failed: {type(error).__name__}"
         if draft.refused:
             answer = abstention(question, hits, "the language model finds no answer in the passages", self.writer.name)
