@@ -1,9 +1,8 @@
-"""Last step of detect, still in the ensemble's replica: a diagnosis in the words of the HTTP contract.
+"""Writes a diagnosis in the words of the HTTP contract, still in the ensemble's replica.
 
-Exists so that one string of JSON goes back to the gateway in place of a tree of objects, and is never read on the way.
+The gateway gets one string of JSON in place of a tree of objects, and puts it into the answer as it is.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,12 +23,6 @@ def judgement_of(diagnosis: Diagnosis) -> Judgement:
         versions={vote.detector: vote.version for vote in diagnosis.votes},
         learned=diagnosis.learned,
     )
-
-
-def judgement_from(findings: bytes, versions: Mapping[str, str]) -> Judgement:
-    """Return a judgement that was kept; it teaches nothing a second time."""
-    prediction = orjson.loads(findings)["prediction"]
-    return Judgement(findings, prediction["is_anomaly"], prediction["anomaly_score"], versions, None)
 
 
 def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""From the gateway down to the ensemble and back: what is asked and what is answered.
+"""What is asked of the ensemble and what it answers, the same for HTTP, offline scoring and the store.
 
-Exists so that HTTP, offline scoring and the store speak of one and the same diagnosis. Tuples, because many are made
+An `Inspection` goes down; a `Diagnosis` is made of it, and goes back as a `Judgement`. Tuples, because many are made
 for each window: a frozen dataclass costs five times that to make, and ten times to send.
 """
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
+from zlib import crc32
 
 from pipelines.detectors.base import Detail
 from pipelines.machines.baseline import Baseline
@@ -24,10 +25,11 @@ class Inspection(NamedTuple):
         baseline: The system's own normal, or None while it has none.
         alarm: Whether the system's last window was an alarm.
         detail: What is wanted beside the score.
-        hash_bucket: 0..1, the system's own and always the same: who answers it while a new version is tried.
         versions: By detector those that shall judge, and no other one; empty for those that are live.
         owner: The tenant, as the credential says; 0 for nobody.
         own: By detector the owner's own version that judges in place of the live one.
+        system_id: 0 for none.
+        use_cache: Whether an answer will do that was given to the same window before.
     """
 
     window: Window
@@ -35,10 +37,16 @@ class Inspection(NamedTuple):
     baseline: Baseline | None = None
     alarm: bool = False
     detail: Detail = "full"
-    hash_bucket: float = 1.0
     versions: Versions = ()
     owner: int = 0
     own: Versions = ()
+    system_id: int = 0
+    use_cache: bool = True
+
+    @property
+    def hash_bucket(self) -> float:
+        """0..1, the system's own and always the same: who answers it while a new version is tried."""
+        return crc32(b"%d/%d" % (self.owner, self.system_id)) / 2**32 if self.system_id else 1.0
 
 
 class Vote(NamedTuple):
@@ -154,7 +162,9 @@ class Judgement(NamedTuple):
         findings: The part of the answer that follows from the window alone, a JSON object.
         score: None where nobody could judge the window.
         versions: By detector, the version that judged.
-        learned: As in `Diagnosis`.
+        learned: As in `Diagnosis`; None where the window was judged before.
+        baseline: What it was judged against, as `Baseline.to_bytes` writes it; None where there was none.
+        cache_hit: Whether it was kept from an earlier call.
     """
 
     findings: bytes
@@ -162,6 +172,8 @@ class Judgement(NamedTuple):
     score: float | None
     versions: Mapping[str, str]
     learned: Baseline | None
+    baseline: bytes | None = None
+    cache_hit: bool = False
 
 
 class MemberStatus(NamedTuple):

@@ -30,6 +30,7 @@ from serve_app.api import (
 from serve_app.api.middleware.fast_path import FastPath
 from serve_app.api.middleware.request import RequestMiddleware, json_only
 from serve_app.api.ports import Services
+from serve_app.detection import Detection
 from serve_app.shared import logs
 
 DESCRIPTION = """
@@ -68,7 +69,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)
-    app.state.detection = diagnostics.Detection(services)
+    app.state.detection = Detection(services)
     app.state.health_check = health.HealthCheck(services)
     for module in (
         auth,

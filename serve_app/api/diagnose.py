@@ -20,7 +20,7 @@ from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, STREAMED, ask, event_of, streamed, wants_events
 from serve_app.api.auth import Worker
-from serve_app.api.diagnostics import JSON, Detecting
+from serve_app.api.diagnostics import JSON, Detecting, detect_one
 from serve_app.api.ports import Asked, Ports
 from serve_app.api.schemas.assistant import DiagnoseBody, DiagnoseReply
 from serve_app.shared import logs
@@ -42,13 +42,8 @@ async def diagnose(
 
     With `Accept: text/event-stream` the event `finding` comes first, then those of an answer.
     """
-    begun, path = time.perf_counter(), request.scope["path"]
-    try:
-        answer, is_anomaly = await detection.own(caller, body, UUID(logs.trace_id()), begun)
-    except Exception as error:
-        detection.count_failure(error)
-        raise
-    logs.note(system_id=body.system_id, is_anomaly=is_anomaly)
+    path = request.scope["path"]
+    answer, is_anomaly = await detect_one(detection, caller, body, time.perf_counter())
     question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
     asked = Asked(caller.tenant_id, question, body.max_results)
     if wants_events(request):

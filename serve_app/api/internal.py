@@ -1,13 +1,13 @@
 """The service-to-service face: the same detection and assistant, without users, tenants or anything stored.
 
-Exists so that callers of the former ml_service and rag_service keep their paths, keys and bodies.
+Callers of the former ml_service and rag_service keep their paths, keys and bodies.
 """
 
 import os
 import time
 from collections.abc import Sequence
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,18 +15,20 @@ from fastapi.security import APIKeyHeader
 from pydantic import SecretStr, ValidationError
 
 from configs.settings import version
+from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.errors import Forbidden, InvalidInput
 from pipelines.machines.family import family_names, read_family
 from pipelines.signals.channels import read_alike, read_window
 from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.assistant import ask
-from serve_app.api.diagnostics import JSON, Case, Detecting, Detection, check_count, listed
+from serve_app.api.diagnostics import JSON, Detecting, check_count, count_failure, listed
 from serve_app.api.health import CheckedParts
 from serve_app.api.ports import Asked, Health, Ports
 from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.api.schemas.detection import DetectBatchReply, DetectReply, PredictBatchBody, PredictBody
 from serve_app.api.schemas.health import MlHealthReply, RagHealthReply
+from serve_app.detection import Detection, answer_of
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 
@@ -71,12 +73,13 @@ async def predict(body: PredictBody, detection: Detecting) -> Response:
     """Judge a window of which only the family is known; channels may be missing and are then named."""
     begun = time.perf_counter()
     try:
-        window = _window(detection, body)
-        judged = await detection.judge(_case(body, window, UUID(logs.trace_id()), begun))
-        return Response(judged.answer, media_type=JSON)
+        inspection = _inspection(body, _window(detection, body))
+        judgement = await detection.judge(inspection, begun)
     except Exception as error:
-        detection.count_failure(error)
+        count_failure(detection, error)
         raise
+    answer = answer_of(judgement, inspection.system_id, UUID(logs.trace_id()), begun)
+    return Response(answer, media_type=JSON)
 
 
 @router.post(
@@ -90,14 +93,25 @@ async def predict_batch(request: Request, body: PredictBatchBody, detection: Det
     """Judge each item on its own: at its index stands its answer, or the problem that it alone has."""
     begun = time.perf_counter()
     check_count(detection, body.items)
-    cases = _cases(detection, body.items, begun)
-    judged = iter(await detection.judge_all([case for case in cases if isinstance(case, Case)]))
-    answers = [next(judged) if isinstance(case, Case) else case for case in cases]
-    results = [answer if isinstance(answer, BaseException) else answer.answer for answer in answers]
+    asked = _inspections(detection, body.items)
+    judged = iter(await detection.judge_all([each for each in asked if isinstance(each, Inspection)], begun))
+    trace_ids = _trace_ids(len(asked))
+    results = [
+        _result(each, next(judged), trace_id, begun) if isinstance(each, Inspection) else each
+        for each, trace_id in zip(asked, trace_ids, strict=True)
+    ]
     return listed(detection, results, request.scope["path"])
 
 
-def _cases(detection: Detection, items: Sequence[object], begun: float) -> list[Case | Exception]:
+def _result(
+    inspection: Inspection, judged: Judgement | BaseException, trace_id: UUID, begun: float
+) -> bytes | BaseException:
+    if isinstance(judged, BaseException):
+        return judged
+    return answer_of(judged, inspection.system_id, trace_id, begun)
+
+
+def _inspections(detection: Detection, items: Sequence[object]) -> Sequence[Inspection | Exception]:
     """Read all items at once where they are alike and right, and else each on its own."""
     limits = detection.services.settings.limits
     try:
@@ -107,10 +121,10 @@ def _cases(detection: Detection, items: Sequence[object], begun: float) -> list[
         if not others and name in family_names():
             windows = read_alike([b.sensor_data.channels for b in bodies], rate_hz, read_family(name), limits)
             if windows is not None:
-                return [_case(*each, begun) for each in zip(bodies, windows, _trace_ids(len(bodies)), strict=True)]
+                return list(map(_inspection, bodies, windows))
     except (ValidationError, InvalidInput):
         pass
-    return [_case_or_error(detection, item, begun) for item in items]
+    return [_inspection_or_error(detection, item) for item in items]
 
 
 def _trace_ids(count: int) -> list[UUID]:
@@ -119,10 +133,10 @@ def _trace_ids(count: int) -> list[UUID]:
     return [UUID(bytes=drawn[place : place + 16], version=4) for place in range(0, len(drawn), 16)]
 
 
-def _case_or_error(detection: Detection, item: object, begun: float) -> Case | Exception:
+def _inspection_or_error(detection: Detection, item: object) -> Inspection | Exception:
     try:
         body = PredictBody.model_validate(item)
-        return _case(body, _window(detection, body), uuid4(), begun)
+        return _inspection(body, _window(detection, body))
     except (ValidationError, InvalidInput) as error:
         return error
 
@@ -134,17 +148,15 @@ def _window(detection: Detection, body: PredictBody) -> Window:
     return read_window(data.channels, body.sampling_hz, read_family(data.family), limits)
 
 
-def _case(body: PredictBody, window: Window, trace_id: UUID, begun: float) -> Case:
+def _inspection(body: PredictBody, window: Window) -> Inspection:
     data = body.sensor_data
-    return Case(
-        NO_TENANT,
-        data.system_id,
-        read_family(data.family),
+    return Inspection(
         window,
-        trace_id,
-        begun,
-        use_cache=body.use_cache,
+        data.family,
         detail=body.detail,
+        owner=NO_TENANT,
+        system_id=data.system_id,
+        use_cache=body.use_cache,
     )
 
 

@@ -1,6 +1,4 @@
-"""In detect, before the ensemble: answers to an identical window of the same system, for a minute.
-
-Exists so that a client that repeats a window costs no second judgement.
+"""Keeps the judgement of a window for a minute, so that a client that repeats one costs no second judgement.
 
 A key names everything an answer follows from: tenant, system and its state, family with its thresholds, the
 window, and the version of each detector. Versions are taken from two sides. A look-up uses what the replicas
@@ -9,30 +7,39 @@ promotion changes the key at most that much later than it changes the votes. A s
 that really judged it; so a mixed answer in the middle of a swap, or one without a detector that the replicas report as
 usable, is filed where no look-up finds it; so is one by a tenant's own model, whose windows are judged
 anew each time. The system's baseline is no part of the key: each normal window moves it a little, and an answer a
-minute old is as good.
+minute old is as good. The one that the answer followed from is kept with it, as it is part of the evidence.
 """
 
 import asyncio
 import json
 import logging
+import math
+import os
+import struct
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import orjson
+from cachetools import TTLCache
 
 from configs.settings import Settings
-from pipelines.detectors.base import Detail
-from pipelines.diagnosis.records import MemberStatus
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.machines.family import Family
-from pipelines.signals.windows import Window
 from serve_app.shared import logs
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-PREFIX = "hdx:answer:"
+PREFIX, PROBE = "hdx:answer:", "hdx:probe:"
+# A value in Redis: MAGIC, which changes with the layout; CRC-32 of all that follows; HEAD; the three parts it gives the
+# lengths of: baseline, versions, findings.
+MAGIC = b"HDX\x01"
+HEAD = struct.Struct("<?dIII")
+START = len(MAGIC) + 4
 # Source: a look-up must cost less than the judgement it saves, a few tens of milliseconds (docs: benchmarks).
 REDIS_TIMEOUT_S = 0.25
 # Source: own choice; one lost time-out in five seconds keeps an outage under 5 % of a replica's time.
@@ -42,11 +49,11 @@ REPORT_TIMEOUT_S = 0.25
 
 
 class AnswerCache(ABC):
-    """Keeps values for a time; losing one is never an error.
+    """Keeps judgements for a time; losing one is never an error.
 
     Attributes:
         shared: True when other replicas see the same values.
-        ttl_s: How long a value is kept; 0 turns the cache off.
+        ttl_s: How long a judgement is kept; 0 turns the cache off.
     """
 
     shared = False
@@ -62,16 +69,16 @@ class AnswerCache(ABC):
         return RedisCache(settings.redis.url.get_secret_value(), settings.cache.ttl_s)
 
     @abstractmethod
-    async def get(self, key: str) -> bytes | None:
-        """Return what was put under the key less than `ttl_s` ago."""
+    async def get(self, keys: Sequence[str]) -> Sequence[Judgement | None]:
+        """Return at each key's place what was put under it less than `ttl_s` ago; it teaches nothing a second time."""
 
     @abstractmethod
-    async def put(self, key: str, value: bytes) -> None:
-        """Keep a value."""
+    async def put(self, judgements: Mapping[str, Judgement]) -> None:
+        """Keep judgements by their keys."""
 
     @abstractmethod
     async def ping(self) -> bool:
-        """Say whether the cache answers now."""
+        """Say whether a value that is put now can be got."""
 
     async def close(self) -> None:
         """Give back what is held."""
@@ -79,31 +86,20 @@ class AnswerCache(ABC):
 
 
 class MemoryCache(AnswerCache):
-    """A replica's own cache: the least recently used value goes first."""
+    """A replica's own cache: the least recently used judgement goes first."""
 
     def __init__(self, ttl_s: float, entries: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(ttl_s)
-        self._entries = entries
-        self._clock = clock
-        self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._kept: TTLCache[str, Judgement] = TTLCache(entries, ttl_s, clock)
 
-    async def get(self, key: str) -> bytes | None:
-        """Return a value that has not expired, and mark it as used."""
-        expires, value = self._values.get(key, (0.0, b""))
-        if expires <= self._clock():
-            self._values.pop(key, None)
-            return None
-        self._values.move_to_end(key)
-        return value
+    async def get(self, keys: Sequence[str]) -> Sequence[Judgement | None]:
+        """Return those that have not expired, and mark them as used."""
+        return [self._kept.get(key) for key in keys]
 
-    async def put(self, key: str, value: bytes) -> None:
-        """Keep a value, and drop the least recently used one over the limit."""
-        if self.ttl_s <= 0:
-            return
-        self._values[key] = (self._clock() + self.ttl_s, value)
-        self._values.move_to_end(key)
-        if len(self._values) > self._entries:
-            self._values.popitem(last=False)
+    async def put(self, judgements: Mapping[str, Judgement]) -> None:
+        """Keep judgements, and drop the least recently used ones over the limit."""
+        for key, judgement in judgements.items():
+            self._kept[key] = _repeated(judgement)
 
     async def ping(self) -> bool:
         """Memory always answers."""
@@ -120,6 +116,7 @@ class RedisCache(AnswerCache):
         self._url = url
         self._client: Redis | None = None
         self._rests_until = 0.0
+        self._probe = PROBE + os.urandom(8).hex()
 
     def _connection(self) -> "Redis":
         if self._client is None:
@@ -132,43 +129,86 @@ class RedisCache(AnswerCache):
         return self._client
 
     async def _ask(self, call: "Callable[[Redis], Awaitable[Any]]") -> Any:
-        """Return the reply, or None where Redis gives none."""
-        from redis.exceptions import RedisError
-
-        if time.monotonic() < self._rests_until:
-            return None
+        """Return the reply, or None where Redis gives none in time."""
         try:
             async with asyncio.timeout(2 * REDIS_TIMEOUT_S):
-                return await call(self._connection())
-        except (RedisError, OSError, TimeoutError) as error:
+                reply = await call(self._connection())
+        except Exception as error:
             self._rests_until = time.monotonic() + REDIS_REST_S
             logs.write("cache.down", logging.WARNING, rests_s=REDIS_REST_S, kind=type(error).__name__)
             return None
+        self._rests_until = 0.0
+        return reply
 
-    async def get(self, key: str) -> bytes | None:
-        """Return a value; one that is no JSON object counts as absent: others can write there too."""
-        value: bytes | None = await self._ask(lambda client: client.get(PREFIX + key))
-        try:
-            return value if value is not None and isinstance(json.loads(value), dict) else None
-        except ValueError:
-            return None
+    @property
+    def _rests(self) -> bool:
+        return time.monotonic() < self._rests_until
 
-    async def put(self, key: str, value: bytes) -> None:
-        """Keep a value; Redis itself forgets it."""
-        if self.ttl_s > 0:
-            milliseconds = max(1, int(1e3 * self.ttl_s))
-            await self._ask(lambda client: client.set(PREFIX + key, value, px=milliseconds))
+    async def get(self, keys: Sequence[str]) -> Sequence[Judgement | None]:
+        """Return what this release put there, in one round trip; other bytes count as absent: others can write, too."""
+        values = None
+        if keys and not self._rests:
+            values = await self._ask(lambda client: client.mget([PREFIX + key for key in keys]))
+        return [None if value is None else unpacked(value) for value in values or [None] * len(keys)]
+
+    async def put(self, judgements: Mapping[str, Judgement]) -> None:
+        """Keep judgements, in one round trip; Redis itself forgets them."""
+        if not judgements or self.ttl_s <= 0 or self._rests:
+            return
+
+        async def write(client: "Redis") -> None:
+            async with client.pipeline(transaction=False) as writes:
+                for key, judgement in judgements.items():
+                    writes.set(PREFIX + key, packed(judgement), px=max(1, int(1e3 * self.ttl_s)))
+                await writes.execute()
+
+        await self._ask(write)
 
     async def ping(self) -> bool:
-        """Ask Redis, also while the cache rests."""
-        self._rests_until = 0.0
-        return bool(await self._ask(lambda client: client.ping()))
+        """Put a value and get it back, also while the cache rests: a full or read-only Redis answers and keeps none."""
+        token = os.urandom(8)
+
+        async def write_and_read(client: "Redis") -> bool:
+            async with client.pipeline(transaction=False) as calls:
+                calls.set(self._probe, token, px=1000)
+                calls.get(self._probe)
+                _, found = await calls.execute()
+            return bool(found == token)
+
+        return bool(await self._ask(write_and_read))
 
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _repeated(judgement: Judgement) -> Judgement:
+    return judgement._replace(learned=None, cache_hit=True)
+
+
+def packed(judgement: Judgement) -> bytes:
+    """Return a judgement as it stands in Redis."""
+    score = math.nan if judgement.score is None else judgement.score
+    parts = (judgement.baseline or b"", orjson.dumps(judgement.versions), judgement.findings)
+    rest = b"".join((HEAD.pack(judgement.is_anomaly, score, *map(len, parts)), *parts))
+    return MAGIC + crc32(rest).to_bytes(START - len(MAGIC)) + rest
+
+
+def unpacked(value: bytes) -> Judgement | None:
+    """Return what `packed` was given, or None for any other bytes."""
+    rest = value[START:]
+    if value[:START] != MAGIC + crc32(rest).to_bytes(START - len(MAGIC)):
+        return None
+    try:
+        is_anomaly, score, *lengths = HEAD.unpack_from(rest)
+        begin, middle = HEAD.size + lengths[0], HEAD.size + lengths[0] + lengths[1]
+        baseline, versions, findings = rest[HEAD.size : begin], orjson.loads(rest[begin:middle]), rest[middle:]
+    except (struct.error, ValueError):
+        return None
+    known = None if math.isnan(score) else score
+    return _repeated(Judgement(findings, is_anomaly, known, versions, None, baseline or None))
 
 
 class MemberVersions:
@@ -202,26 +242,19 @@ class MemberVersions:
         self._known, self._asked = known, time.monotonic()
 
 
-def answer_key(
-    tenant_id: int,
-    system_id: int,
-    family: Family,
-    versions: Mapping[str, str],
-    window: Window,
-    alarm: bool,
-    detail: Detail = "full",
-) -> str:
+def answer_key(inspection: Inspection, family: Family, versions: Mapping[str, str]) -> str:
     """Return the SHA-256 over everything an answer follows from."""
+    window = inspection.window
     names = sorted(window.values)
     head = [
-        tenant_id,
-        system_id,
+        inspection.owner,
+        inspection.system_id,
         family.name,
         family.severity.warning,
         family.severity.critical,
         family.severity.release,
-        alarm,
-        detail,
+        inspection.alarm,
+        inspection.detail,
         sorted(versions.items()),
         window.rate_hz,
         [(name, len(window.values[name])) for name in names],

@@ -82,6 +82,7 @@ class MemoryStore:
         self.used: set[UUID] = set()
         self.ended_families: set[UUID] = set()
         self.up = True
+        self.baseline: Baseline | None = None
         self.kept_documents: dict[tuple[int, str], StoredDocument] = {}
         self.said: dict[tuple[int, UUID], StoredFeedback] = {}
 
@@ -174,7 +175,7 @@ class MemoryStore:
         del self.owned[system_id]
 
     async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
-        return await self.system(tenant_id, system_id), None
+        return await self.system(tenant_id, system_id), self.baseline
 
     async def record(
         self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None

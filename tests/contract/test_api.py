@@ -2,11 +2,13 @@
 
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from pipelines.detectors.members import registry
 from pipelines.errors import NoQuorum, Unavailable
+from pipelines.machines.baseline import Baseline
 from serve_app.api.ports import Asked
 from serve_app.api.schemas.assistant import DiagnoseReply, QueryReply
 from serve_app.api.schemas.base import HEALTHY
@@ -137,6 +139,16 @@ class TestDetect:
             ("looked_up", False),
             ("looked_up", True),
         ]
+
+    def test_a_cached_answer_keeps_its_own_baseline(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
+        """The evidence of a hit is the baseline that the answer followed from, and not the one of its own moment."""
+        token = headers()
+        first, later = (Baseline(np.full(2, count), np.ones(2), np.ones(2)) for count in (3.0, 4.0))
+        bench.store.baseline = first
+        client.post(DETECT, json=WINDOW, headers=token)
+        bench.store.baseline = later
+        assert client.post(DETECT, json=WINDOW, headers=token).json()["cache_hit"] is True
+        assert [stored.baseline for _, stored, _ in bench.store.recorded] == [first.to_bytes()] * 2
 
     def test_a_promotion_makes_cached_answers_unreachable(
         self, client: TestClient, headers: LogIn, bench: Bench, monkeypatch: pytest.MonkeyPatch

@@ -1,16 +1,20 @@
 """The answer cache in memory, its key, and what it knows of the detectors' versions."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+from zlib import crc32
 
 import numpy as np
+import pytest
 
-from pipelines.diagnosis.records import MemberStatus
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import Unavailable
-from pipelines.machines.family import Severity, read_family
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
-from serve_app.shared.cache import MemberVersions, MemoryCache, answer_key
+from serve_app.shared.cache import HEAD, MAGIC, MemberVersions, MemoryCache, answer_key, packed, unpacked
 
 FAMILY = read_family("generic")
 WINDOW = Window({"pressure": np.array([1.0, 2.0, 3.0]), "flow": np.array([4.0, 5.0, 6.0])}, 1.0)
@@ -27,34 +31,78 @@ class Clock:
         return self.now
 
 
-async def test_a_value_is_kept_until_its_time_is_over() -> None:
-    """A value can be read until `ttl_s` has passed, and not at that moment."""
+def judgement(score: float | None = 0.5, baseline: bytes | None = None) -> Judgement:
+    """A judgement that would teach, were it new."""
+    learned = Baseline(np.ones(2), np.ones(2), np.ones(2))
+    return Judgement('{"notes": ["давление"]}'.encode(), False, score, VERSIONS, learned, baseline)
+
+
+def kept(given: Judgement) -> Judgement:
+    """What a cache gives back of it."""
+    return given._replace(learned=None, cache_hit=True)
+
+
+async def test_a_judgement_is_kept_until_its_time_is_over() -> None:
+    """It can be read until `ttl_s` has passed, and not at that moment; it teaches nothing a second time."""
     clock = Clock()
     cache = MemoryCache(60, 10, clock)
-    await cache.put("a", b'{"score": 0.5}')
+    await cache.put({"a": judgement()})
     clock.now += 59.9
-    assert await cache.get("a") == b'{"score": 0.5}'
+    assert await cache.get(["b", "a"]) == [None, kept(judgement())]
     clock.now += 0.1
-    assert await cache.get("a") is None
+    assert await cache.get(["a"]) == [None]
 
 
-async def test_the_least_recently_used_value_goes_first() -> None:
-    """Over the limit, the value that was neither read nor written longest is dropped."""
+async def test_the_least_recently_used_judgement_goes_first() -> None:
+    """Over the limit, the one that was neither read nor written longest is dropped."""
     cache = MemoryCache(60, 2)
-    await cache.put("a", b'{"n": 1}')
-    await cache.put("b", b'{"n": 2}')
-    await cache.get("a")
-    await cache.put("c", b'{"n": 3}')
-    assert await cache.get("b") is None
-    assert await cache.get("a") == b'{"n": 1}'
-    assert await cache.get("c") == b'{"n": 3}'
+    await cache.put({"a": judgement(0.1), "b": judgement(0.2)})
+    await cache.get(["a"])
+    await cache.put({"c": judgement(0.3)})
+    assert await cache.get(["a", "b", "c"]) == [kept(judgement(0.1)), None, kept(judgement(0.3))]
 
 
 async def test_no_lifetime_means_no_cache() -> None:
     """With a lifetime of zero nothing is kept."""
     cache = MemoryCache(0, 10)
-    await cache.put("a", b'{"n": 1}')
-    assert await cache.get("a") is None
+    await cache.put({"a": judgement()})
+    assert await cache.get(["a"]) == [None]
+
+
+@pytest.mark.parametrize("score", [None, 0.0, 1 / 3])
+@pytest.mark.parametrize("baseline", [None, bytes(range(64))])
+def test_a_judgement_reads_back_bit_for_bit(score: float | None, baseline: bytes | None) -> None:
+    """What stands in Redis holds all of it, the baseline that it follows from included."""
+    given = judgement(score, baseline)
+    assert unpacked(packed(given)) == kept(given)
+
+
+def test_other_bytes_count_as_absent() -> None:
+    """Nothing, JSON, a pickle, what an older release put there, and one of ours cut, lengthened or changed anywhere."""
+    whole = packed(judgement(0.5, bytes(64)))
+    foreign = [
+        b"",
+        b"{}",
+        b"\x80\x04N.",
+        b"HDX\x01",
+        (4).to_bytes(4) + b'base{"prediction": {}}',
+        whole[8:],
+        whole + b" ",
+    ]
+    changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in range(len(whole))]
+    cut = [whole[:end] for end in range(len(whole))]
+    assert [unpacked(value) for value in foreign + changed + cut] == [None] * (len(foreign) + 2 * len(whole))
+
+
+def test_bytes_with_a_right_sum_and_a_wrong_form_count_as_absent() -> None:
+    """Lengths that lead beyond the end, or versions that are no JSON, are not believed for their sum alone."""
+    for rest in (b"", b"\x01", HEAD.pack(True, 0.5, 0, 3, 0) + b"{]}"):
+        assert unpacked(MAGIC + crc32(rest).to_bytes(4) + rest) is None
+
+
+def key(family: Family = FAMILY, versions: Mapping[str, str] = VERSIONS, **changes: Any) -> str:
+    """The key of a window of tenant 1's system 1, but for what is changed."""
+    return answer_key(Inspection(WINDOW, "generic", owner=1, system_id=1)._replace(**changes), family, versions)
 
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
@@ -63,19 +111,19 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
     swapped = {"pressure": WINDOW.values["flow"], "flow": WINDOW.values["pressure"]}
     shifted = {"flow": np.array([4.0, 5.0]), "pressure": np.array([6.0, 1.0, 2.0, 3.0])}
     keys = [
-        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False),
-        answer_key(2, 1, FAMILY, VERSIONS, WINDOW, False),
-        answer_key(1, 2, FAMILY, VERSIONS, WINDOW, False),
-        answer_key(1, 1, FAMILY.model_copy(update={"name": "other"}), VERSIONS, WINDOW, False),
-        answer_key(1, 1, strict, VERSIONS, WINDOW, False),
-        answer_key(1, 1, FAMILY, {**VERSIONS, "catboost": "4"}, WINDOW, False),
-        answer_key(1, 1, FAMILY, {"catboost": "3"}, WINDOW, False),
-        answer_key(1, 1, FAMILY, VERSIONS, Window(swapped, 1.0), False),
-        answer_key(1, 1, FAMILY, VERSIONS, Window(shifted, 1.0), False),
-        answer_key(1, 1, FAMILY, VERSIONS, Window({"pressure": WINDOW.values["pressure"]}, 1.0), False),
-        answer_key(1, 1, FAMILY, VERSIONS, replace(WINDOW, rate_hz=2.0), False),
-        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, True),
-        answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False, "score"),
+        key(),
+        key(owner=2),
+        key(system_id=2),
+        key(FAMILY.model_copy(update={"name": "other"})),
+        key(strict),
+        key(versions={**VERSIONS, "catboost": "4"}),
+        key(versions={"catboost": "3"}),
+        key(window=Window(swapped, 1.0)),
+        key(window=Window(shifted, 1.0)),
+        key(window=Window({"pressure": WINDOW.values["pressure"]}, 1.0)),
+        key(window=replace(WINDOW, rate_hz=2.0)),
+        key(alarm=True),
+        key(detail="score"),
     ]
     assert len(set(keys)) == len(keys)
 
@@ -83,8 +131,7 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
 def test_the_key_does_not_depend_on_order() -> None:
     """The same channels and versions in another order are the same window."""
     turned = Window({name: WINDOW.values[name] for name in ("flow", "pressure")}, 1.0)
-    versions = dict(reversed(VERSIONS.items()))
-    assert answer_key(1, 1, FAMILY, versions, turned, False) == answer_key(1, 1, FAMILY, VERSIONS, WINDOW, False)
+    assert key(versions=dict(reversed(VERSIONS.items())), window=turned) == key()
 
 
 class Replicas:

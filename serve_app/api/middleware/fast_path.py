@@ -20,6 +20,7 @@ from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.middleware.request import JSON_TYPE
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
+from serve_app.detection import Detection
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 from serve_app.store.records import Principal
@@ -30,7 +31,7 @@ Take = Callable[["FastPath", Request, bytes], Awaitable[Response] | None]
 class FastPath:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, detection: diagnostics.Detection) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, detection: Detection) -> None:
         self._app, self.authenticator, self.detection = app, authenticator, detection
         self.key = detection.services.settings.ml_internal_api_key.get_secret_value()
 

@@ -1,0 +1,152 @@
+"""Detect, for whoever has windows: answers come from the cache or the ensemble, those of a tenant's systems are stored.
+
+Stands on the ports of `api/ports` and knows no HTTP; one window and many take the same way.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from pipelines.diagnosis.records import Inspection, Judgement
+from pipelines.machines.family import read_family
+from pipelines.signals.channels import read_window
+from serve_app.api.ports import Services
+from serve_app.shared.cache import MemberVersions, answer_key
+from serve_app.store.records import StoredDiagnosis
+
+
+class Detection:
+    """Judges windows, those of a tenant's own system and those of nobody's."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._versions = MemberVersions(services.diagnoser.members, services.settings.models.poll_s)
+
+    async def own(
+        self,
+        tenant_id: int,
+        system_id: int,
+        samples: Mapping[str, Any],
+        rate_hz: float | None,
+        trace_id: UUID,
+        begun: float,
+    ) -> tuple[bytes, bool]:
+        """Judge a window of a tenant's own system, store the diagnosis and teach the baseline.
+
+        Args:
+            begun: `time.perf_counter()` when the window had come in.
+
+        Returns:
+            The answer, a JSON object, and whether it is an alarm.
+
+        Raises:
+            NotFound: The tenant has no such system.
+            InvalidInput: The window breaks a rule of the system's family.
+            Unavailable: Ensemble or database is down.
+        """
+        store, limits = self.services.store, self.services.settings.limits
+        system, baseline = await store.machine(tenant_id, system_id)
+        family = read_family(system.family)
+        window = read_window(samples, rate_hz, family, limits, "sensor_data")
+        asked = Inspection(window, family.name, baseline, system.alarm, owner=tenant_id, system_id=system_id)
+        judgement = await self.judge(asked, begun)
+        answer = answer_of(judgement, system_id, trace_id, begun)
+        # An abstention says nothing of the machine: its state stays.
+        alarm = system.alarm if judgement.score is None else judgement.is_anomaly
+        values = {channel: samples.tolist() for channel, samples in window.values.items()}
+        stored = StoredDiagnosis(
+            trace_id=trace_id,
+            system_id=system_id,
+            family=family.name,
+            created_at=datetime.now(UTC),
+            window={"values": values, "rate_hz": window.rate_hz},
+            answer=orjson.loads(answer),
+            alarm=system.alarm,
+            baseline=judgement.baseline,
+        )
+        changed = None if alarm == system.alarm else alarm
+        await store.record(tenant_id, stored, judgement.learned, changed)
+        return answer, judgement.is_anomaly
+
+    async def judge(self, inspection: Inspection, begun: float) -> Judgement:
+        """Judge one window, and store nothing."""
+        (found,) = await self.judge_all([inspection], begun)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    async def judge_all(self, inspections: Sequence[Inspection], begun: float) -> list[Judgement | BaseException]:
+        """Do the same for many windows at once; at each one's place stands its judgement, or why there is none."""
+        known = await self._look_up(inspections)
+        asked = [each for each, hit in zip(inspections, known, strict=True) if hit is None]
+        fresh = await asyncio.gather(*map(self._ask, asked), return_exceptions=True)
+        judged = list(map(_with_baseline, asked, fresh))
+        await self._keep(asked, judged)
+        rest = iter(judged)
+        found = [next(rest) if hit is None else hit for hit in known]
+        self._count(inspections, found, time.perf_counter() - begun)
+        return found
+
+    def _ask(self, inspection: Inspection) -> Awaitable[Judgement]:
+        return self.services.diagnoser.diagnose(inspection)
+
+    def _count(
+        self, inspections: Sequence[Inspection], found: Sequence[Judgement | BaseException], seconds: float
+    ) -> None:
+        answered: defaultdict[str, list[Judgement]] = defaultdict(list)
+        for inspection, each in zip(inspections, found, strict=True):
+            if isinstance(each, Judgement):
+                answered[inspection.family].append(each)
+        for family, judgements in answered.items():
+            self.services.metrics.answered(family, judgements, seconds)
+
+    async def _look_up(self, inspections: Sequence[Inspection]) -> list[Judgement | None]:
+        """Return what the cache has, each at its own place."""
+        found: list[Judgement | None] = [None] * len(inspections)
+        if self.services.cache.ttl_s <= 0:
+            return found
+        families = {each.family for each in inspections if each.use_cache}
+        versions = {family: await self._versions.of(family) for family in families}
+        keys = {
+            place: answer_key(each, read_family(each.family), versions[each.family])
+            for place, each in enumerate(inspections)
+            if each.use_cache and versions[each.family]
+        }
+        for place, hit in zip(keys, await self.services.cache.get(list(keys.values())), strict=True):
+            self.services.metrics.looked_up(hit is not None)
+            found[place] = hit
+        return found
+
+    async def _keep(self, asked: Sequence[Inspection], judged: Sequence[Judgement | BaseException]) -> None:
+        """Keep fresh answers, each under the versions that really judged it."""
+        if self.services.cache.ttl_s <= 0:
+            return
+        judgements = {
+            answer_key(each, read_family(each.family), judgement.versions): judgement
+            for each, judgement in zip(asked, judged, strict=True)
+            if each.use_cache and isinstance(judgement, Judgement)
+        }
+        await self.services.cache.put(judgements)
+
+
+def _with_baseline(inspection: Inspection, judged: Judgement | BaseException) -> Judgement | BaseException:
+    """Add the baseline that the judgement follows from: it is part of the evidence."""
+    if isinstance(judged, BaseException) or inspection.baseline is None:
+        return judged
+    return judged._replace(baseline=inspection.baseline.to_bytes())
+
+
+def answer_of(judgement: Judgement, system_id: int, trace_id: UUID, begun: float) -> bytes:
+    """Return the answer, a JSON object: the findings as they came, between what is of this call alone."""
+    ends = {
+        "cache_hit": judgement.cache_hit,
+        "total_processing_time_ms": round(1e3 * (time.perf_counter() - begun), 3),
+        "trace_id": trace_id,
+    }
+    return b'{"system_id":%d,%b,%b' % (system_id, judgement.findings[1:-1], orjson.dumps(ends)[1:])
