@@ -84,9 +84,9 @@ async def people(url: str) -> list[Caller]:
     store, callers = Store.open(url, 4), []
     try:
         for number in range(TENANTS + SHARING):
-            tenant, key = await store.ensure_tenant(f"tenant{number}"), new_api_key()
-            await store.add_api_key(tenant, "line", "operator", digest(key))
-            system = await store.add_system(tenant, "press", "generic", "")
+            tenant, key = await store.tenants.ensure(f"tenant{number}"), new_api_key()
+            await store.keys.add(tenant, "line", "operator", digest(key))
+            system = await store.systems.add(tenant, "press", "generic", "")
             callers.append(Caller(tenant, {"X-API-Key": key}, system.system_id))
     finally:
         await store.close()

@@ -157,14 +157,14 @@ async def people(url: str) -> tuple[list[int], list[tuple[str, int]]]:
     store = Store.open(url, 4)
     password = hash_password(PASSWORD)
     try:
-        tenant = await store.ensure_tenant("demo")
-        systems = [(await store.add_system(tenant, f"s{n}", "generic", "")).system_id for n in range(max(SYSTEMS))]
+        tenant = await store.tenants.ensure("demo")
+        systems = [(await store.systems.add(tenant, f"s{n}", "generic", "")).system_id for n in range(max(SYSTEMS))]
         users = []
         for number in range(max(TENANTS)):
             name = f"tenant{number}"
-            other = await store.ensure_tenant(name)
-            await store.add_account(other, name, f"{name}@example.com", password, "operator")
-            users.append((name, (await store.add_system(other, "s", "generic", "")).system_id))
+            other = await store.tenants.ensure(name)
+            await store.accounts.add(other, name, f"{name}@example.com", password, "operator")
+            users.append((name, (await store.systems.add(other, "s", "generic", "")).system_id))
         return systems, users
     finally:
         await store.close()

@@ -141,8 +141,8 @@ def create_user(
     async def create(url: str) -> None:
         store = Store.open(url, 1)
         try:
-            tenant_id = await store.ensure_tenant(tenant)
-            await store.add_account(tenant_id, username, email, hash_password(password), role)
+            tenant_id = await store.tenants.ensure(tenant)
+            await store.accounts.add(tenant_id, username, email, hash_password(password), role)
         finally:
             await store.close()
 
@@ -167,7 +167,7 @@ def create_key(
     async def create(url: str) -> None:
         store = Store.open(url, 1)
         try:
-            await store.add_api_key(await store.ensure_tenant(tenant), name, role, digest(key))
+            await store.keys.add(await store.tenants.ensure(tenant), name, role, digest(key))
         finally:
             await store.close()
 

@@ -51,7 +51,7 @@ class Detection:
             Unavailable: Ensemble or database is down.
         """
         store, limits = self.services.store, self.services.settings.limits
-        system, baseline = await store.machine(tenant_id, system_id)
+        system, baseline = await store.systems.machine(tenant_id, system_id)
         family = read_family(system.family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = Inspection(window, family.name, baseline, system.alarm, owner=tenant_id, system_id=system_id)
@@ -71,7 +71,7 @@ class Detection:
             baseline=judgement.baseline,
         )
         changed = None if alarm == system.alarm else alarm
-        await store.record(tenant_id, stored, judgement.learned, changed)
+        await store.diagnoses.record(tenant_id, stored, judgement.learned, changed)
         return answer, judgement.is_anomaly
 
     async def judge(self, inspection: Inspection, begun: float) -> Judgement:

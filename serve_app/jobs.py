@@ -113,8 +113,8 @@ async def remarks_of(settings: Settings, family: Family, tenant: str) -> list[Re
     with database(settings) as (url, _):
         store = Store.open(url, 1)
         try:
-            tenant_id = await store.tenant(tenant) if tenant else None
-            found = await store.labelled(family.name, FEEDBACK_MAX, tenant_id)
+            tenant_id = await store.tenants.get(tenant) if tenant else None
+            found = await store.feedback.labelled(family.name, FEEDBACK_MAX, tenant_id)
         finally:
             await store.close()
     return [
@@ -357,6 +357,6 @@ async def tenant_of(settings: Settings, name: str) -> int:
     with database(settings) as (url, _):
         store = Store.open(url, 1)
         try:
-            return await store.ensure_tenant(name)
+            return await store.tenants.ensure(name)
         finally:
             await store.close()

@@ -59,8 +59,8 @@ async def about(services: Services, asked: Asked, system_id: int) -> Asked:
     Raises:
         NotFound: No such system in the caller's tenant.
     """
-    system = await services.store.system(asked.tenant_id, system_id)
-    last = await services.store.last_finding(asked.tenant_id, system_id)
+    system = await services.store.systems.get(asked.tenant_id, system_id)
+    last = await services.store.diagnoses.last(asked.tenant_id, system_id)
     known = [f"The machine is {system.name}, of family {system.family}."]
     text = asked.text
     if last is not None and last.answer["prediction"]["is_anomaly"]:

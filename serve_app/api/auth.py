@@ -100,7 +100,7 @@ class Authenticator:
             return self.by_token(token)
         api_key = token or api_key  # OpenAI's clients send a key as a bearer token
         if api_key:
-            principal = await self._store.principal_by_api_key(digest(api_key))
+            principal = await self._store.keys.principal(digest(api_key))
             if principal is not None:
                 return principal
             raise Unauthenticated("the API key is unknown or revoked")
@@ -130,7 +130,7 @@ class Authenticator:
             Unauthenticated: The account is unknown or inactive, or the password is wrong.
         """
         self._attempts.count(login, address)
-        account = await self._store.account_by_login(login)
+        account = await self._store.accounts.by_login(login)
         known = account.password_hash if account else self._nobody
         right = await asyncio.to_thread(verify_password, known, password)
         if account is None or not (right and account.active):
@@ -146,12 +146,12 @@ class Authenticator:
             Unauthenticated: The token does not hold, or its account is gone.
         """
         claims = self._issuer.read_refresh(token)
-        account = await self._store.account(claims.user_id)
+        account = await self._store.accounts.get(claims.user_id)
         if account is None or not account.active:
-            await self._store.end_session(claims.token_id)
+            await self._store.sessions.end(claims.token_id)
             raise Unauthenticated(GONE)
         pair = self._issuer.issue(_principal(account), claims.family)
-        await self._store.rotate_session(claims.token_id, pair.token_id, pair.expires_at)
+        await self._store.sessions.rotate(claims.token_id, pair.token_id, pair.expires_at)
         return _shown(pair)
 
     async def log_out(self, token: str) -> None:
@@ -161,12 +161,12 @@ class Authenticator:
             Unauthenticated: The token does not hold.
         """
         claims = self._issuer.read_refresh(token)
-        await self._store.end_session(claims.token_id)
+        await self._store.sessions.end(claims.token_id)
 
     async def _session(self, account: Account, address: str) -> dict[str, Any]:
         pair = self._issuer.issue(_principal(account))
-        await self._store.start_session(account.user_id, pair.family, pair.token_id, pair.expires_at)
-        await self._store.audit(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
+        await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at)
+        await self._store.audit.note(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
         return _shown(pair)
 
     async def _refused(self, account: Account | None, address: str) -> None:
@@ -175,7 +175,9 @@ class Authenticator:
             logs.write("login.failed", logging.WARNING, address=address, reason="unknown account")
             return
         logs.write("login.failed", logging.WARNING, address=address, user_id=account.user_id)
-        await self._store.audit(account.tenant_id, account.username, "login.failed", f"user {account.user_id}", address)
+        await self._store.audit.note(
+            account.tenant_id, account.username, "login.failed", f"user {account.user_id}", address
+        )
 
 
 def _principal(account: Account) -> Principal:

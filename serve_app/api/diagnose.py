@@ -74,12 +74,12 @@ async def _note(services: Ports, caller: Principal, sources: Sequence[Mapping[st
         | {"sha256": sha256(source["snippet"].encode()).hexdigest()}
         for source in sources
     ]
-    await services.store.consult(caller.tenant_id, UUID(logs.trace_id()), kept)
+    await services.store.diagnoses.consult(caller.tenant_id, UUID(logs.trace_id()), kept)
 
 
 async def _question(services: Ports, tenant_id: int, body: DiagnoseBody, request: Request, answer: bytes) -> str:
     """Put the question for the repair, in the caller's language."""
     asked_for = request.headers.get("accept-language", "").strip().lower()
     language: Literal["en", "ru"] = body.language or ("ru" if asked_for.startswith("ru") else "en")
-    system = await services.store.system(tenant_id, body.system_id)
+    system = await services.store.systems.get(tenant_id, body.system_id)
     return repair_question(orjson.loads(answer), read_family(system.family), language)

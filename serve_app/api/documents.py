@@ -49,8 +49,8 @@ async def add_document(
     reader_of(name, content)
     sha256 = hashlib.sha256(content).hexdigest()
     document_id = document_key(name, sha256)
-    document = await services.store.add_document(caller.tenant_id, document_id, name, sha256, content)
-    await services.store.audit(caller.tenant_id, caller.name, "document.added", document_id, name)
+    document = await services.store.documents.add(caller.tenant_id, document_id, name, sha256, content)
+    await services.store.audit.note(caller.tenant_id, caller.name, "document.added", document_id, name)
     if document.state != "ready":
         services.library.announce(caller.tenant_id, document_id)
     return JSONResponse(_shown(document), 202, {"location": f"/api/rag/documents/{document_id}/"})
@@ -64,7 +64,7 @@ async def list_documents(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """Return one page, in order of the id."""
-    found = await services.store.documents(caller.tenant_id, after, limit + 1)
+    found = await services.store.documents.page(caller.tenant_id, after, limit + 1)
     page = found[:limit]
     following = page[-1].document_id if len(found) > limit else None
     return JSONResponse({"documents": [_shown(document) for document in page], "next": following})
@@ -78,7 +78,7 @@ async def list_documents(
 )
 async def read_document(document_id: DocumentId, caller: Reader, services: Ports) -> Response:
     """Say what has become of an upload."""
-    return JSONResponse(_shown(await services.store.document(caller.tenant_id, document_id)))
+    return JSONResponse(_shown(await services.store.documents.get(caller.tenant_id, document_id)))
 
 
 @router.get(
@@ -91,7 +91,7 @@ async def read_page(
     document_id: DocumentId, number: Annotated[int, Path(ge=1, le=1_000_000)], caller: Reader, services: Ports
 ) -> Response:
     """Return a page's text, in which a citation's `start` and `end` count; of built-in articles, too."""
-    pages = built_in_pages().get(document_id) or await services.store.document_pages(caller.tenant_id, document_id)
+    pages = built_in_pages().get(document_id) or await services.store.documents.pages(caller.tenant_id, document_id)
     if number > len(pages):
         raise NotFound("page", number)
     return JSONResponse({"document_id": document_id, "page": number, "text": pages[number - 1]})
@@ -105,8 +105,8 @@ async def read_page(
 )
 async def remove_document(document_id: DocumentId, caller: Editor, services: Ports) -> Response:
     """Remove a document and all its passages; two seconds after this answers, no question finds it any more."""
-    await services.store.change_document(caller.tenant_id, document_id, state="removing")
-    await services.store.audit(caller.tenant_id, caller.name, "document.removed", document_id, "")
+    await services.store.documents.change(caller.tenant_id, document_id, state="removing")
+    await services.store.audit.note(caller.tenant_id, caller.name, "document.removed", document_id, "")
     await services.library.settle(caller.tenant_id, document_id)
     return Response(status_code=204)
 
@@ -120,9 +120,9 @@ async def remove_document(document_id: DocumentId, caller: Editor, services: Por
 )
 async def reindex_document(document_id: DocumentId, caller: Editor, services: Ports) -> Response:
     """Read, cut and encode the stored file once more."""
-    await services.store.change_document(caller.tenant_id, document_id, state="queued", reason="", attempts=0)
+    await services.store.documents.change(caller.tenant_id, document_id, state="queued", reason="", attempts=0)
     services.library.announce(caller.tenant_id, document_id)
-    return JSONResponse(_shown(await services.store.document(caller.tenant_id, document_id)), 202)
+    return JSONResponse(_shown(await services.store.documents.get(caller.tenant_id, document_id)), 202)
 
 
 def _name(given: str | None) -> str:

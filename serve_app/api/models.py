@@ -111,7 +111,7 @@ async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) 
     reason = body.reason if body.urgent else ""
     version = await services.promotions.request(PromotionRequest(name, body.version, caller.name, reason))
     action = "model.promote.urgent" if body.urgent else "model.promote"
-    await services.store.audit(caller.tenant_id, caller.name, action, name, f"version {version}; {body.reason}")
+    await services.store.audit.note(caller.tenant_id, caller.name, action, name, f"version {version}; {body.reason}")
     return JSONResponse({"name": name, "version": version}, 202)
 
 
@@ -126,7 +126,7 @@ async def rollback(name: str, caller: Admin, services: Ports) -> Response:
     """Leave the rollout that runs, or make the previous version live again; it is still in every replica's memory."""
     await _may_move(name, caller, services)
     version = await services.promotions.request(PromotionRequest(name, "", caller.name))
-    await services.store.audit(caller.tenant_id, caller.name, "model.rollback", name, f"version {version}")
+    await services.store.audit.note(caller.tenant_id, caller.name, "model.rollback", name, f"version {version}")
     return JSONResponse({"name": name, "version": version}, 202)
 
 
@@ -136,7 +136,7 @@ async def _may_move(name: str, caller: Principal, services: Services) -> None:
     Raises:
         Forbidden: The caller is of another tenant.
     """
-    owner = owner_of(name) or await services.store.ensure_tenant(services.settings.models.owner)
+    owner = owner_of(name) or await services.store.tenants.ensure(services.settings.models.owner)
     if caller.tenant_id != owner:
         raise Forbidden("needs an administrator of the tenant that owns the model")
 

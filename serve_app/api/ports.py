@@ -17,7 +17,7 @@ from pipelines.promotion.rollout import PromotionRequest
 from serve_app.shared.cache import AnswerCache
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import Metrics
-from serve_app.store.repository import Store
+from serve_app.store.protocols import StoreParts
 
 Health = Literal["ok", "degraded", "down"]
 
@@ -122,7 +122,7 @@ class Services:
     """Everything the routes stand on."""
 
     settings: Settings
-    store: Store
+    store: StoreParts
     diagnoser: Diagnoser
     assistant: Assistant
     library: Library

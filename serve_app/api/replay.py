@@ -38,8 +38,8 @@ TIMES = "processing_time_ms"
 )
 async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
     """Return the diagnosis as it was answered, with the window it answered and all else that it followed from."""
-    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
-    passages = await services.store.passages(caller.tenant_id, trace_id)
+    stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
+    passages = await services.store.diagnoses.passages(caller.tenant_id, trace_id)
     return JSONResponse(
         {
             "trace_id": str(stored.trace_id),
@@ -64,7 +64,7 @@ async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
 
     `identical` says that every number and word is the same, up to the time that it took.
     """
-    stored = await services.store.diagnosis(caller.tenant_id, trace_id)
+    stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
     judgement = await services.diagnoser.diagnose(inspection_of(stored, caller.tenant_id))
     found = orjson.loads(judgement.findings)
     before = {name: value for name, value in stored.answer.items() if name not in OWN}

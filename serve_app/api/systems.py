@@ -32,7 +32,7 @@ async def list_systems(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """Return one page, in order of the id."""
-    found = await services.store.systems(caller.tenant_id, after, limit + 1)
+    found = await services.store.systems.page(caller.tenant_id, after, limit + 1)
     page = found[:limit]
     following = page[-1].system_id if len(found) > limit else None
     return JSONResponse({"systems": [_shown(system) for system in page], "next": following})
@@ -49,8 +49,10 @@ async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Respo
     """Add a machine of one of the shipped families."""
     if body.family not in family_names():
         raise InvalidInput("family", body.family, f"must be one of {', '.join(family_names())}")
-    system = await services.store.add_system(caller.tenant_id, body.name, body.family, body.description)
-    await services.store.audit(caller.tenant_id, caller.name, "system.added", f"system {system.system_id}", body.name)
+    system = await services.store.systems.add(caller.tenant_id, body.name, body.family, body.description)
+    await services.store.audit.note(
+        caller.tenant_id, caller.name, "system.added", f"system {system.system_id}", body.name
+    )
     return JSONResponse(_shown(system), 201, {"location": f"/api/systems/{system.system_id}/"})
 
 
@@ -59,7 +61,7 @@ async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Respo
 )
 async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> Response:
     """Return one of the tenant's systems."""
-    return JSONResponse(_shown(await services.store.system(caller.tenant_id, system_id)))
+    return JSONResponse(_shown(await services.store.systems.get(caller.tenant_id, system_id)))
 
 
 @router.patch(
@@ -70,11 +72,11 @@ async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> R
 )
 async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Editor, services: Ports) -> Response:
     """Change the name or the description; what is left out stays."""
-    system = await services.store.change_system(
+    system = await services.store.systems.change(
         caller.tenant_id, system_id, name=body.name, description=body.description
     )
     changed = ", ".join(sorted(body.model_fields_set))
-    await services.store.audit(caller.tenant_id, caller.name, "system.changed", f"system {system_id}", changed)
+    await services.store.audit.note(caller.tenant_id, caller.name, "system.changed", f"system {system_id}", changed)
     return JSONResponse(_shown(system))
 
 
@@ -86,8 +88,8 @@ async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Edi
 )
 async def delete_system(system_id: SystemId, caller: Editor, services: Ports) -> Response:
     """Delete a system with its baseline and its diagnoses."""
-    await services.store.delete_system(caller.tenant_id, system_id)
-    await services.store.audit(caller.tenant_id, caller.name, "system.deleted", f"system {system_id}", "")
+    await services.store.systems.delete(caller.tenant_id, system_id)
+    await services.store.audit.note(caller.tenant_id, caller.name, "system.deleted", f"system {system_id}", "")
     return Response(status_code=204)
 
 

@@ -32,10 +32,10 @@ async def make_demo(settings: Settings, url: str) -> Login:
     """Make the demo tenant, its administrator and system 1, each only when absent."""
     store = Store.open(url, 1)
     try:
-        tenant = await store.ensure_tenant(DEMO_TENANT)
+        tenant = await store.tenants.ensure(DEMO_TENANT)
         login = await make_admin(settings, store, tenant)
-        if not await store.systems(tenant):
-            system = await store.add_system(tenant, "Demo power unit", DEMO_FAMILY, "Healthy; shipped with HDX")
+        if not await store.systems.page(tenant):
+            system = await store.systems.add(tenant, "Demo power unit", DEMO_FAMILY, "Healthy; shipped with HDX")
             await teach_normal(store, tenant, system)
         return login
     finally:
@@ -44,11 +44,11 @@ async def make_demo(settings: Settings, url: str) -> Login:
 
 async def make_admin(settings: Settings, store: Store, tenant: int) -> Login:
     """Make the first administrator with the password of the settings, or with a fresh one."""
-    if await store.account_by_login(settings.admin_username):
+    if await store.accounts.by_login(settings.admin_username):
         return Login(settings.admin_username, None)
     given = settings.admin_password
     password = given.get_secret_value() if given else secrets.token_urlsafe(12)
-    await store.add_account(tenant, settings.admin_username, settings.admin_email, hash_password(password), "admin")
+    await store.accounts.add(tenant, settings.admin_username, settings.admin_email, hash_password(password), "admin")
     return Login(settings.admin_username, None if given else password)
 
 
@@ -64,4 +64,4 @@ async def teach_normal(store: Store, tenant: int, system: System) -> None:
     ]
     table = make_feature_table(windows, [None] * len(windows), family)
     learned: list[Baseline] = [learn(row) for row in table.raw]
-    await store.teach(tenant, system.system_id, sum(learned[1:], learned[0]))
+    await store.systems.teach(tenant, system.system_id, sum(learned[1:], learned[0]))

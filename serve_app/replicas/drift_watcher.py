@@ -43,7 +43,7 @@ class DriftWatcher:
                 break
         # Behind by more than a look: what lies between is let go, and today is watched.
         self._answered = max(self._answered, datetime.now(UTC) - timedelta(seconds=LOOK_S))
-        for verified in await self._store.verified_since(self._found, ROWS):
+        for verified in await self._store.feedback.verified_since(self._found, ROWS):
             self._found = verified.created_at
             if verified.score is not None and verified.family in family_names():
                 name = system_name(verified.tenant_id, verified.system_id)
@@ -51,7 +51,7 @@ class DriftWatcher:
 
     async def _answers(self) -> bool:
         """Take in the next answers; tell whether there may be more."""
-        seen = await self._store.seen_since(self._answered, ROWS)
+        seen = await self._store.promotions.seen_since(self._answered, ROWS)
         by_family: defaultdict[str, list[Seen]] = defaultdict(list)
         for each in seen:
             by_family[each.family].append(each)

@@ -58,7 +58,7 @@ class Indexer:
     async def _sweep(self) -> None:
         while True:
             try:
-                for tenant_id, document_id in await self._store.waiting():
+                for tenant_id, document_id in await self._store.documents.waiting():
                     await self.work(tenant_id, document_id)
                 await self._tidy()
             except HdxError as error:
@@ -68,18 +68,18 @@ class Indexer:
     async def work(self, tenant_id: int, document_id: str) -> None:
         """Bring one document to its end: ready, failed, or gone."""
         async with self._alone:
-            if (tenant_id, document_id) not in await self._store.waiting():
+            if (tenant_id, document_id) not in await self._store.documents.waiting():
                 return  # done meanwhile
             self._dirty.add(tenant_id)
-            document = await self._store.document(tenant_id, document_id)
+            document = await self._store.documents.get(tenant_id, document_id)
             if document.state == "removing":
                 await asyncio.to_thread(self._index.remove, tenant_id, document_id)
-                await self._store.drop_document(tenant_id, document_id)
+                await self._store.documents.drop(tenant_id, document_id)
                 return
             try:
                 await self._index_one(tenant_id, document)
             except InvalidInput as error:
-                await self._store.change_document(tenant_id, document_id, state="failed", reason=error.rule)
+                await self._store.documents.change(tenant_id, document_id, state="failed", reason=error.rule)
 
     async def _index_one(self, tenant_id: int, stored: StoredDocument) -> None:
         """Write one document's passages, then note that it is ready; killed in between, it is written once more.
@@ -92,13 +92,13 @@ class Indexer:
         store, document_id = self._store, stored.document_id
         if stored.attempts >= ATTEMPTS:
             raise InvalidInput("document.content", stored.name, f"could not be read in {ATTEMPTS} attempts")
-        await store.change_document(tenant_id, document_id, state="indexing", attempts=stored.attempts + 1)
-        content = await store.document_content(tenant_id, document_id)
+        await store.documents.change(tenant_id, document_id, state="indexing", attempts=stored.attempts + 1)
+        content = await store.documents.content(tenant_id, document_id)
         document, passages = await asyncio.to_thread(prepare, stored.name, content)
         vectors, made = await self._encoded(document, passages)
         await asyncio.to_thread(self._index.add, tenant_id, passages, vectors, document.sha256, made)
         known = summary(document, passages)
-        await store.change_document(
+        await store.documents.change(
             tenant_id,
             document_id,
             state="ready",
@@ -108,9 +108,9 @@ class Indexer:
             flagged=known.flagged,
             pages=[page.text for page in document.pages],
         )
-        for other in await store.namesakes(tenant_id, document_id, stored.name):
+        for other in await store.documents.namesakes(tenant_id, document_id, stored.name):
             await asyncio.to_thread(self._index.remove, tenant_id, other)
-            await store.drop_document(tenant_id, other)
+            await store.documents.drop(tenant_id, other)
 
     async def _encoded(self, document: Document, passages: list[Passage]) -> "tuple[Vectors | None, Made]":
         """Return the vectors of passages where their language is searched by them, and what made them."""

@@ -182,9 +182,9 @@ class Promoter:
     async def _backtest(self, family: str, state: ModelState, rollout: Rollout) -> None:
         key = (state.name, rollout.version)
         try:
-            spoken_of = await self._store.labelled(family, self._gates.history_windows)
+            spoken_of = await self._store.feedback.labelled(family, self._gates.history_windows)
             stored = [StoredWindow(each.window, each.baseline, each.truth) for each in spoken_of]
-            stored += await self._store.recent(family, self._gates.history_windows)
+            stored += await self._store.promotions.recent(family, self._gates.history_windows)
             self._candidates[key] = await asyncio.to_thread(
                 run_backtest, self._registry, family, state.name, (state.live, rollout.version), stored
             )
@@ -235,7 +235,7 @@ class Promoter:
             await asyncio.to_thread(self._registry.note, before.name, before.champion, **why)
             actor = transition.rollout.actor if transition.rollout and transition.rollout.actor else "registry"
             detail = f"{before.live} -> {before.champion}: {transition.reason}"
-            await self._store.note_platform(actor, f"model.{transition.kind}", before.name, detail)
+            await self._store.audit.note(None, actor, f"model.{transition.kind}", before.name, detail)
 
     async def report(self, report: Report) -> Mapping[str, Assignment]:
         """Take what a replica says, and tell it what to do; nothing while nothing is known.

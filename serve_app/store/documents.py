@@ -1,7 +1,4 @@
-"""Between upload and index: documents with their bytes, and what has become of them.
-
-Exists so that an accepted upload outlives whoever accepted it, and each piece of work is done as its own tenant.
-"""
+"""Documents with their bytes, and what has become of each on its way from upload to index."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +7,20 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipelines.errors import NotFound
-from serve_app.store.accounts import Accounts
+from serve_app.store.database import Database
 from serve_app.store.records import StoredDocument
 from serve_app.store.tables import documents
 
 DOCUMENT = tuple(documents.c[name] for name in StoredDocument.__dataclass_fields__)
 
 
-class Documents(Accounts):
+class Documents:
     """Documents of the tenants."""
 
-    async def add_document(
-        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes
-    ) -> StoredDocument:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
         """Take a document in; one with the same name and content stays as it is, unless it failed or is going."""
         row = {
             "tenant_id": tenant_id,
@@ -41,11 +39,11 @@ class Documents(Accounts):
             set_={"state": "queued", "reason": "", "attempts": 0},
             where=documents.c.state.in_(["failed", "removing"]),
         )  # fmt: skip
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             await connection.execute(again)
-        return await self.document(tenant_id, document_id)
+        return await self.get(tenant_id, document_id)
 
-    async def document(self, tenant_id: int, document_id: str) -> StoredDocument:
+    async def get(self, tenant_id: int, document_id: str) -> StoredDocument:
         """Return a document.
 
         Raises:
@@ -53,7 +51,7 @@ class Documents(Accounts):
         """
         return StoredDocument(*await self._one(tenant_id, document_id, *DOCUMENT))
 
-    async def document_pages(self, tenant_id: int, document_id: str) -> list[str]:
+    async def pages(self, tenant_id: int, document_id: str) -> list[str]:
         """Return the text of each page, to which the offsets of quotes count.
 
         Raises:
@@ -62,7 +60,7 @@ class Documents(Accounts):
         (pages,) = await self._one(tenant_id, document_id, documents.c.pages)
         return list(pages)
 
-    async def document_content(self, tenant_id: int, document_id: str) -> bytes:
+    async def content(self, tenant_id: int, document_id: str) -> bytes:
         """Return the file as it was uploaded.
 
         Raises:
@@ -71,44 +69,44 @@ class Documents(Accounts):
         (content,) = await self._one(tenant_id, document_id, documents.c.content)
         return bytes(content)
 
-    async def documents(self, tenant_id: int, after: str, limit: int) -> list[StoredDocument]:
+    async def page(self, tenant_id: int, after: str, limit: int) -> list[StoredDocument]:
         """Return a page of documents in the order of their ids."""
         query = select(*DOCUMENT).where(documents.c.document_id > after).order_by(documents.c.document_id).limit(limit)
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             return [StoredDocument(*row) for row in await connection.execute(query)]
 
-    async def change_document(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
         """Note what has become of a document.
 
         Raises:
             NotFound: There is none in this tenant.
         """
         own = documents.c.document_id == document_id
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             changed = await connection.execute(update(documents).where(own).values(changes))
         if not changed.rowcount:
             raise NotFound("document", document_id)
 
-    async def drop_document(self, tenant_id: int, document_id: str) -> None:
+    async def drop(self, tenant_id: int, document_id: str) -> None:
         """Delete a document's row."""
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             await connection.execute(delete(documents).where(documents.c.document_id == document_id))
 
     async def namesakes(self, tenant_id: int, document_id: str, name: str) -> list[str]:
         """Return the ids of the other documents of a name: what it held before."""
         own = (documents.c.name == name) & (documents.c.document_id != document_id)
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             return [key for (key,) in await connection.execute(select(documents.c.document_id).where(own))]
 
     async def waiting(self) -> list[tuple[int, str]]:
         """Return tenant and id of every document that is to be indexed or removed, the oldest first."""
         query = select(documents.c.tenant_id, documents.c.document_id).order_by(documents.c.created_at)
-        async with self._transaction("hdx.waiting", "all") as connection:
+        async with self._database.transaction("hdx.waiting", "all") as connection:
             return [(tenant_id, document_id) for tenant_id, document_id in await connection.execute(query)]
 
     async def _one(self, tenant_id: int, document_id: str, *columns: Any) -> Sequence[Any]:
         query = select(*columns).where(documents.c.document_id == document_id)
-        async with self._tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound("document", document_id)

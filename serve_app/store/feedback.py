@@ -1,19 +1,17 @@
-"""Between operator and training: what people said of stored answers, and the windows that they said it of.
-
-Exists so that the last word on an answer counts, stays in the audit, and reaches training with its window.
-"""
+"""What people said of stored answers: the last word counts, each is in the audit, and training reads them."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, false, func, insert, or_, select
+from sqlalchemy import and_, false, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import NotFound
-from serve_app.store.promotions import Promotions
+from serve_app.store.audit import note as note_audit
+from serve_app.store.database import Database
 from serve_app.store.records import Labelled, StoredFeedback, Verdict, Verified
-from serve_app.store.tables import audit, diagnoses, feedback
+from serve_app.store.tables import diagnoses, feedback
 
 FEEDBACK = tuple(feedback.c[name] for name in StoredFeedback.__dataclass_fields__)
 # Of an answer and what was said of it: whether its window is anomalous.
@@ -37,10 +35,13 @@ LABELLED = (
 )
 
 
-class Feedback(Promotions):
+class Feedback:
     """What people said of answers."""
 
-    async def give_feedback(
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def give(
         self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
     ) -> StoredFeedback:
         """Keep what was said of an answer in place of what was said of it before, and note it in the audit.
@@ -53,12 +54,11 @@ class Feedback(Promotions):
         again = query.on_conflict_do_update(
             index_elements=["tenant_id", "trace_id"], set_=said | {"created_at": func.now()}
         )
-        line = {"tenant_id": tenant_id, "actor": actor, "action": "feedback", "subject": f"diagnosis {trace_id}"}
+        detail = f"{verdict} {component or ''}".strip()
         try:
-            async with self._tenant(tenant_id) as connection:
+            async with self._database.tenant(tenant_id) as connection:
                 kept = StoredFeedback(*(await connection.execute(again.returning(*FEEDBACK))).one())
-                detail = f"{verdict} {component or ''}".strip()
-                await connection.execute(insert(audit).values(line | {"detail": detail}))
+                await note_audit(connection, tenant_id, actor, "feedback", f"diagnosis {trace_id}", detail)
         except IntegrityError:
             raise NotFound("diagnosis", trace_id) from None
         return kept
@@ -74,7 +74,7 @@ class Feedback(Promotions):
             .order_by(feedback.c.created_at)
             .limit(limit)
         )
-        async with self._transaction("hdx.learning", "all") as connection:
+        async with self._database.transaction("hdx.learning", "all") as connection:
             return [Verified(*tuple(row)) for row in await connection.execute(query)]
 
     async def labelled(self, family: str, limit: int, tenant_id: int | None = None) -> list[Labelled]:
@@ -92,6 +92,8 @@ class Feedback(Promotions):
             .order_by(feedback.c.created_at.desc(), feedback.c.trace_id)
             .limit(limit)
         )
-        reach = self._transaction("hdx.learning", "all") if tenant_id is None else self._tenant(tenant_id)
+        reach = (
+            self._database.transaction("hdx.learning", "all") if tenant_id is None else self._database.tenant(tenant_id)
+        )
         async with reach as connection:
             return [Labelled(*row) for row in await connection.execute(query)]

@@ -1,7 +1,4 @@
-"""Between routes and tables: rows as the rest of the application sees them.
-
-Exists so that no route holds a live database object.
-"""
+"""Rows as the rest of the application sees them: frozen, and free of any database object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +36,18 @@ class Account:
     password_hash: str
     role: Role
     active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of the audit."""
+
+    audit_id: int
+    actor: str
+    action: str
+    subject: str
+    detail: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

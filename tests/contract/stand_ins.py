@@ -1,14 +1,9 @@
-"""In contract tests: simple working implementations of the ports, in memory.
-
-Exists so that every route is tested without Ray, PostgreSQL or a model.
-"""
+"""The ports in memory, so that routes are tested without Ray, PostgreSQL or a model."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 import numpy as np
 from pydantic import SecretStr
@@ -27,7 +22,7 @@ from pipelines.diagnosis.records import (
     Quality,
     Vote,
 )
-from pipelines.errors import NotFound, Unauthenticated
+from pipelines.errors import NotFound
 from pipelines.knowledge.answer.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
 from pipelines.machines.baseline import Baseline
@@ -38,17 +33,8 @@ from serve_app.shared.cache import MemoryCache
 from serve_app.shared.credentials import digest, hash_password
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import Metrics
-from serve_app.store.records import (
-    Account,
-    Principal,
-    Role,
-    StoredDiagnosis,
-    StoredDocument,
-    StoredFeedback,
-    System,
-    Verdict,
-)
-from serve_app.store.repository import Store
+from serve_app.store.records import Account, Principal, Role, System
+from tests.contract.memory_store import BEGAN, MemoryStore
 
 PASSWORD = "correct horse battery"
 API_KEY = "hdx_test_key_of_tenant_one"
@@ -58,152 +44,19 @@ CHANNELS = ("pressure", "temperature", "flow", "vibration")
 LEARNED = Baseline(np.ones(2), np.ones(2), np.ones(2))
 
 
-class MemoryStore:
-    """Two tenants with an account of each role, a system each, and everything written since."""
-
-    def __init__(self) -> None:
-        hashed = hash_password(PASSWORD)
-        roles: tuple[Role, ...] = ("admin", "engineer", "operator", "viewer")
-        self.accounts = {
-            number: Account(number, 1, role, f"{role}@example.com", hashed, role, True)
-            for number, role in enumerate(roles, 1)
-        }
-        self.accounts[5] = Account(5, 2, "stranger", "stranger@example.com", hashed, "admin", True)
-        self.accounts[6] = Account(6, 1, "retired", "retired@example.com", hashed, "admin", False)
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.owned = {
-            1: (1, System(1, "Press", "generic", "", False, now)),
-            2: (2, System(2, "Foreign press", "generic", "", False, now)),
-        }
-        self.recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = []
-        self.audited: list[tuple[int, str, str, str]] = []
-        self.sessions: dict[UUID, tuple[int, UUID]] = {}
-        self.consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = {}
-        self.used: set[UUID] = set()
-        self.ended_families: set[UUID] = set()
-        self.up = True
-        self.baseline: Baseline | None = None
-        self.kept_documents: dict[tuple[int, str], StoredDocument] = {}
-        self.said: dict[tuple[int, UUID], StoredFeedback] = {}
-
-    async def ensure_tenant(self, name: str) -> int:
-        return {"demo": 1}.get(name, 2)
-
-    async def account_by_login(self, login: str) -> Account | None:
-        return next((a for a in self.accounts.values() if login in {a.username, a.email}), None)
-
-    async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
-        self.consulted[tenant_id, trace_id] = passages
-
-    async def passages(self, tenant_id: int, trace_id: UUID) -> Sequence[Mapping[str, Any]]:
-        return self.consulted.get((tenant_id, trace_id), [])
-
-    async def last_finding(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
-        own = [kept for owner, kept, _ in self.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
-        return own[-1] if own else None
-
-    async def add_document(
-        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes
-    ) -> StoredDocument:
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        fresh = StoredDocument(document_id, name, sha256, len(content), "queued", "", "", None, 0, 0, 0, now)
-        return self.kept_documents.setdefault((tenant_id, document_id), fresh)
-
-    async def document(self, tenant_id: int, document_id: str) -> StoredDocument:
-        if (tenant_id, document_id) not in self.kept_documents:
-            raise NotFound("document", document_id)
-        return self.kept_documents[tenant_id, document_id]
-
-    async def document_pages(self, tenant_id: int, document_id: str) -> list[str]:
-        return [f"Pages of {(await self.document(tenant_id, document_id)).name}."]
-
-    async def documents(self, tenant_id: int, after: str, limit: int) -> list[StoredDocument]:
-        own = sorted(key for owner, key in self.kept_documents if owner == tenant_id and key > after)
-        return [self.kept_documents[tenant_id, key] for key in own[:limit]]
-
-    async def change_document(self, tenant_id: int, document_id: str, **changes: Any) -> None:
-        changed = replace(await self.document(tenant_id, document_id), **changes)
-        self.kept_documents[tenant_id, document_id] = changed
-
-    async def account(self, user_id: int) -> Account | None:
-        return self.accounts.get(user_id)
-
-    async def principal_by_api_key(self, sha256: bytes) -> Principal | None:
-        return Principal(1, None, "line 4", "operator") if sha256 == digest(API_KEY) else None
-
-    async def start_session(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        self.sessions[token_id] = (user_id, family)
-
-    async def rotate_session(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
-        user_id, family = self.sessions[token_id]
-        if family in self.ended_families or token_id in self.used:
-            self.ended_families.add(family)
-            raise Unauthenticated("the refresh token was used before")
-        self.used.add(token_id)
-        self.sessions[new_id] = (user_id, family)
-        return user_id, family
-
-    async def end_session(self, token_id: UUID) -> None:
-        self.ended_families.add(self.sessions[token_id][1])
-
-    async def systems(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
-        own = [system for tenant, system in self.owned.values() if tenant == tenant_id and system.system_id > after]
-        return own[:limit]
-
-    async def system(self, tenant_id: int, system_id: int) -> System:
-        tenant, system = self.owned.get(system_id, (0, None))
-        if system is None or tenant != tenant_id:
-            raise NotFound("system", system_id)
-        return system
-
-    async def add_system(self, tenant_id: int, name: str, family: str, description: str = "") -> System:
-        system = System(max(self.owned) + 1, name, family, description, False, datetime.now(UTC))
-        self.owned[system.system_id] = (tenant_id, system)
-        return system
-
-    async def change_system(
-        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
-    ) -> System:
-        system = await self.system(tenant_id, system_id)
-        changes = {"name": name, "description": description}
-        changed = replace(system, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
-        self.owned[system_id] = (tenant_id, changed)
-        return changed
-
-    async def delete_system(self, tenant_id: int, system_id: int) -> None:
-        await self.system(tenant_id, system_id)
-        del self.owned[system_id]
-
-    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
-        return await self.system(tenant_id, system_id), self.baseline
-
-    async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
-    ) -> None:
-        self.recorded.append((tenant_id, diagnosis, learned))
-        if alarm is not None:
-            tenant, system = self.owned[diagnosis.system_id]
-            self.owned[diagnosis.system_id] = (tenant, replace(system, alarm=alarm))
-
-    async def diagnosis(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
-        for tenant, stored, _ in self.recorded:
-            if tenant == tenant_id and stored.trace_id == trace_id:
-                return stored
-        raise NotFound("diagnosis", trace_id)
-
-    async def give_feedback(
-        self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
-    ) -> StoredFeedback:
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.said[tenant_id, trace_id] = StoredFeedback(trace_id, verdict, component, note, actor, now)
-        return self.said[tenant_id, trace_id]
-
-    async def audit(self, tenant_id: int, actor: str, action: str, subject: str, detail: str) -> None:
-        self.audited.append((tenant_id, actor, action, subject))
-
-    async def ping(self) -> None:
-        if not self.up:
-            raise ConnectionError("host=10.0.0.7 password=hunter2")
+def two_tenants() -> MemoryStore:
+    """A store of two tenants, with an account of each role, a system and a key."""
+    store, hashed = MemoryStore(), hash_password(PASSWORD)
+    store.tenant_ids |= {"demo": 1, "other": 2}
+    roles: tuple[Role, ...] = ("admin", "engineer", "operator", "viewer")
+    for number, role in enumerate(roles, 1):
+        store.people[number] = Account(number, 1, role, f"{role}@example.com", hashed, role, True)
+    store.people[5] = Account(5, 2, "stranger", "stranger@example.com", hashed, "admin", True)
+    store.people[6] = Account(6, 1, "retired", "retired@example.com", hashed, "admin", False)
+    store.owned[1] = (1, System(1, "Press", "generic", "", False, BEGAN))
+    store.owned[2] = (2, System(2, "Foreign press", "generic", "", False, BEGAN))
+    store.principals[digest(API_KEY)] = Principal(1, None, "line 4", "operator")
+    return store
 
 
 def votes(version: str = "1") -> tuple[Vote, ...]:
@@ -308,7 +161,7 @@ class FixedAssistant:
 class ListedLibrary:
     """Notes what it is told, and drops what is to go at once."""
 
-    def __init__(self, store: "MemoryStore") -> None:
+    def __init__(self, store: MemoryStore) -> None:
         self.announced: list[tuple[int, str]] = []
         self._store = store
 
@@ -396,11 +249,11 @@ def settings_for(home: Path, **changes: Any) -> Settings:
 def make_bench(home: Path, **changes: Any) -> Bench:
     """Services over fresh stand-ins."""
     settings = settings_for(home, **changes)
-    store, diagnoser, assistant, metrics = MemoryStore(), FixedDiagnoser(), FixedAssistant(), CountingMetrics()
+    store, diagnoser, assistant, metrics = two_tenants(), FixedDiagnoser(), FixedAssistant(), CountingMetrics()
     promotions = ListedPromotions()
     services = Services(
         settings=settings,
-        store=cast(Store, store),
+        store=store,
         diagnoser=diagnoser,
         assistant=assistant,
         library=ListedLibrary(store),

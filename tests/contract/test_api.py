@@ -144,9 +144,9 @@ class TestDetect:
         """The evidence of a hit is the baseline that the answer followed from, and not the one of its own moment."""
         token = headers()
         first, later = (Baseline(np.full(2, count), np.ones(2), np.ones(2)) for count in (3.0, 4.0))
-        bench.store.baseline = first
+        bench.store.baselines[1] = first
         client.post(DETECT, json=WINDOW, headers=token)
-        bench.store.baseline = later
+        bench.store.baselines[1] = later
         assert client.post(DETECT, json=WINDOW, headers=token).json()["cache_hit"] is True
         assert [stored.baseline for _, stored, _ in bench.store.recorded] == [first.to_bytes()] * 2
 

@@ -33,7 +33,7 @@ def house(service: Service, name: str) -> Iterator[tuple[httpx.Client, int, int]
     async def tenant_of() -> int:
         store = Store.open(url, 1)
         try:
-            return await store.ensure_tenant(name)
+            return await store.tenants.ensure(name)
         finally:
             await store.close()
 

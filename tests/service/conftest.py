@@ -4,23 +4,34 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import beside, create_database, migrate
 from serve_app.store.repository import Store
 
 DATABASE = "houses"
 
 
-@pytest.fixture(scope="session", params=["embedded", "remote"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Address of a migrated database, once on each server; the user is superuser on the embedded one only."""
-    if request.param == "embedded":
-        server: str = request.getfixturevalue("embedded").url("postgres")
-    else:
-        server = request.getfixturevalue("remote_url")
+def migrated(server: str) -> str:
+    """Return the address of the tests' database on a server, made and brought up to date when it is not."""
     create_database(server, DATABASE)
     address = beside(server, DATABASE)
     migrate(address)
     return address
+
+
+@pytest.fixture(scope="session")
+def embedded_url(embedded: EmbeddedPostgres) -> str:
+    """Address of a migrated database on the embedded server, whose user is superuser."""
+    return migrated(embedded.url("postgres"))
+
+
+@pytest.fixture(scope="session", params=["embedded", "remote"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Address of a migrated database, once on each server; the user is superuser on the embedded one only."""
+    if request.param == "embedded":
+        address: str = request.getfixturevalue("embedded_url")
+        return address
+    return migrated(request.getfixturevalue("remote_url"))
 
 
 @pytest.fixture

@@ -16,24 +16,24 @@ async def test_an_account_is_found_in_any_case(store: Store) -> None:
     """User name and e-mail both find the account, whatever their case and the blanks around them."""
     house = await make_house(store)
     for login in (house.username, house.username.upper(), f"  {house.username.title()}@Example.COM "):
-        account = await store.account_by_login(login)
+        account = await store.accounts.by_login(login)
         assert account is not None
-        assert account == await store.account(house.user_id)
-    assert await store.account_by_login("nobody-of-that-name") is None
-    assert await store.account_by_login("") is None
-    assert await store.account(0) is None
+        assert account == await store.accounts.get(house.user_id)
+    assert await store.accounts.by_login("nobody-of-that-name") is None
+    assert await store.accounts.by_login("") is None
+    assert await store.accounts.get(0) is None
 
 
 async def test_a_log_in_means_one_account(store: Store) -> None:
     """No user name can pose as another account's e-mail, nor an e-mail as a user name; one's own may be both."""
     house = await make_house(store)
     with pytest.raises(InvalidInput, match="username"):
-        await store.add_account(house.tenant_id, f"{house.username}@example.com", "z@example.com", "hash", "viewer")
+        await store.accounts.add(house.tenant_id, f"{house.username}@example.com", "z@example.com", "hash", "viewer")
     with pytest.raises(InvalidInput, match="email"):
-        await store.add_account(house.tenant_id, uuid4().hex, house.username, "hash", "viewer")
+        await store.accounts.add(house.tenant_id, uuid4().hex, house.username, "hash", "viewer")
     own = f"{uuid4().hex}@example.com"
-    await store.add_account(house.tenant_id, own, own, "hash", "viewer")
-    account = await store.account_by_login(own)
+    await store.accounts.add(house.tenant_id, own, own, "hash", "viewer")
+    account = await store.accounts.by_login(own)
     assert account is not None
     assert account.username == own
 
@@ -41,47 +41,47 @@ async def test_a_log_in_means_one_account(store: Store) -> None:
 async def test_an_account_needs_a_tenant(store: Store) -> None:
     """Accounts and keys of a tenant that does not exist are refused."""
     with pytest.raises(NotFound, match="tenant"):
-        await store.add_account(2**31 - 1, uuid4().hex, f"{uuid4().hex}@example.com", "hash", "viewer")
+        await store.accounts.add(2**31 - 1, uuid4().hex, f"{uuid4().hex}@example.com", "hash", "viewer")
     with pytest.raises(NotFound, match="tenant"):
-        await store.add_api_key(2**31 - 1, "key", "viewer", sha256(uuid4().bytes).digest())
+        await store.keys.add(2**31 - 1, "key", "viewer", sha256(uuid4().bytes).digest())
 
 
 async def test_a_tenant_is_made_once(store: Store) -> None:
     """Asking for a tenant many times at once makes one."""
     name = uuid4().hex
-    assert len(set(await asyncio.gather(*(store.ensure_tenant(name) for _ in range(8))))) == 1
+    assert len(set(await asyncio.gather(*(store.tenants.ensure(name) for _ in range(8))))) == 1
 
 
 async def test_a_key_stands_for_its_tenant(store: Store) -> None:
     """A key's digest names tenant and role; an unknown one names nobody; a digest is taken once."""
     house = await make_house(store)
     expected = Principal(house.tenant_id, None, "line 4", "operator")
-    assert await store.principal_by_api_key(house.key) == expected
-    assert await store.principal_by_api_key(sha256(b"unknown").digest()) is None
+    assert await store.keys.principal(house.key) == expected
+    assert await store.keys.principal(sha256(b"unknown").digest()) is None
     with pytest.raises(Conflict, match="api_key"):
-        await store.add_api_key(house.tenant_id, "again", "admin", house.key)
+        await store.keys.add(house.tenant_id, "again", "admin", house.key)
 
 
 async def test_a_session_rotates(store: Store) -> None:
     """Each refresh token works once and hands its user and family on to the next."""
     house = await make_house(store)
     second, third = uuid4(), uuid4()
-    user_id, family = await store.rotate_session(house.token_id, second, soon())
+    user_id, family = await store.sessions.rotate(house.token_id, second, soon())
     assert user_id == house.user_id
-    assert await store.rotate_session(second, third, soon()) == (house.user_id, family)
+    assert await store.sessions.rotate(second, third, soon()) == (house.user_id, family)
 
 
 async def test_a_reused_token_revokes_its_family(store: Store) -> None:
     """A token used a second time ends every token of its log-in, and none of another log-in."""
     house = await make_house(store)
     second, elsewhere = uuid4(), uuid4()
-    await store.start_session(house.user_id, uuid4(), elsewhere, soon())
-    await store.rotate_session(house.token_id, second, soon())
+    await store.sessions.start(house.user_id, uuid4(), elsewhere, soon())
+    await store.sessions.rotate(house.token_id, second, soon())
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(house.token_id, uuid4(), soon())
+        await store.sessions.rotate(house.token_id, uuid4(), soon())
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(second, uuid4(), soon())
-    assert (await store.rotate_session(elsewhere, uuid4(), soon()))[0] == house.user_id
+        await store.sessions.rotate(second, uuid4(), soon())
+    assert (await store.sessions.rotate(elsewhere, uuid4(), soon()))[0] == house.user_id
 
 
 async def test_a_token_is_exchanged_once_under_concurrency(store: Store) -> None:
@@ -89,12 +89,12 @@ async def test_a_token_is_exchanged_once_under_concurrency(store: Store) -> None
     house = await make_house(store)
     fresh = [uuid4() for _ in range(8)]
     outcomes = await asyncio.gather(
-        *(store.rotate_session(house.token_id, new, soon()) for new in fresh), return_exceptions=True
+        *(store.sessions.rotate(house.token_id, new, soon()) for new in fresh), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes].count(Unauthenticated) == 7
     for new in fresh:
         with pytest.raises(Unauthenticated):
-            await store.rotate_session(new, uuid4(), soon())
+            await store.sessions.rotate(new, uuid4(), soon())
 
 
 async def test_no_token_escapes_a_revocation(store: Store) -> None:
@@ -102,12 +102,12 @@ async def test_no_token_escapes_a_revocation(store: Store) -> None:
     house = await make_house(store)
     for _ in range(30):
         first, second, third = uuid4(), uuid4(), uuid4()
-        await store.start_session(house.user_id, uuid4(), first, soon())
-        await store.rotate_session(first, second, soon())
+        await store.sessions.start(house.user_id, uuid4(), first, soon())
+        await store.sessions.rotate(first, second, soon())
         await asyncio.gather(
-            store.rotate_session(second, third, soon()),
-            store.rotate_session(first, uuid4(), soon()),
+            store.sessions.rotate(second, third, soon()),
+            store.sessions.rotate(first, uuid4(), soon()),
             return_exceptions=True,
         )
         with pytest.raises(Unauthenticated):
-            await store.rotate_session(third, uuid4(), soon())
+            await store.sessions.rotate(third, uuid4(), soon())

@@ -153,9 +153,9 @@ def test_a_repeated_window_is_a_hit_with_its_first_baseline(socket: Path, tmp_pa
     key = {"x-api-key": API_KEY}
     first, later = (Baseline(np.full(2, n), np.ones(2), np.ones(2)) for n in (3.0, 4.0))
     with redis_server(socket), TestClient(create_app(bench.services)) as client:
-        bench.store.baseline = first
+        bench.store.baselines[1] = first
         assert client.post(DETECT, json=WINDOW, headers=key).json()["cache_hit"] is False
-        bench.store.baseline = later
+        bench.store.baselines[1] = later
         assert client.post(DETECT, json=WINDOW, headers=key).json()["cache_hit"] is True
         assert [stored.baseline for _, stored, _ in bench.store.recorded] == [first.to_bytes()] * 2
         assert [learned is None for *_, learned in bench.store.recorded] == [False, True]

@@ -22,7 +22,7 @@ async def send(store: Store, house: House, count: int, first: int, shift: float)
             window={"values": values, "rate_hz": window.rate_hz},
             answer={"prediction": {"is_anomaly": False, "anomaly_score": 0.1}},
         )
-        await store.record(house.tenant_id, stored, None)
+        await store.diagnoses.record(house.tenant_id, stored, None)
 
 
 async def test_a_shifted_sensor_is_found_behind_the_answers(store: Store) -> None:
@@ -60,8 +60,8 @@ async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:
     gone, house = await make_house(store), await make_house(store)
     answer = {"prediction": {"is_anomaly": False, "anomaly_score": 0.1}}
     removed = replace(diagnosis_of(gone.system.system_id), family="removed", answer=answer)
-    await store.record(gone.tenant_id, removed, None)
-    await store.give_feedback(gone.tenant_id, removed.trace_id, "confirmed", None, "", "operator")
+    await store.diagnoses.record(gone.tenant_id, removed, None)
+    await store.feedback.give(gone.tenant_id, removed.trace_id, "confirmed", None, "", "operator")
     watcher = DriftWatcher(store)
     await watcher.look()
     assert system_name(house.tenant_id, house.system.system_id) in watcher._watch("generic").monitors
@@ -71,9 +71,9 @@ async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:
 async def test_what_is_noted_of_models_is_no_tenants(store: Store) -> None:
     """The audit of promotions is read by its own setting alone, and a tenant sees none of it."""
     house = await make_house(store)
-    await store.note_platform("registry", "model.finish", "hdx-generic-catboost", "1 -> 2: every gate held")
-    assert (await store.platform_log(1))[0]["detail"] == "1 -> 2: every gate held"
-    assert not [line for line in await store.audit_log(house.tenant_id) if line["action"].startswith("model.")]
+    await store.audit.note(None, "registry", "model.finish", "hdx-generic-catboost", "1 -> 2: every gate held")
+    assert (await store.audit.newest(None, 1))[0].detail == "1 -> 2: every gate held"
+    assert not [line for line in await store.audit.newest(house.tenant_id) if line.action.startswith("model.")]
 
 
 async def test_a_candidate_is_tried_on_all_tenants_windows(store: Store) -> None:
@@ -81,6 +81,6 @@ async def test_a_candidate_is_tried_on_all_tenants_windows(store: Store) -> None
     houses = [await make_house(store) for _ in range(2)]
     for house in houses:
         await send(store, house, 2, 1, 0.0)
-    found = await store.recent("generic", 4)
+    found = await store.promotions.recent("generic", 4)
     assert len(found) == 4
     assert all(set(each.window) == {"values", "rate_hz"} for each in found)

@@ -22,7 +22,7 @@ async def answered(store: Store, house: House, alarm: bool, family: str) -> Stor
         answer={"prediction": {"is_anomaly": alarm}},
         baseline=learned(3).to_bytes(),
     )
-    await store.record(house.tenant_id, stored, None)
+    await store.diagnoses.record(house.tenant_id, stored, None)
     return stored
 
 
@@ -30,15 +30,15 @@ async def test_the_last_word_counts_and_each_is_audited(store: Store) -> None:
     """A second word replaces the first, with its time; the audit keeps both, with who said them."""
     house = await make_house(store)
     trace_id = house.diagnosis.trace_id
-    first = await store.give_feedback(house.tenant_id, trace_id, "confirmed", None, "", "ann")
-    second = await store.give_feedback(house.tenant_id, trace_id, "missed", "pump", "leak", "bob")
+    first = await store.feedback.give(house.tenant_id, trace_id, "confirmed", None, "", "ann")
+    second = await store.feedback.give(house.tenant_id, trace_id, "missed", "pump", "leak", "bob")
     assert (second.verdict, second.component, second.note, second.actor) == ("missed", "pump", "leak", "bob")
     assert second.created_at > first.created_at
-    (found,) = await store.labelled("generic", 10, house.tenant_id)
+    (found,) = await store.feedback.labelled("generic", 10, house.tenant_id)
     assert (found.trace_id, found.truth, found.component) == (trace_id, True, "pump")
-    notes = [note for note in await store.audit_log(house.tenant_id) if note["action"] == "feedback"]
-    assert [(note["actor"], note["detail"]) for note in notes[:2]] == [("bob", "missed pump"), ("ann", "confirmed")]
-    assert {note["subject"] for note in notes} == {f"diagnosis {trace_id}"}
+    notes = [note for note in await store.audit.newest(house.tenant_id) if note.action == "feedback"]
+    assert [(note.actor, note.detail) for note in notes[:2]] == [("bob", "missed pump"), ("ann", "confirmed")]
+    assert {note.subject for note in notes} == {f"diagnosis {trace_id}"}
 
 
 async def test_of_anothers_answer_nothing_can_be_said(store: Store, url: str) -> None:
@@ -46,7 +46,7 @@ async def test_of_anothers_answer_nothing_can_be_said(store: Store, url: str) ->
     ours, theirs = await make_house(store), await make_house(store)
     for trace_id in (theirs.diagnosis.trace_id, uuid4()):
         with pytest.raises(NotFound, match="diagnosis"):
-            await store.give_feedback(ours.tenant_id, trace_id, "missed", None, "", "ann")
+            await store.feedback.give(ours.tenant_id, trace_id, "missed", None, "", "ann")
     row = {"ours": ours.tenant_id, "theirs": theirs.tenant_id, "trace": theirs.diagnosis.trace_id}
     insert = "INSERT INTO feedback (tenant_id, trace_id, verdict, note, actor) VALUES ({}, :trace, 'missed', '', 'x')"
     for tenant, error in ((":ours", IntegrityError), (":theirs", ProgrammingError)):
@@ -67,8 +67,8 @@ async def test_a_window_is_labelled(store: Store, alarm: bool, verdict: Verdict,
     """What was answered and what is said of it give the label; window and baseline are those that were judged."""
     house, family = await make_house(store), uuid4().hex
     stored = await answered(store, house, alarm, family)
-    await store.give_feedback(house.tenant_id, stored.trace_id, verdict, None, "", "ann")
-    (found,) = await store.labelled(family, 10)
+    await store.feedback.give(house.tenant_id, stored.trace_id, verdict, None, "", "ann")
+    (found,) = await store.feedback.labelled(family, 10)
     assert (found.truth, found.window, found.baseline) == (truth, stored.window, stored.baseline)
     assert (found.tenant_id, found.system_id, found.family) == (house.tenant_id, house.system.system_id, family)
 
@@ -79,13 +79,13 @@ async def test_training_reads_all_tenants_or_one(store: Store) -> None:
     said = []
     for house in (ours, theirs, ours):
         stored = await answered(store, house, True, family)
-        await store.give_feedback(house.tenant_id, stored.trace_id, "confirmed", None, "", "ann")
+        await store.feedback.give(house.tenant_id, stored.trace_id, "confirmed", None, "", "ann")
         said.append(stored.trace_id)
-    assert [found.trace_id for found in await store.labelled(family, 10)] == said[::-1]
-    assert [found.trace_id for found in await store.labelled(family, 2)] == said[:0:-1]
-    assert [found.trace_id for found in await store.labelled(family, 10, ours.tenant_id)] == [said[2], said[0]]
-    assert [found.trace_id for found in await store.labelled(family, 10, theirs.tenant_id)] == [said[1]]
-    assert await store.labelled(uuid4().hex, 10) == []
+    assert [found.trace_id for found in await store.feedback.labelled(family, 10)] == said[::-1]
+    assert [found.trace_id for found in await store.feedback.labelled(family, 2)] == said[:0:-1]
+    assert [found.trace_id for found in await store.feedback.labelled(family, 10, ours.tenant_id)] == [said[2], said[0]]
+    assert [found.trace_id for found in await store.feedback.labelled(family, 10, theirs.tenant_id)] == [said[1]]
+    assert await store.feedback.labelled(uuid4().hex, 10) == []
 
 
 async def test_reading_for_training_writes_nothing(store: Store, url: str) -> None:
@@ -102,6 +102,6 @@ async def test_reading_for_training_writes_nothing(store: Store, url: str) -> No
 async def test_feedback_goes_with_its_system(store: Store, url: str) -> None:
     """A system that is deleted takes its answers and what was said of them along."""
     house = await make_house(store)
-    await store.delete_system(house.tenant_id, house.system.system_id)
+    await store.systems.delete(house.tenant_id, house.system.system_id)
     with as_application(url, house.tenant_id) as connection:
         assert connection.execute(text("SELECT count(*) FROM feedback")).scalar() == 0

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Conflict, NotFound
+from serve_app.store.database import Database
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE, metadata
 from tests.service.houses import House, diagnosis_of, learned, make_house
@@ -105,32 +106,33 @@ async def test_an_ordinary_owner_sees_nothing(store: Store, url: str) -> None:
 
 async def test_a_connection_forgets_its_tenant(url: str) -> None:
     """The tenant ends with the transaction: the next one on the same connection starts blind."""
-    store = Store.open(url, 1)
+    database = Database.open(url, 1)
     try:
+        store = Store(database)
         house = await make_house(store)
-        assert await store.systems(house.tenant_id)
-        async with store._engine.connect() as connection:
+        assert await store.systems.page(house.tenant_id)
+        async with database.transaction("hdx.nothing", "") as connection:
             assert (await connection.execute(text("SELECT current_user"))).scalar() == APP_ROLE
             assert (await connection.execute(text("SELECT count(*) FROM systems"))).scalar() == 0
     finally:
-        await store.close()
+        await database.close()
 
 
 # --- every method keeps to its tenant
 
 Deed = Callable[[Store, int, House], Awaitable[object]]
 FOREIGN: dict[str, Deed] = {
-    "system": lambda store, mine, theirs: store.system(mine, theirs.system.system_id),
-    "machine": lambda store, mine, theirs: store.machine(mine, theirs.system.system_id),
-    "change_system": lambda store, mine, theirs: store.change_system(mine, theirs.system.system_id, name="x"),
-    "delete_system": lambda store, mine, theirs: store.delete_system(mine, theirs.system.system_id),
-    "record": lambda store, mine, theirs: store.record(mine, diagnosis_of(theirs.system.system_id), None),
-    "record, learned": lambda store, mine, theirs: store.record(
+    "system": lambda store, mine, theirs: store.systems.get(mine, theirs.system.system_id),
+    "machine": lambda store, mine, theirs: store.systems.machine(mine, theirs.system.system_id),
+    "change_system": lambda store, mine, theirs: store.systems.change(mine, theirs.system.system_id, name="x"),
+    "delete_system": lambda store, mine, theirs: store.systems.delete(mine, theirs.system.system_id),
+    "record": lambda store, mine, theirs: store.diagnoses.record(mine, diagnosis_of(theirs.system.system_id), None),
+    "record, learned": lambda store, mine, theirs: store.diagnoses.record(
         mine, diagnosis_of(theirs.system.system_id), learned(9)
     ),
-    "teach": lambda store, mine, theirs: store.teach(mine, theirs.system.system_id, learned(9)),
-    "diagnosis": lambda store, mine, theirs: store.diagnosis(mine, theirs.diagnosis.trace_id),
-    "feedback": lambda store, mine, theirs: store.give_feedback(
+    "teach": lambda store, mine, theirs: store.systems.teach(mine, theirs.system.system_id, learned(9)),
+    "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
+    "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
     ),
 }
@@ -142,23 +144,23 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     mine, theirs = await make_house(store), await make_house(store)
     with pytest.raises(NotFound):
         await deed(store, mine.tenant_id, theirs)
-    system, baseline = await store.machine(theirs.tenant_id, theirs.system.system_id)
+    system, baseline = await store.systems.machine(theirs.tenant_id, theirs.system.system_id)
     assert system == theirs.system
     assert baseline is not None
     assert baseline.total.tolist() == learned(1).total.tolist()
-    await store.teach(theirs.tenant_id, theirs.system.system_id, learned(1))
+    await store.systems.teach(theirs.tenant_id, theirs.system.system_id, learned(1))
 
 
 async def test_lists_hold_own_rows(store: Store) -> None:
     """Lists of systems and of audit notes hold the tenant's own rows, in pages and newest first."""
     mine, theirs = await make_house(store), await make_house(store)
-    second = await store.add_system(mine.tenant_id, "Lift", "generic", "second")
-    assert await store.systems(mine.tenant_id) == [mine.system, second]
-    assert await store.systems(mine.tenant_id, after=mine.system.system_id) == [second]
-    assert await store.systems(mine.tenant_id, limit=1) == [mine.system]
-    await store.audit(mine.tenant_id, "me", "later", "system 1", "detail")
-    assert [note["action"] for note in await store.audit_log(mine.tenant_id)] == ["later", "feedback", "made"]
-    assert [note["actor"] for note in await store.audit_log(theirs.tenant_id)] == [theirs.username] * 2
+    second = await store.systems.add(mine.tenant_id, "Lift", "generic", "second")
+    assert await store.systems.page(mine.tenant_id) == [mine.system, second]
+    assert await store.systems.page(mine.tenant_id, after=mine.system.system_id) == [second]
+    assert await store.systems.page(mine.tenant_id, limit=1) == [mine.system]
+    await store.audit.note(mine.tenant_id, "me", "later", "system 1", "detail")
+    assert [note.action for note in await store.audit.newest(mine.tenant_id)] == ["later", "feedback", "made"]
+    assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [theirs.username] * 2
 
 
 # --- systems, baselines, diagnoses
@@ -168,22 +170,22 @@ async def test_a_change_keeps_what_is_not_given(store: Store) -> None:
     """Changing one field leaves the other as it was."""
     house = await make_house(store)
     number = house.system.system_id
-    await store.change_system(house.tenant_id, number, description="hall 2")
-    changed = await store.change_system(house.tenant_id, number, name="Lift")
+    await store.systems.change(house.tenant_id, number, description="hall 2")
+    changed = await store.systems.change(house.tenant_id, number, name="Lift")
     assert (changed.name, changed.description) == ("Lift", "hall 2")
 
 
 async def test_a_diagnosis_reads_back_as_written(store: Store) -> None:
     """A stored answer is read back by its trace id, value for value."""
     house = await make_house(store)
-    assert await store.diagnosis(house.tenant_id, house.diagnosis.trace_id) == house.diagnosis
+    assert await store.diagnoses.get(house.tenant_id, house.diagnosis.trace_id) == house.diagnosis
 
 
 async def test_a_record_is_whole_or_absent(store: Store) -> None:
     """A record that fails teaches nothing: its trace id was taken, so its baseline change is not kept."""
     house = await make_house(store)
     with pytest.raises(Conflict, match="trace_id"):
-        await store.record(house.tenant_id, house.diagnosis, learned(9))
-    _, baseline = await store.machine(house.tenant_id, house.system.system_id)
+        await store.diagnoses.record(house.tenant_id, house.diagnosis, learned(9))
+    _, baseline = await store.systems.machine(house.tenant_id, house.system.system_id)
     assert baseline is not None
     assert baseline.count.tolist() == learned(1).count.tolist()

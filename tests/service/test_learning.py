@@ -124,12 +124,12 @@ async def spoken_of(url: str) -> tuple[str, list[bool]]:
     names = [uuid4().hex, uuid4().hex]
     systems: dict[str, tuple[int, int]] = {}
     try:
-        tenants = [await store.ensure_tenant(name) for name in names]
+        tenants = [await store.tenants.ensure(name) for name in names]
         for number, row in enumerate(np.concatenate(rows).tolist()):
             machine, tenant_id = str(more.groups[row]), tenants[number % 2]
             key = f"{machine} {tenant_id}"
             if key not in systems:
-                made = await store.add_system(tenant_id, machine, FAMILY.name, "")
+                made = await store.systems.add(tenant_id, machine, FAMILY.name, "")
                 systems[key] = (tenant_id, made.system_id)
             tenant_id, system_id = systems[key]
             window, baseline = more.windows[row], more.baselines[row]
@@ -142,10 +142,10 @@ async def spoken_of(url: str) -> tuple[str, list[bool]]:
                 answer={"prediction": {"is_anomaly": False}},
                 baseline=None if baseline is None else baseline.to_bytes(),
             )
-            await store.record(tenant_id, stored, None)
+            await store.diagnoses.record(tenant_id, stored, None)
             verdict = "missed" if number < len(rows[0]) else "confirmed"
             component = "sensor" if verdict == "missed" else None
-            await store.give_feedback(tenant_id, stored.trace_id, verdict, component, "", "ann")  # type: ignore[arg-type]
+            await store.feedback.give(tenant_id, stored.trace_id, verdict, component, "", "ann")  # type: ignore[arg-type]
     finally:
         await store.close()
     return names[0], [True] * len(rows[0]) + [False] * len(rows[1])

@@ -39,39 +39,39 @@ def diagnosis(system_id: int) -> StoredDiagnosis:
 
 async def two_tenants(store: Store) -> tuple[int, int]:
     """Return the ids of two tenants."""
-    return await store.ensure_tenant("a"), await store.ensure_tenant("b")
+    return await store.tenants.ensure("a"), await store.tenants.ensure("b")
 
 
 async def test_a_tenant_sees_its_own_rows_alone(store: Store) -> None:
     """A system, its baseline and its diagnoses do not exist for another tenant, whatever is asked."""
     a, b = await two_tenants(store)
-    assert await store.ensure_tenant("a") == a
-    system = await store.add_system(a, "press", "generic", "")
+    assert await store.tenants.ensure("a") == a
+    system = await store.systems.add(a, "press", "generic", "")
     stored = diagnosis(system.system_id)
-    await store.record(a, stored, SUMS)
-    assert [found.system_id for found in await store.systems(a)] == [system.system_id]
-    assert await store.systems(b) == []
-    assert (await store.diagnosis(a, stored.trace_id)).answer == stored.answer
+    await store.diagnoses.record(a, stored, SUMS)
+    assert [found.system_id for found in await store.systems.page(a)] == [system.system_id]
+    assert await store.systems.page(b) == []
+    assert (await store.diagnoses.get(a, stored.trace_id)).answer == stored.answer
     for attempt in (
-        store.system(b, system.system_id),
-        store.machine(b, system.system_id),
-        store.change_system(b, system.system_id, name="mine"),
-        store.delete_system(b, system.system_id),
-        store.diagnosis(b, stored.trace_id),
-        store.record(b, diagnosis(system.system_id), SUMS),
+        store.systems.get(b, system.system_id),
+        store.systems.machine(b, system.system_id),
+        store.systems.change(b, system.system_id, name="mine"),
+        store.systems.delete(b, system.system_id),
+        store.diagnoses.get(b, stored.trace_id),
+        store.diagnoses.record(b, diagnosis(system.system_id), SUMS),
     ):
         with pytest.raises(NotFound):
             await attempt
-    assert (await store.system(a, system.system_id)).name == "press"
-    await store.audit(a, "admin", "system.added", "system 1", "")
-    assert len(await store.audit_log(a)) == 1
-    assert await store.audit_log(b) == []
+    assert (await store.systems.get(a, system.system_id)).name == "press"
+    await store.audit.note(a, "admin", "system.added", "system 1", "")
+    assert len(await store.audit.newest(a)) == 1
+    assert await store.audit.newest(b) == []
 
 
 async def test_row_level_security_holds_without_the_repository(store: Store, database_url: str) -> None:
     """The application's role sees nothing without a tenant, and with one can neither see nor add another's rows."""
     a, b = await two_tenants(store)
-    await store.add_system(a, "press", "generic", "")
+    await store.systems.add(a, "press", "generic", "")
     options = {"options": f"-c role={APP_ROLE}"}
     with create_engine(database_url, poolclass=NullPool, connect_args=options).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM systems")).scalar() == 0
@@ -88,15 +88,15 @@ async def test_row_level_security_holds_without_the_repository(store: Store, dat
 async def test_concurrent_merges_lose_nothing(store: Store) -> None:
     """Fifty windows learned at once are fifty windows in the baseline; another feature set replaces it."""
     a, _ = await two_tenants(store)
-    system = await store.add_system(a, "press", "generic", "")
-    assert await store.machine(a, system.system_id) == (system, None)
-    await asyncio.gather(*(store.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
-    _, baseline = await store.machine(a, system.system_id)
+    system = await store.systems.add(a, "press", "generic", "")
+    assert await store.systems.machine(a, system.system_id) == (system, None)
+    await asyncio.gather(*(store.diagnoses.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
+    _, baseline = await store.systems.machine(a, system.system_id)
     assert baseline is not None
     assert [x.tolist() for x in (baseline.count, baseline.total, baseline.squares)] == [[50] * 3, [100] * 3, [200] * 3]
     longer = Baseline(np.ones(4), np.ones(4), np.ones(4))
-    await store.teach(a, system.system_id, longer)
-    _, replaced = await store.machine(a, system.system_id)
+    await store.systems.teach(a, system.system_id, longer)
+    _, replaced = await store.systems.machine(a, system.system_id)
     assert replaced is not None
     assert replaced.count.tolist() == [1] * 4
 
@@ -104,7 +104,7 @@ async def test_concurrent_merges_lose_nothing(store: Store) -> None:
 async def test_the_database_learns_as_memory_does(store: Store) -> None:
     """Sums, fading and first level are the same in PostgreSQL as in `Baseline.__add__`, far beyond the memory too."""
     a, _ = await two_tenants(store)
-    system = await store.add_system(a, "press", "generic", "")
+    system = await store.systems.add(a, "press", "generic", "")
     random = np.random.default_rng(5)
     kept: Baseline | None = None
     for lump in range(60):
@@ -113,8 +113,8 @@ async def test_the_database_learns_as_memory_does(store: Store) -> None:
         pieces = [learn(row) for row in rows]
         learned = sum(pieces[1:], pieces[0])
         kept = learned if kept is None else kept + learned
-        await store.teach(a, system.system_id, learned)
-    _, found = await store.machine(a, system.system_id)
+        await store.systems.teach(a, system.system_id, learned)
+    _, found = await store.systems.machine(a, system.system_id)
     assert found is not None
     assert kept is not None
     for name in ("count", "total", "squares", "origin"):
@@ -124,54 +124,54 @@ async def test_the_database_learns_as_memory_does(store: Store) -> None:
 async def test_state_is_stored_with_the_answer(store: Store) -> None:
     """A system begins without an alarm; a diagnosis sets its state in the same transaction, or leaves it."""
     a, _ = await two_tenants(store)
-    system = await store.add_system(a, "press", "generic", "")
+    system = await store.systems.add(a, "press", "generic", "")
     assert not system.alarm
-    await store.record(a, diagnosis(system.system_id), None, alarm=True)
-    await store.record(a, diagnosis(system.system_id), None)
-    assert (await store.system(a, system.system_id)).alarm
+    await store.diagnoses.record(a, diagnosis(system.system_id), None, alarm=True)
+    await store.diagnoses.record(a, diagnosis(system.system_id), None)
+    assert (await store.systems.get(a, system.system_id)).alarm
     twice = diagnosis(system.system_id)
-    await store.record(a, twice, None)
+    await store.diagnoses.record(a, twice, None)
     with pytest.raises(Conflict):
-        await store.record(a, twice, None, alarm=False)
-    assert (await store.system(a, system.system_id)).alarm
+        await store.diagnoses.record(a, twice, None, alarm=False)
+    assert (await store.systems.get(a, system.system_id)).alarm
 
 
 async def test_a_deleted_system_takes_no_diagnosis(store: Store) -> None:
     """What was judged while its system was deleted is not found, and leaves nothing behind."""
     a, _ = await two_tenants(store)
-    system = await store.add_system(a, "press", "generic", "")
-    await store.delete_system(a, system.system_id)
+    system = await store.systems.add(a, "press", "generic", "")
+    await store.systems.delete(a, system.system_id)
     late = diagnosis(system.system_id)
     with pytest.raises(NotFound, match="system"):
-        await store.record(a, late, SUMS)
+        await store.diagnoses.record(a, late, SUMS)
     with pytest.raises(NotFound, match="diagnosis"):
-        await store.diagnosis(a, late.trace_id)
+        await store.diagnoses.get(a, late.trace_id)
 
 
 async def test_accounts_are_unique_in_any_case(store: Store) -> None:
     """User names and e-mail addresses are found and refused whatever their case; the error names the field."""
     a, b = await two_tenants(store)
-    account = await store.add_account(a, "Ann", "ann@example.com", "hash", "admin")
-    assert await store.account_by_login("ANN@example.com") == account
-    assert await store.account_by_login("ann") == account
-    assert await store.account(account.user_id) == account
+    account = await store.accounts.add(a, "Ann", "ann@example.com", "hash", "admin")
+    assert await store.accounts.by_login("ANN@example.com") == account
+    assert await store.accounts.by_login("ann") == account
+    assert await store.accounts.get(account.user_id) == account
     with pytest.raises(Conflict, match="username"):
-        await store.add_account(b, "ann", "other@example.com", "hash", "viewer")
+        await store.accounts.add(b, "ann", "other@example.com", "hash", "viewer")
     with pytest.raises(Conflict, match="email"):
-        await store.add_account(b, "bob", "Ann@Example.com", "hash", "viewer")
-    await store.add_api_key(a, "plc", "operator", b"digest")
-    principal = await store.principal_by_api_key(b"digest")
+        await store.accounts.add(b, "bob", "Ann@Example.com", "hash", "viewer")
+    await store.keys.add(a, "plc", "operator", b"digest")
+    principal = await store.keys.principal(b"digest")
     assert principal is not None
     assert (principal.tenant_id, principal.user_id, principal.role) == (a, None, "operator")
-    assert await store.principal_by_api_key(b"other") is None
+    assert await store.keys.principal(b"other") is None
 
 
 async def session(store: Store, days: int = 1) -> tuple[int, UUID, UUID]:
     """Return user, family and refresh token of a new session."""
     a, _ = await two_tenants(store)
-    account = await store.add_account(a, "ann", "ann@example.com", "hash", "admin")
+    account = await store.accounts.add(a, "ann", "ann@example.com", "hash", "admin")
     family, token = uuid4(), uuid4()
-    await store.start_session(account.user_id, family, token, datetime.now(UTC) + timedelta(days=days))
+    await store.sessions.start(account.user_id, family, token, datetime.now(UTC) + timedelta(days=days))
     return account.user_id, family, token
 
 
@@ -180,11 +180,11 @@ async def test_a_reused_refresh_token_revokes_its_family(store: Store) -> None:
     user, family, first = await session(store)
     ends = datetime.now(UTC) + timedelta(days=1)
     second = uuid4()
-    assert await store.rotate_session(first, second, ends) == (user, family)
+    assert await store.sessions.rotate(first, second, ends) == (user, family)
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(first, uuid4(), ends)
+        await store.sessions.rotate(first, uuid4(), ends)
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(second, uuid4(), ends)
+        await store.sessions.rotate(second, uuid4(), ends)
 
 
 async def test_of_two_rotations_at_once_one_wins(store: Store) -> None:
@@ -192,7 +192,7 @@ async def test_of_two_rotations_at_once_one_wins(store: Store) -> None:
     _, _, first = await session(store)
     ends = datetime.now(UTC) + timedelta(days=1)
     outcomes = await asyncio.gather(
-        *(store.rotate_session(first, uuid4(), ends) for _ in range(2)), return_exceptions=True
+        *(store.sessions.rotate(first, uuid4(), ends) for _ in range(2)), return_exceptions=True
     )
     assert sum(isinstance(outcome, tuple) for outcome in outcomes) == 1
 
@@ -202,14 +202,14 @@ async def test_expired_and_ended_sessions_do_not_rotate(store: Store) -> None:
     _, _, expired = await session(store, days=-1)
     ends = datetime.now(UTC) + timedelta(days=1)
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(expired, uuid4(), ends)
-    user = await store.account_by_login("ann")
+        await store.sessions.rotate(expired, uuid4(), ends)
+    user = await store.accounts.by_login("ann")
     assert user is not None
     token = uuid4()
-    await store.start_session(user.user_id, uuid4(), token, ends)
-    await store.end_session(token)
+    await store.sessions.start(user.user_id, uuid4(), token, ends)
+    await store.sessions.end(token)
     with pytest.raises(Unauthenticated):
-        await store.rotate_session(token, uuid4(), ends)
+        await store.sessions.rotate(token, uuid4(), ends)
 
 
 def test_migrations_repeat_and_return(database_url: str) -> None:
@@ -236,20 +236,20 @@ async def test_a_dead_server_is_unavailable() -> None:
 async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store) -> None:
     """Of many stored at once, over two tenants, the one of a deleted system and the repeated one fail alone."""
     a, b = await two_tenants(store)
-    gone, own, other = [await store.add_system(tenant, "press", "generic", "") for tenant in (a, a, b)]
-    await store.delete_system(a, gone.system_id)
+    gone, own, other = [await store.systems.add(tenant, "press", "generic", "") for tenant in (a, a, b)]
+    await store.systems.delete(a, gone.system_id)
     stored = diagnosis(own.system_id)
-    await store.record(a, stored, None)
+    await store.diagnoses.record(a, stored, None)
     good = [(a, diagnosis(own.system_id)) for _ in range(20)] + [(b, diagnosis(other.system_id)) for _ in range(20)]
     bad = [(a, diagnosis(gone.system_id)), (a, stored), (b, diagnosis(own.system_id))]
     outcomes = await asyncio.gather(
-        *(store.record(tenant, each, SUMS) for tenant, each in [*good, *bad]), return_exceptions=True
+        *(store.diagnoses.record(tenant, each, SUMS) for tenant, each in [*good, *bad]), return_exceptions=True
     )
     assert outcomes[:40] == [None] * 40
     assert [type(outcome) for outcome in outcomes[40:]] == [NotFound, Conflict, NotFound]
     for tenant, each in good:
-        assert (await store.diagnosis(tenant, each.trace_id)).trace_id == each.trace_id
+        assert (await store.diagnoses.get(tenant, each.trace_id)).trace_id == each.trace_id
     for tenant, system in ((a, own), (b, other)):
-        _, baseline = await store.machine(tenant, system.system_id)
+        _, baseline = await store.systems.machine(tenant, system.system_id)
         assert baseline is not None
         np.testing.assert_allclose(baseline.count, 20 * SUMS.count)

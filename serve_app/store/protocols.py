@@ -1,0 +1,226 @@
+"""What routes ask of the store, part by part; PostgreSQL answers in service, and plain memory in contract tests."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from pipelines.machines.baseline import Baseline
+from serve_app.store.records import (
+    Account,
+    Note,
+    Principal,
+    Role,
+    StoredDiagnosis,
+    StoredDocument,
+    StoredFeedback,
+    System,
+    Verdict,
+)
+
+
+class TenantStore(Protocol):
+    """The companies whose rows are kept apart."""
+
+    async def ensure(self, name: str) -> int:
+        """Return the tenant of that name, made when absent."""
+        ...
+
+
+class AccountStore(Protocol):
+    """People who may log in."""
+
+    async def by_login(self, login: str) -> Account | None:
+        """Return the account of a user name or an e-mail address, whatever their case."""
+        ...
+
+    async def get(self, user_id: int) -> Account | None:
+        """Return an account."""
+        ...
+
+    async def add(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
+        """Add an account."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Families of refresh tokens."""
+
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+        """Begin a family."""
+        ...
+
+    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
+        """Exchange a token for a new one; return its user and family."""
+        ...
+
+    async def end(self, token_id: UUID) -> None:
+        """Revoke the token's whole family."""
+        ...
+
+
+class KeyStore(Protocol):
+    """API keys."""
+
+    async def principal(self, sha256: bytes) -> Principal | None:
+        """Return whom a key stands for."""
+        ...
+
+    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes) -> None:
+        """Let a key stand for a tenant with a role."""
+        ...
+
+
+class SystemStore(Protocol):
+    """Machines, each with its baseline."""
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
+        """Return a page of systems in the order of their ids."""
+        ...
+
+    async def get(self, tenant_id: int, system_id: int) -> System:
+        """Return one system."""
+        ...
+
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
+        """Return a system with its baseline."""
+        ...
+
+    async def add(self, tenant_id: int, name: str, family: str, description: str) -> System:
+        """Add a system."""
+        ...
+
+    async def change(
+        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+    ) -> System:
+        """Change what is given."""
+        ...
+
+    async def delete(self, tenant_id: int, system_id: int) -> None:
+        """Delete a system with its baseline and diagnoses."""
+        ...
+
+
+class DiagnosisStore(Protocol):
+    """Answers that were given."""
+
+    async def record(
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+    ) -> None:
+        """Store an answer, what its window taught the baseline, and the system's new state: all or nothing."""
+        ...
+
+    async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
+        """Return an answer."""
+        ...
+
+    async def last(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
+        """Return the newest answer about a system."""
+        ...
+
+    async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
+        """Note the passages that the advice on an answer was written from."""
+        ...
+
+    async def passages(self, tenant_id: int, trace_id: UUID) -> Sequence[Mapping[str, Any]]:
+        """Return the passages that the advice on an answer was written from."""
+        ...
+
+
+class FeedbackStore(Protocol):
+    """What people said of answers."""
+
+    async def give(
+        self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
+    ) -> StoredFeedback:
+        """Keep what was said of an answer in place of what was said of it before, and note it in the audit."""
+        ...
+
+
+class DocumentStore(Protocol):
+    """Documents that were uploaded."""
+
+    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
+        """Take a document in; one with the same name and content stays as it is, unless it failed or is going."""
+        ...
+
+    async def get(self, tenant_id: int, document_id: str) -> StoredDocument:
+        """Return a document."""
+        ...
+
+    async def pages(self, tenant_id: int, document_id: str) -> Sequence[str]:
+        """Return the text of each page."""
+        ...
+
+    async def page(self, tenant_id: int, after: str, limit: int) -> Sequence[StoredDocument]:
+        """Return a page of documents in the order of their ids."""
+        ...
+
+    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+        """Note what has become of a document."""
+        ...
+
+
+class AuditStore(Protocol):
+    """Who did what to whom."""
+
+    async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
+        """Note a deed."""
+        ...
+
+    async def newest(self, tenant_id: int | None, limit: int = 100) -> Sequence[Note]:
+        """Return the newest notes first."""
+        ...
+
+
+class StoreParts(Protocol):
+    """The whole store, as routes see it."""
+
+    @property
+    def tenants(self) -> TenantStore:
+        """Companies."""
+        ...
+
+    @property
+    def accounts(self) -> AccountStore:
+        """People."""
+        ...
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Refresh tokens."""
+        ...
+
+    @property
+    def keys(self) -> KeyStore:
+        """API keys."""
+        ...
+
+    @property
+    def systems(self) -> SystemStore:
+        """Machines."""
+        ...
+
+    @property
+    def diagnoses(self) -> DiagnosisStore:
+        """Answers."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackStore:
+        """What was said of them."""
+        ...
+
+    @property
+    def documents(self) -> DocumentStore:
+        """Documents."""
+        ...
+
+    @property
+    def audit(self) -> AuditStore:
+        """Deeds."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask whether the database answers."""
+        ...

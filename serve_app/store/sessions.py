@@ -1,0 +1,74 @@
+"""Sessions: families of refresh tokens, each token good for one exchange."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Text, cast, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipelines.errors import Unauthenticated
+from serve_app.store.database import Database
+from serve_app.store.tables import refresh_tokens
+
+
+class Sessions:
+    """Refresh tokens; all that descend from one log-in are a family and end together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+        """Begin a family of refresh tokens."""
+        row = {"user_id": user_id, "family": family, "token_id": token_id, "expires_at": expires_at}
+        async with self._database.transaction("hdx.family", str(family)) as connection:
+            await connection.execute(insert(refresh_tokens).values(row))
+
+    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
+        """Exchange a refresh token for a new one; return its user and family.
+
+        Raises:
+            Unauthenticated: It is unknown, expired or revoked, or was used before, which revokes its whole family.
+        """
+        async with self._database.transaction("hdx.session", str(token_id)) as connection:
+            await hold_family(connection, token_id)
+            used = await connection.execute(
+                update(refresh_tokens)
+                .where(refresh_tokens.c.token_id == token_id)
+                .where(refresh_tokens.c.used_at.is_(None), refresh_tokens.c.revoked_at.is_(None))
+                .where(refresh_tokens.c.expires_at > func.now())
+                .values(used_at=func.now())
+                .returning(refresh_tokens.c.user_id, refresh_tokens.c.family)
+            )
+            row = used.one_or_none()
+            if row is None:
+                await revoke_family(connection, token_id)
+            else:
+                fresh = {"token_id": new_id, "family": row.family, "user_id": row.user_id, "expires_at": expires_at}
+                await connection.execute(insert(refresh_tokens).values(fresh))
+        if row is None:
+            raise Unauthenticated("the refresh token does not hold; log in again")
+        return row.user_id, row.family
+
+    async def end(self, token_id: UUID) -> None:
+        """Revoke the token's whole family."""
+        async with self._database.transaction("hdx.session", str(token_id)) as connection:
+            await hold_family(connection, token_id)
+            await revoke_family(connection, token_id)
+
+
+async def hold_family(connection: AsyncConnection, token_id: UUID) -> None:
+    """Let the transaction see a token's whole family, and make any other that wants it wait.
+
+    Without the wait, a revocation could miss the token that a concurrent rotation is about to commit.
+    """
+    family = cast(refresh_tokens.c.family, Text)
+    seen = func.set_config("hdx.family", family, True)
+    held = func.pg_advisory_xact_lock(func.hashtextextended(family, 0))
+    await connection.execute(select(seen, held).where(refresh_tokens.c.token_id == token_id))
+
+
+async def revoke_family(connection: AsyncConnection, token_id: UUID) -> None:
+    """Revoke every token that descends from the same log-in."""
+    family = select(refresh_tokens.c.family).where(refresh_tokens.c.token_id == token_id).scalar_subquery()
+    query = update(refresh_tokens).where(refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None))
+    await connection.execute(query.values(revoked_at=func.now()))

@@ -1,0 +1,254 @@
+"""The store in memory: what routes are tested on without PostgreSQL; `test_store_parts` holds both to one suite."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pipelines.errors import Conflict, NotFound, Unauthenticated
+from pipelines.machines.baseline import Baseline
+from serve_app.store.records import (
+    Account,
+    Note,
+    Principal,
+    Role,
+    StoredDiagnosis,
+    StoredDocument,
+    StoredFeedback,
+    System,
+    Verdict,
+)
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Rows:
+    """What is kept, for the parts and for tests that look at it."""
+
+    tenant_ids: dict[str, int] = field(default_factory=dict)
+    people: dict[int, Account] = field(default_factory=dict)
+    principals: dict[bytes, Principal] = field(default_factory=dict)
+    owned: dict[int, tuple[int, System]] = field(default_factory=dict)
+    baselines: dict[int, Baseline] = field(default_factory=dict)
+    recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = field(default_factory=list)
+    audited: list[tuple[int | None, str, str, str]] = field(default_factory=list)
+    notes: list[tuple[int | None, Note]] = field(default_factory=list)
+    tokens: dict[UUID, tuple[int, UUID, datetime]] = field(default_factory=dict)
+    used: set[UUID] = field(default_factory=set)
+    ended_families: set[UUID] = field(default_factory=set)
+    consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    kept_documents: dict[tuple[int, str], StoredDocument] = field(default_factory=dict)
+    said: dict[tuple[int, UUID], StoredFeedback] = field(default_factory=dict)
+
+
+class MemoryTenants:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def ensure(self, name: str) -> int:
+        return self._rows.tenant_ids.setdefault(name, len(self._rows.tenant_ids) + 1)
+
+
+class MemoryAccounts:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def by_login(self, login: str) -> Account | None:
+        wanted = login.strip().lower()
+        return next((a for a in self._rows.people.values() if wanted in {a.username.lower(), a.email.lower()}), None)
+
+    async def get(self, user_id: int) -> Account | None:
+        return self._rows.people.get(user_id)
+
+    async def add(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
+        for name, value in (("username", username), ("email", email)):
+            if await self.by_login(value):
+                raise Conflict(name, value)
+        user_id = max(self._rows.people, default=0) + 1
+        self._rows.people[user_id] = Account(user_id, tenant_id, username, email, password_hash, role, True)
+        return self._rows.people[user_id]
+
+
+class MemorySessions:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+        self._rows.tokens[token_id] = (user_id, family, expires_at)
+
+    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
+        user_id, family, ends = self._rows.tokens[token_id]
+        if family in self._rows.ended_families or token_id in self._rows.used or ends <= datetime.now(UTC):
+            self._rows.ended_families.add(family)
+            raise Unauthenticated("the refresh token was used before")
+        self._rows.used.add(token_id)
+        self._rows.tokens[new_id] = (user_id, family, expires_at)
+        return user_id, family
+
+    async def end(self, token_id: UUID) -> None:
+        self._rows.ended_families.add(self._rows.tokens[token_id][1])
+
+
+class MemoryKeys:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def principal(self, sha256: bytes) -> Principal | None:
+        return self._rows.principals.get(sha256)
+
+    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes) -> None:
+        if sha256 in self._rows.principals:
+            raise Conflict("api_key", name)
+        self._rows.principals[sha256] = Principal(tenant_id, None, name, role)
+
+
+class MemorySystems:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
+        owned = self._rows.owned.values()
+        return [system for tenant, system in owned if tenant == tenant_id and system.system_id > after][:limit]
+
+    async def get(self, tenant_id: int, system_id: int) -> System:
+        tenant, system = self._rows.owned.get(system_id, (0, None))
+        if system is None or tenant != tenant_id:
+            raise NotFound("system", system_id)
+        return system
+
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
+        return await self.get(tenant_id, system_id), self._rows.baselines.get(system_id)
+
+    async def add(self, tenant_id: int, name: str, family: str, description: str) -> System:
+        system_id = max(self._rows.owned, default=0) + 1
+        system = System(system_id, name, family, description, False, datetime.now(UTC))
+        self._rows.owned[system_id] = (tenant_id, system)
+        return system
+
+    async def change(
+        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+    ) -> System:
+        system = await self.get(tenant_id, system_id)
+        given = {"name": name, "description": description}
+        changed = replace(system, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+        self._rows.owned[system_id] = (tenant_id, changed)
+        return changed
+
+    async def delete(self, tenant_id: int, system_id: int) -> None:
+        await self.get(tenant_id, system_id)
+        del self._rows.owned[system_id]
+        self._rows.recorded = [row for row in self._rows.recorded if row[1].system_id != system_id]
+
+
+class MemoryDiagnoses:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def record(
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+    ) -> None:
+        tenant, system = self._rows.owned.get(diagnosis.system_id, (0, None))
+        if system is None or tenant != tenant_id:
+            raise NotFound("system", diagnosis.system_id)
+        if any(stored.trace_id == diagnosis.trace_id for _, stored, _ in self._rows.recorded):
+            raise Conflict("trace_id", diagnosis.trace_id)
+        self._rows.recorded.append((tenant_id, diagnosis, learned))
+        if alarm is not None:
+            self._rows.owned[diagnosis.system_id] = (tenant, replace(system, alarm=alarm))
+        if learned is not None:
+            kept = self._rows.baselines.get(diagnosis.system_id)
+            self._rows.baselines[diagnosis.system_id] = learned if kept is None else kept + learned
+
+    async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
+        for tenant, stored, _ in self._rows.recorded:
+            if tenant == tenant_id and stored.trace_id == trace_id:
+                return stored
+        raise NotFound("diagnosis", trace_id)
+
+    async def last(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
+        own = [kept for owner, kept, _ in self._rows.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
+        return own[-1] if own else None
+
+    async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
+        self._rows.consulted[tenant_id, trace_id] = passages
+
+    async def passages(self, tenant_id: int, trace_id: UUID) -> Sequence[Mapping[str, Any]]:
+        return self._rows.consulted.get((tenant_id, trace_id), [])
+
+
+class MemoryFeedback:
+    def __init__(self, store: "MemoryStore") -> None:
+        self._store = store
+
+    async def give(
+        self, tenant_id: int, trace_id: UUID, verdict: Verdict, component: str | None, note: str, actor: str
+    ) -> StoredFeedback:
+        await self._store.diagnoses.get(tenant_id, trace_id)
+        self._store.said[tenant_id, trace_id] = StoredFeedback(trace_id, verdict, component, note, actor, BEGAN)
+        detail = f"{verdict} {component or ''}".strip()
+        await self._store.audit.note(tenant_id, actor, "feedback", f"diagnosis {trace_id}", detail)
+        return self._store.said[tenant_id, trace_id]
+
+
+class MemoryDocuments:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
+        fresh = StoredDocument(document_id, name, sha256, len(content), "queued", "", "", None, 0, 0, 0, BEGAN)
+        return self._rows.kept_documents.setdefault((tenant_id, document_id), fresh)
+
+    async def get(self, tenant_id: int, document_id: str) -> StoredDocument:
+        if (tenant_id, document_id) not in self._rows.kept_documents:
+            raise NotFound("document", document_id)
+        return self._rows.kept_documents[tenant_id, document_id]
+
+    async def pages(self, tenant_id: int, document_id: str) -> Sequence[str]:
+        return [f"Pages of {(await self.get(tenant_id, document_id)).name}."]
+
+    async def page(self, tenant_id: int, after: str, limit: int) -> Sequence[StoredDocument]:
+        own = sorted(key for owner, key in self._rows.kept_documents if owner == tenant_id and key > after)
+        return [self._rows.kept_documents[tenant_id, key] for key in own[:limit]]
+
+    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+        changed = replace(await self.get(tenant_id, document_id), **changes)
+        self._rows.kept_documents[tenant_id, document_id] = changed
+
+
+class MemoryAudit:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
+        self._rows.audited.append((tenant_id, actor, action, subject))
+        self._rows.notes.append((tenant_id, Note(len(self._rows.notes) + 1, actor, action, subject, detail, BEGAN)))
+
+    async def newest(self, tenant_id: int | None, limit: int = 100) -> Sequence[Note]:
+        return [note for owner, note in reversed(self._rows.notes) if owner == tenant_id][:limit]
+
+
+class MemoryStore(Rows):
+    """The parts over rows of their own.
+
+    Attributes:
+        up: Whether it answers a ping.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = True
+        self.tenants = MemoryTenants(self)
+        self.accounts = MemoryAccounts(self)
+        self.sessions = MemorySessions(self)
+        self.keys = MemoryKeys(self)
+        self.systems = MemorySystems(self)
+        self.diagnoses = MemoryDiagnoses(self)
+        self.feedback = MemoryFeedback(self)
+        self.documents = MemoryDocuments(self)
+        self.audit = MemoryAudit(self)
+
+    async def ping(self) -> None:
+        if not self.up:
+            raise ConnectionError("host=10.0.0.7 password=hunter2")

@@ -1,0 +1,174 @@
+"""What every store promises to the routes, held by PostgreSQL and by the memory that contract tests stand on."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from pipelines.errors import Conflict, NotFound, Unauthenticated
+from serve_app.store.protocols import StoreParts
+from serve_app.store.records import Principal, System
+from serve_app.store.repository import Store
+from tests.contract.memory_store import MemoryStore
+from tests.service.houses import diagnosis_of, learned, soon
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def parts(request: pytest.FixtureRequest) -> AsyncIterator[StoreParts]:
+    """Each store in turn."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    opened = Store.open(request.getfixturevalue("embedded_url"), 8)
+    yield opened
+    await opened.close()
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A tenant with a system."""
+
+    tenant_id: int
+    system: System
+
+
+async def make_plant(parts: StoreParts) -> Plant:
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    return Plant(tenant_id, await parts.systems.add(tenant_id, "Press", "generic", ""))
+
+
+async def test_a_tenant_is_made_once(parts: StoreParts) -> None:
+    """The same name is the same tenant; another is another."""
+    name = uuid4().hex
+    assert await parts.tenants.ensure(name) == await parts.tenants.ensure(name)
+    assert await parts.tenants.ensure(uuid4().hex) != await parts.tenants.ensure(name)
+
+
+async def test_an_account_is_found_in_any_case(parts: StoreParts) -> None:
+    """User name and e-mail find one account whatever their case; a taken one is refused."""
+    tenant_id, name = await parts.tenants.ensure(uuid4().hex), f"Ann{uuid4().hex}"
+    account = await parts.accounts.add(tenant_id, name, f"{name}@example.com", "hash", "viewer")
+    for login in (name.upper(), f" {name.lower()}@Example.com "):
+        assert await parts.accounts.by_login(login) == account
+    assert await parts.accounts.get(account.user_id) == account
+    assert await parts.accounts.by_login(uuid4().hex) is None
+    with pytest.raises(Conflict, match="username"):
+        await parts.accounts.add(tenant_id, name.lower(), "other@example.com", "hash", "viewer")
+
+
+async def test_a_refresh_token_is_good_for_one_exchange(parts: StoreParts) -> None:
+    """A second use, an expired token and an ended session are refused; a second use ends the whole family."""
+    tenant_id, name = await parts.tenants.ensure(uuid4().hex), uuid4().hex
+    user_id = (await parts.accounts.add(tenant_id, name, f"{name}@example.com", "hash", "viewer")).user_id
+    first, second, ended, expired, family = (uuid4() for _ in range(5))
+    await parts.sessions.start(user_id, family, first, soon())
+    assert await parts.sessions.rotate(first, second, soon()) == (user_id, family)
+    await parts.sessions.start(user_id, uuid4(), ended, soon())
+    await parts.sessions.end(ended)
+    await parts.sessions.start(user_id, uuid4(), expired, datetime.now(UTC) - timedelta(days=1))
+    for token in (first, second, ended, expired):
+        with pytest.raises(Unauthenticated):
+            await parts.sessions.rotate(token, uuid4(), soon())
+
+
+async def test_a_key_stands_for_its_tenant(parts: StoreParts) -> None:
+    """A digest names tenant and role, is taken once, and an unknown one names nobody."""
+    tenant_id, sha256 = await parts.tenants.ensure(uuid4().hex), uuid4().bytes
+    await parts.keys.add(tenant_id, "line 4", "operator", sha256)
+    assert await parts.keys.principal(sha256) == Principal(tenant_id, None, "line 4", "operator")
+    assert await parts.keys.principal(uuid4().bytes) is None
+    with pytest.raises(Conflict, match="api_key"):
+        await parts.keys.add(tenant_id, "again", "admin", sha256)
+
+
+async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:
+    """Pages hold own rows in the order of ids, a change keeps what is not given, a deleted system is gone."""
+    mine, theirs = await make_plant(parts), await make_plant(parts)
+    second = await parts.systems.add(mine.tenant_id, "Lift", "generic", "second")
+    assert list(await parts.systems.page(mine.tenant_id)) == [mine.system, second]
+    assert list(await parts.systems.page(mine.tenant_id, after=mine.system.system_id)) == [second]
+    assert list(await parts.systems.page(mine.tenant_id, limit=1)) == [mine.system]
+    changed = await parts.systems.change(mine.tenant_id, second.system_id, name="Hoist")
+    assert (changed.name, changed.description) == ("Hoist", "second")
+    await parts.systems.delete(mine.tenant_id, second.system_id)
+    with pytest.raises(NotFound, match="system"):
+        await parts.systems.get(mine.tenant_id, second.system_id)
+    assert list(await parts.systems.page(theirs.tenant_id)) == [theirs.system]
+
+
+async def test_an_answer_is_kept_with_what_it_taught(parts: StoreParts) -> None:
+    """A recorded answer reads back, is the newest of its system, teaches the baseline and sets the state."""
+    plant = await make_plant(parts)
+    answer = diagnosis_of(plant.system.system_id)
+    assert await parts.diagnoses.last(plant.tenant_id, plant.system.system_id) is None
+    await parts.diagnoses.record(plant.tenant_id, answer, learned(1), alarm=True)
+    assert await parts.diagnoses.get(plant.tenant_id, answer.trace_id) == answer
+    assert await parts.diagnoses.last(plant.tenant_id, plant.system.system_id) == answer
+    system, baseline = await parts.systems.machine(plant.tenant_id, plant.system.system_id)
+    assert system.alarm
+    assert baseline is not None
+    assert baseline.total.tolist() == learned(1).total.tolist()
+    with pytest.raises(Conflict, match="trace_id"):
+        await parts.diagnoses.record(plant.tenant_id, answer, None)
+    assert list(await parts.diagnoses.passages(plant.tenant_id, answer.trace_id)) == []
+    await parts.diagnoses.consult(plant.tenant_id, answer.trace_id, [{"document_id": "press"}])
+    assert list(await parts.diagnoses.passages(plant.tenant_id, answer.trace_id)) == [{"document_id": "press"}]
+
+
+async def test_what_another_tenant_has_is_not_found(parts: StoreParts) -> None:
+    """Another tenant's system, answer and document read as absent to every method that names one."""
+    mine, theirs = await make_plant(parts), await make_plant(parts)
+    answer, number = diagnosis_of(theirs.system.system_id), theirs.system.system_id
+    await parts.diagnoses.record(theirs.tenant_id, answer, None)
+    await parts.documents.add(theirs.tenant_id, "press", "press.md", "0", b"# Press")
+    for attempt in (
+        parts.systems.get(mine.tenant_id, number),
+        parts.systems.machine(mine.tenant_id, number),
+        parts.systems.change(mine.tenant_id, number, name="x"),
+        parts.systems.delete(mine.tenant_id, number),
+        parts.diagnoses.record(mine.tenant_id, diagnosis_of(number), learned(9)),
+        parts.diagnoses.get(mine.tenant_id, answer.trace_id),
+        parts.feedback.give(mine.tenant_id, answer.trace_id, "confirmed", None, "", "x"),
+        parts.documents.get(mine.tenant_id, "press"),
+        parts.documents.pages(mine.tenant_id, "press"),
+        parts.documents.change(mine.tenant_id, "press", state="removing"),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert list(await parts.diagnoses.passages(mine.tenant_id, answer.trace_id)) == []
+    assert await parts.diagnoses.last(mine.tenant_id, number) is None
+    assert await parts.systems.get(theirs.tenant_id, number) == theirs.system
+
+
+async def test_documents_are_taken_in_once(parts: StoreParts) -> None:
+    """The same document stays as it is; a change is kept; pages are in the order of ids."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    added = await parts.documents.add(tenant_id, "b", "b.md", "0", b"# B")
+    assert (added.state, added.bytes) == ("queued", 3)
+    await parts.documents.change(tenant_id, "b", state="ready")
+    assert (await parts.documents.add(tenant_id, "b", "b.md", "0", b"# B")).state == "ready"
+    await parts.documents.add(tenant_id, "a", "a.md", "1", b"# A")
+    assert [each.document_id for each in await parts.documents.page(tenant_id, "", 10)] == ["a", "b"]
+    assert [each.document_id for each in await parts.documents.page(tenant_id, "a", 10)] == ["b"]
+
+
+async def test_deeds_are_noted_newest_first(parts: StoreParts) -> None:
+    """A word on an answer and a deed stand in the tenant's audit alone; the platform's notes are no tenant's."""
+    mine, theirs = await make_plant(parts), await make_plant(parts)
+    answer = diagnosis_of(mine.system.system_id)
+    await parts.diagnoses.record(mine.tenant_id, answer, None)
+    said = await parts.feedback.give(mine.tenant_id, answer.trace_id, "missed", "pump", "leak", "ann")
+    assert (said.verdict, said.component, said.note, said.actor) == ("missed", "pump", "leak", "ann")
+    await parts.audit.note(mine.tenant_id, "bob", "system.changed", "system 1", "name")
+    await parts.audit.note(None, "registry", "model.finish", "hdx-generic-catboost", "")
+    found = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(mine.tenant_id)]
+    assert found == [("bob", "system.changed", "name"), ("ann", "feedback", "missed pump")]
+    assert list(await parts.audit.newest(theirs.tenant_id)) == []
+    assert [note.actor for note in await parts.audit.newest(None, 1)] == ["registry"]
+
+
+async def test_it_answers(parts: StoreParts) -> None:
+    """A store that is up says so by returning."""
+    await parts.ping()
