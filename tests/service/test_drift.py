@@ -33,7 +33,7 @@ from pipelines.errors import InvalidInput
 from pipelines.machines.family import read_family
 from pipelines.signals.windows import Window
 from pipelines.training.train import examples_of, fit_member, load
-from serve_app.jobs import drift_tables
+from serve_app.cli.drift import drift_tables
 from tests.serve.service import SHARED
 
 GENERIC, LOOP = read_family("generic"), read_family("water-loop")

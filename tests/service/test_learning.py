@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from pydantic import SecretStr
-from rich.progress import Progress
 
 from configs.gates import read_gates
 from configs.settings import Database, Settings
@@ -32,7 +31,7 @@ from pipelines.scoring.score import judged
 from pipelines.signals.reading import make_feature_table
 from pipelines.training.run import Plan, learn
 from pipelines.training.train import examples_of, fit_member
-from serve_app.jobs import remarks_of, train_family
+from serve_app.cli.train import remarks_of, train_family
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import create_database, migrate
 from serve_app.store.records import StoredDiagnosis
@@ -238,12 +237,13 @@ def test_a_run_says_how_to_make_it_again(settings: Settings, database: str, tmp_
     import mlflow
 
     asyncio.run(spoken_of(database))
-    with tracking_server(tmp_path) as url, Progress(disable=True) as progress:
+    with tracking_server(tmp_path) as url:
         there = settings.model_copy(update={"mlflow_url": url})
 
         def train(feedback: bool, trials: int, promote: bool = False) -> None:
-            data = recording(tmp_path)
-            train_family(there, FAMILY.name, data, SEED, promote, feedback, "", trials, 1, progress)
+            remarks = asyncio.run(remarks_of(there, FAMILY, "")) if feedback else []
+            data, plan = recording(tmp_path), Plan(SEED, trials)
+            train_family(there, FAMILY, data, plan, remarks, promote, lambda *_: None)
 
         train(feedback=False, trials=0)
         client = mlflow.MlflowClient(url)

@@ -1,0 +1,24 @@
+"""The console that commands print on, and the bar that shows how far their work is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Step = Callable[[str, int, int], None]
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def bar() -> Iterator[Step]:
+    """Show a bar; yield what moves it: a title, how much is done, and of how much."""
+    columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("read", total=None)
+
+        def step(title: str, done: int, total: int) -> None:
+            progress.update(task, description=title, completed=done, total=total)
+
+        yield step

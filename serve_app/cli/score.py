@@ -1,0 +1,98 @@
+"""`hdx score`: judges recordings offline with the champions of a family."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from configs.settings import read_settings
+from pipelines.detectors.members import registry
+from pipelines.errors import InvalidInput
+from pipelines.promotion.mlflow_client import Registry, load_members
+from serve_app.cli.options import FamilyOption, known_family
+from serve_app.cli.progress import Step, bar, console
+
+if TYPE_CHECKING:
+    from pipelines.machines.family import Family
+    from pipelines.scoring.plan import Options
+
+app = typer.Typer()
+
+
+@app.command()
+def score(
+    family: FamilyOption,
+    source: Annotated[Path, typer.Argument(exists=True, help="Parquet file, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="Parquet file; a folder of them by --workers or from a folder.")],
+    entity: Annotated[str, typer.Option(help="Column of the recording, for one row a sample.")] = "",
+    order: Annotated[str, typer.Option(help="Column of the sample number in it.")] = "",
+    settle: Annotated[int, typer.Option(min=0, help="First samples of each recording, used as baseline only.")] = 0,
+    detectors: Annotated[str, typer.Option(help="Members by name, with commas; all when left out.")] = "",
+    detail: Annotated[
+        Literal["score", "components", "full"] | None,
+        typer.Option(help="What is wanted beside the score; what names the anomaly when left out."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that Ray Data runs at once; 0: this process.")] = 0,
+) -> None:
+    """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
+    from pipelines.scoring.plan import Options
+    from pipelines.scoring.score import names_anomaly
+
+    settings, kind, wanted = read_settings(), known_family(family), members_of(detectors)
+    options = Options.of(entity, order, settle, detail or names_anomaly(kind))
+    models = Registry(settings.tracking_url, settings.models.alias)
+    with bar() as step:
+        rows = score_file(models, kind, source, target, wanted, options, workers, step)
+    console.print(f"{rows} rows -> {target}")
+
+
+def members_of(words: str) -> list[str]:
+    """Return the detectors that are named with commas, all when none is.
+
+    Raises:
+        InvalidInput: A name is unknown.
+    """
+    wanted = [word.strip() for word in words.split(",") if word.strip()] or list(registry())
+    if unknown := set(wanted) - set(registry()):
+        raise InvalidInput("detectors", sorted(unknown)[0], f"must be of {', '.join(registry())}")
+    return wanted
+
+
+def score_file(
+    models: Registry,
+    family: "Family",
+    source: Path,
+    target: Path,
+    wanted: list[str],
+    options: "Options",
+    workers: int,
+    step: Step,
+) -> int:
+    """Score a file with the champions of a family; return the number of rows.
+
+    Args:
+        models: Where the champions stand.
+        family: What the recordings are of.
+        source: A file, or a folder of them.
+        target: A file, or a folder where Ray Data scores.
+        wanted: Members by name.
+        options: What is wanted of each row.
+        workers: Processes that Ray Data runs at once; 0 scores a file in this process, and a folder on every core.
+        step: Told how far it is.
+
+    Raises:
+        InvalidInput: The file breaks a rule.
+    """
+    from pipelines.scoring.batch import fetch_members, score_many
+    from pipelines.scoring.score import score as score_here
+
+    def done(rows: int, total: int) -> None:
+        step("score", rows, total)
+
+    if workers or source.is_dir():
+        packed = fetch_members(models, family.name, wanted)
+        return score_many(family, source, target, packed, options, workers or os.cpu_count() or 1, done)
+    members = load_members(models, family.name, wanted)
+    plan = (options.entity, options.order, options.settle, done, options.detail)
+    return score_here(family, source, target, members, *plan)
