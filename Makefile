@@ -18,11 +18,13 @@ test: install  ## Run the whole test pyramid that needs no special hardware
 test-vllm: $(VLLM)/.installed  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
 	@$(VLLM)/bin/python -m pytest tests/vllm
 
-check: install  ## Format, lint, strict types, import contracts, unit tests; under a minute
+check: install  ## Format, lint, strict types, import contracts, declared libraries, unit tests; a minute or two
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+	@$(BIN)/deptry . --optional-dependencies-dev-groups dev --extend-exclude tests/ --extend-exclude benchmarks/
 	@$(BIN)/python -m pytest tests/unit
 
 bench: install  ## Measure HDX beside other servers on the same job; needs wrk, takes half an hour
