@@ -1,9 +1,10 @@
-"""Below the ensemble: one detector, in replicas of its own or in the ensemble's process, with every family's versions.
+"""Runs one detector with every family's versions, in replicas of its own or in the ensemble's process.
 
-Exists so that a detector scales, fails and changes version without the others, by the same code in both placements.
+The ensemble asks it for votes; a thread follows the versions that the promoter or the registry names.
 """
 
 import asyncio
+import logging
 import math
 import threading
 import time
@@ -30,6 +31,7 @@ from pipelines.promotion.tenant_model import TenantModel
 from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.windows import Floats
 
+LOGGER = logging.getLogger(__name__)
 MOST_REST_S = 1.0  # after a copy that took long; a report is not late for longer than that
 # Models of single tenants that a detector's replica holds. Source: docs/capacity.md, four detectors of a family take
 # 12 MB; 64 of each are 0.8 GB.
@@ -77,13 +79,17 @@ class Member:
     def _follow(self) -> None:
         looked = time.monotonic()
         while True:
-            if self._news.wait(self._poll_s):
-                self._news.clear()
-                if self._assignments:
-                    self._loader.steer(self._assignments)
-            elif not self._is_led() or time.monotonic() - looked >= RARER * self._poll_s:
-                self._loader.refresh()
-                looked = time.monotonic()
+            is_news = self._news.wait(self._poll_s)
+            try:
+                if is_news:
+                    self._news.clear()
+                    if self._assignments:
+                        self._loader.steer(self._assignments)
+                elif not self._is_led() or time.monotonic() - looked >= RARER * self._poll_s:
+                    self._loader.refresh()
+                    looked = time.monotonic()
+            except Exception:
+                LOGGER.exception("%s: versions not followed", self._detector)
 
     def _is_led(self) -> bool:
         """Tell whether the promoter, which looks for all replicas, was heard of late, and nothing is missing here."""
@@ -92,10 +98,14 @@ class Member:
     async def _report(self, promoter: DeploymentHandle[Any]) -> None:
         gates, report = read_gates(), promoter.report
         while True:
-            held = await self._tell(report)
-            if self._loader.trying:
-                await self._score_shadow(time.monotonic() + gates.report_s)
-            elif not held:
+            try:
+                held = await self._tell(report)
+                if self._loader.trying:
+                    await self._score_shadow(time.monotonic() + gates.report_s)
+                elif not held:
+                    await asyncio.sleep(gates.report_s)
+            except Exception:
+                LOGGER.exception("%s: not reported", self._detector)
                 await asyncio.sleep(gates.report_s)
 
     async def _score_shadow(self, end: float) -> None:

@@ -175,3 +175,8 @@ class ArtefactRejected(Unavailable):
     """A model file is missing, or is not the one that was registered."""
 
     code = "artefact-rejected"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, as callers may read it: of an error that is none of ours its kind alone."""
+    return str(error) if isinstance(error, HdxError) else f"failed: {type(error).__name__}"

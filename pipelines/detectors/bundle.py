@@ -1,6 +1,6 @@
-"""Around every detector: its card, its calibration and the limits of what it knows.
+"""Joins a fitted detector with its card: files with their hashes, calibration, and the range in which it votes.
 
-Exists so that a trained version is one verified set of files, and speaks only of what it has seen.
+Training packs it; replicas and offline scoring unpack it, verified, and let it judge.
 """
 
 import json
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import Detail, Detector, Examples, FeatureTable
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
-from pipelines.errors import ArtefactRejected, Unavailable
+from pipelines.errors import ArtefactRejected, HdxError, Unavailable
 from pipelines.machines.baseline import SETTLED
 from pipelines.machines.family import Family, read_family
 from pipelines.signals.features import channels_of
@@ -81,7 +81,7 @@ class Card:
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Card":
+    def from_json(cls, text: str | bytes) -> "Card":
         """Rebuild from `to_json`.
 
         Raises:
@@ -93,7 +93,7 @@ class Card:
             values |= {name: tuple(values[name]) for name in sequences}
             values.pop("created_at", None)  # on cards of earlier versions
             return cls(**values)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, RecursionError) as error:
             raise ArtefactRejected(CARD, "is not a model card") from error
 
 
@@ -290,14 +290,20 @@ def unpack(files: Mapping[str, bytes], family: Family | None = None) -> Bundle:
     """Rebuild a bundle from `pack`; without `family` the shipped one of the card's name counts.
 
     Raises:
-        ArtefactRejected: A file is missing, added or changed, or the features are no longer the same.
+        ArtefactRejected: A file is missing, added, changed or unreadable, or the features are no longer the same.
     """
+    try:
+        return _rebuilt(files, family)
+    except HdxError:
+        raise
+    except Exception as error:  # what a hash cannot tell, a library or a field of the card does
+        raise ArtefactRejected("model", f"cannot be read: {type(error).__name__}") from error
+
+
+def _rebuilt(files: Mapping[str, bytes], family: Family | None) -> Bundle:
     if CARD not in files:
         raise ArtefactRejected(CARD, "is missing")
-    try:
-        card = Card.from_json(files[CARD].decode())
-    except UnicodeDecodeError as error:
-        raise ArtefactRejected(CARD, "is not a model card") from error
+    card = Card.from_json(files[CARD])
     given = {name: content for name, content in files.items() if name != CARD}
     for name in sorted(set(given) ^ set(card.files)):
         raise ArtefactRejected(name, "is missing" if name in card.files else "is not on the card")
@@ -306,6 +312,8 @@ def unpack(files: Mapping[str, bytes], family: Family | None = None) -> Bundle:
             raise ArtefactRejected(name, f"is none of {', '.join(NATIVE)}")
         if sha256(content).hexdigest() != card.files[name]:
             raise ArtefactRejected(name, "its SHA-256 is not the registered one")
+        if not content:  # XGBoost does not raise on such a file: it ends the process
+            raise ArtefactRejected(name, "cannot be read: it is empty")
     member = registry().get(card.detector)
     if member is None:
         raise ArtefactRejected(card.detector, "no such detector")
@@ -318,7 +326,7 @@ def unpack(files: Mapping[str, bytes], family: Family | None = None) -> Bundle:
     return Bundle(card, member.load(given))
 
 
-def canary_window(family: Family) -> Window:
+def probe_window(family: Family) -> Window:
     """Return a full window that swings gently round the family's typical levels."""
     rate_hz = min(channel.rate_hz for channel in family.channels.values())
     samples = max(3, round(family.window_s * rate_hz))
@@ -334,11 +342,15 @@ def probe(bundle: Bundle, family: Family | None = None) -> None:
     """Let a bundle score the probe window.
 
     Raises:
-        ArtefactRejected: It gives no probability.
+        ArtefactRejected: It fails, or gives no probability.
     """
     kind = family or read_family(bundle.card.family)
-    table = make_feature_table([canary_window(kind)], [None], kind)
-    raw = bundle.detector.vote(table, "score").anomaly
-    calibrated = Platt(bundle.card.slope, bundle.card.intercept).apply(raw)
-    if not (np.isfinite(calibrated).all() and (raw >= 0).all() and (raw <= 1).all()):
+    table = make_feature_table([probe_window(kind)], [None], kind)
+    try:
+        raw = bundle.detector.vote(table, "score").anomaly
+        calibrated = Platt(bundle.card.slope, bundle.card.intercept).apply(raw)
+        is_scored = np.isfinite(calibrated).all() and (raw >= 0).all() and (raw <= 1).all()
+    except Exception as error:
+        raise ArtefactRejected(bundle.card.detector, f"fails on the probe window: {type(error).__name__}") from error
+    if not is_scored:
         raise ArtefactRejected(bundle.card.detector, "does not score the probe window")

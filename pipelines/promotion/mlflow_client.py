@@ -1,6 +1,6 @@
-"""Between MLflow and the replicas: which versions of a model stand where, and their files.
+"""Reads from an MLflow server which versions of a model stand where, fetches their files, and moves aliases and tags.
 
-Exists so that a replica needs no MLflow library to follow a registry: 170 MB and three seconds saved in each.
+Replicas use it in place of MLflow's own library, which takes 170 MB and three seconds in each.
 
 Source: MLflow 3 REST API, `registered-models`, `model-versions` and the artefact proxy.
 """
@@ -16,13 +16,15 @@ from typing import Any
 import httpx
 import yaml
 
-from pipelines.detectors.bundle import CARD, Bundle, unpack
+from pipelines.detectors.bundle import CARD, Bundle, Card, unpack
 from pipelines.errors import ArtefactRejected, Conflict, NotFound, Unavailable
 from pipelines.promotion.rollout import ModelState, PromotionRequest, Rollout, Stage
 
 PROXY = "mlflow-artifacts:/"
 DESCRIPTION = "MLmodel"  # MLflow's own file beside ours
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # between two pieces of an answer
+# Of a whole answer. Source: own choice; a version's largest file has some megabytes, a page of a thousand models one.
+ANSWER_S, ANSWER_BYTES = 30.0, 256 * 2**20
 PREFIX = "hdx-"
 # Beside the alias that people move, these two say what the replicas follow; only HDX moves them.
 LIVE, PREVIOUS = "live", "previous"
@@ -192,6 +194,9 @@ class Registry:
         """
         names = self._files(release)
         answers = {name: self._get(f"/api/2.0/mlflow-artifacts/artifacts/{release.path}/{name}") for name in names}
+        for answer in answers.values():
+            if answer.status_code >= 500:  # of the moment: no reason to reject the version for good
+                self._read(answer)
         files = {name: answer.content for name, answer in answers.items() if answer.is_success}
         if CARD not in files or sha256(files[CARD]).hexdigest() != release.sha256:
             raise ArtefactRejected(release.name, f"version {release.version}: the card is not the registered one")
@@ -260,24 +265,28 @@ class Registry:
         route = "/api/2.0/mlflow/webhooks"
         for known in self._read(self._get(route)).get("webhooks", []):
             if known["name"] == WEBHOOK:
-                self._client.delete(f"{route}/{known['webhook_id']}")
+                self._ask("DELETE", f"{route}/{known['webhook_id']}")
         events = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CREATED", "DELETED")]
         body = {"name": WEBHOOK, "url": url, "events": events, "secret": secret, "status": "ACTIVE"}
-        self._read(self._send(route, body))
+        self._read(self._ask("POST", route, json=body))
 
     def _get(self, route: str, **parameters: str) -> httpx.Response:
-        try:
-            return self._client.get(route, params=parameters)
-        except httpx.TransportError:
-            raise Unavailable("registry", "does not answer") from None
+        return self._ask("GET", route, params=parameters)
 
     def _post(self, route: str, **body: str) -> httpx.Response:
-        return self._send(route, body)
+        return self._ask("POST", route, json=body)
 
-    def _send(self, route: str, body: Mapping[str, Any]) -> httpx.Response:
+    def _ask(self, method: str, route: str, **content: Any) -> httpx.Response:
+        """Send a request and read the whole answer; httpx itself limits only the time between two pieces of it."""
+        end, read = time.monotonic() + ANSWER_S, bytearray()
         try:
-            return self._client.post(route, json=body)
-        except httpx.TransportError:
+            with self._client.stream(method, route, **content) as answer:
+                for piece in answer.iter_bytes():
+                    read += piece
+                    if len(read) > ANSWER_BYTES or time.monotonic() > end:
+                        raise Unavailable("registry", "does not come to the end of its answer")
+                return httpx.Response(answer.status_code, content=bytes(read))
+        except (httpx.HTTPError, httpx.InvalidURL):
             raise Unavailable("registry", "does not answer") from None
 
     @staticmethod
@@ -285,9 +294,11 @@ class Registry:
         if not answer.is_success:
             raise Unavailable("registry", f"answers with status {answer.status_code}")
         try:
-            content: dict[str, Any] = answer.json()
-        except json.JSONDecodeError:
-            raise Unavailable("registry", "does not answer in JSON") from None
+            content = answer.json()
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise Unavailable("registry", "does not answer in JSON")
         return content
 
 
@@ -295,14 +306,14 @@ def check_signature(description: bytes, card: bytes) -> None:
     """Compare the columns that MLflow's signature names with those that the card names.
 
     Raises:
-        ArtefactRejected: They differ, or there is no signature.
+        ArtefactRejected: They differ, there is no signature, or the card is none.
     """
     try:
         columns = json.loads(yaml.safe_load(description)["signature"]["inputs"])
         names = [column["name"] for column in columns]
-    except (TypeError, KeyError, ValueError, yaml.YAMLError):
+    except (TypeError, KeyError, ValueError, RecursionError, yaml.YAMLError):
         raise ArtefactRejected(DESCRIPTION, "has no signature") from None
-    if names != json.loads(card)["features"]:
+    if names != list(Card.from_json(card).features):
         raise ArtefactRejected(DESCRIPTION, "its signature names other features than the card")
 
 

@@ -1,6 +1,7 @@
-"""Inside a detector's replica: which trained versions it holds, which one answers whom, and whether they really work.
+"""Holds one detector's versions of every family in a replica, and decides which of them answers which system.
 
-Exists so that a replica says ready only after this very version has judged a window, and swaps by one reference.
+A version comes from `mlflow_client`, is ready once it has scored the probe window, and is swapped by one reference. The
+promoter says which versions stand where, or the registry itself.
 """
 
 import logging
@@ -19,13 +20,14 @@ from configs.gates import Gates, read_gates
 from pipelines.detectors.base import Detail, FeatureTable, joined
 from pipelines.detectors.bundle import Bundle, MemberVotes, probe, unpack
 from pipelines.diagnosis.records import MemberStatus
-from pipelines.errors import ArtefactRejected, HdxError, NotFound, Unavailable
+from pipelines.errors import ArtefactRejected, HdxError, NotFound, Unavailable, reason_of
 from pipelines.machines.family import read_family
 from pipelines.promotion.gates import Evidence, compared
 from pipelines.promotion.mlflow_client import Registry, Release, model_name, owner_of
 from pipelines.promotion.rollout import Assignment, Report, assignment_of
 from pipelines.signals.windows import Floats
 
+LOGGER = logging.getLogger(__name__)
 NONE = "no champion"
 PAST = 4  # versions kept for answers of other days; source: own choice, some megabytes each
 DETAILS: Sequence[Detail] = ("score", "components", "full")
@@ -102,9 +104,10 @@ class ModelLoader:
         """Ask the registry once, and load what has moved."""
         try:
             states = self._registry.states(self._detector)
-        except HdxError as error:
-            known = [family for family in self._families if self._reasons.get(family) != NONE]
-            self._reasons |= dict.fromkeys(known, str(error))
+        except Exception as error:  # an answer may be of any shape
+            for family in self._families:
+                if self._reasons.get(family) != NONE:
+                    self._note(family, error)
             return
         self.steer({family: assignment_of(state, self._gates) for family, state in states.items()})
         for family, serving in list(self._serving.items()):
@@ -112,8 +115,16 @@ class ModelLoader:
                 if not self._registry.present(serving.live.release, serving.live.files):
                     version = serving.live.release.version
                     self._reasons[family] = f"artefact of version {version} is missing from the registry"
-            except HdxError as error:
-                self._reasons[family] = str(error)
+            except Exception as error:  # as above
+                self._note(family, error)
+
+    def _note(self, family: str, error: Exception) -> None:
+        """Keep why a family is not as it should be, and log it once."""
+        reason = reason_of(error)
+        if self._reasons.get(family) != reason:
+            unforeseen = None if isinstance(error, HdxError) else error
+            LOGGER.warning("%s, %s, replica %s: %s", self._detector, family, self._replica, reason, exc_info=unforeseen)
+        self._reasons[family] = reason
 
     @property
     def amiss(self) -> bool:
@@ -131,18 +142,18 @@ class ModelLoader:
             try:
                 self._serving[family] = self._prepared(family, assignment)
                 self._reasons[family] = ""
-            except HdxError as error:
-                self._reasons[family] = str(error)
+            except Exception as error:  # of this family; the others go on
+                self._note(family, error)
             self._tidy(family, assignment)
 
     def _prepared(self, family: str, assignment: Assignment) -> Serving:
         held = self._serving.get(family)
-        live = self._take(family, assignment.live)
-        if assignment.previous:
-            self._load_candidate(family, assignment.previous)
-        if not assignment.candidate:
-            return Serving(live)
-        candidate = self._load_candidate(family, assignment.candidate)
+        try:
+            live = self._take(family, assignment.live)
+        finally:  # what shall answer next is loaded also where what should answer now cannot be
+            if assignment.previous:
+                self._load_candidate(family, assignment.previous)
+            candidate = self._load_candidate(family, assignment.candidate) if assignment.candidate else None
         if candidate is None:
             return Serving(live)
         trial = held.trial if held else None
@@ -158,8 +169,8 @@ class ModelLoader:
             return self._take(family, version)
         except (ArtefactRejected, NotFound) as error:
             self._rejected.setdefault(family, {})[version] = str(error)
-        except HdxError as error:
-            self._reasons[family] = str(error)
+        except Exception as error:
+            self._note(family, error)
         return None
 
     def _take(self, family: str, version: str) -> Held:
@@ -231,7 +242,7 @@ class ModelLoader:
             own = trial.held.votes(table.rows(rows), detail)
             laid = votes.overlaid(own, rows)
         except Exception as error:  # whatever a new version raises, the answer stands
-            logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
+            LOGGER.warning("candidate failed: %s", type(error).__name__)
             trial.add(Evidence(trial.evidence.family, trial.evidence.version, errors=len(rows)))
             return votes
         seen = self._compared(trial, votes.anomaly[rows], own.anomaly)
@@ -263,7 +274,7 @@ class ModelLoader:
         try:
             found = trial.held.votes(table, detail).anomaly
         except Exception as error:  # as above
-            logging.getLogger(__name__).warning("candidate failed: %s", type(error).__name__)
+            LOGGER.warning("candidate failed: %s", type(error).__name__)
             return Evidence(trial.evidence.family, trial.evidence.version, errors=len(known))
         ratio = (time.perf_counter() - between) / (between - begun)
         return self._compared(trial, known, found)._replace(ratios=(ratio,))
@@ -320,10 +331,5 @@ def take(registry: Registry, name: str, version: str) -> Held:
     meant = model_name(bundle.card.family, bundle.card.detector, owner_of(name))
     if meant != name:
         raise ArtefactRejected(name, f"version {version} is of {meant}")
-    try:
-        probe(bundle)
-    except HdxError:
-        raise
-    except Exception as error:
-        raise ArtefactRejected(name, f"version {version} fails on the probe window: {type(error).__name__}") from error
+    probe(bundle)
     return Held(release, bundle, tuple(files))

@@ -1,6 +1,6 @@
-"""Beside the request path: a version's way into the fleet, as plain values, and what its next step is.
+"""Decides the next step of a version's way into the fleet, from plain values and without I/O.
 
-Exists so that replicas, promoter and registry speak of one and the same state, and every step is decided without I/O.
+Replicas, promoter and registry exchange these values.
 
     champion moves -> shadow -> canary -> live         a gate breaks, anywhere on the way: champion moves back
                   \\-> urgent ----------> live          loaded and scored the probe window, no gate asked
@@ -10,7 +10,7 @@ Exists so that replicas, promoter and registry speak of one and the same state, 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from configs.gates import Gates
 from pipelines.diagnosis.records import MemberStatus
@@ -43,9 +43,10 @@ class Rollout:
     def from_json(cls, text: str) -> "Rollout | None":
         """Rebuild from `to_json`; text that is none of ours is no rollout."""
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError):
+            found = cls(**json.loads(text))
+        except (TypeError, ValueError, RecursionError):
             return None
+        return found if found.stage in get_args(Stage) and isinstance(found.since, float | int) else None
 
 
 class ModelState(NamedTuple):

@@ -1,17 +1,19 @@
-"""Inside a detector's replica: one version of one tenant's own model, loaded when a window of the tenant first comes.
+"""Loads one version of a tenant's own model into a detector's replica when a window of the tenant first comes.
 
-Exists so that a tenant's model that cannot be had is an abstention with its reason, and never another model's vote.
+One that cannot be had, or fails, is an abstention with its reason; no other model votes in its place.
 """
 
+import logging
 import time
 
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
-from pipelines.errors import HdxError, Unavailable
+from pipelines.errors import HdxError, Unavailable, reason_of
 from pipelines.promotion.mlflow_client import Registry, model_name
 from pipelines.promotion.model_loader import Held, take
 from pipelines.promotion.tenant_models import tenant_of
 
+LOGGER = logging.getLogger(__name__)
 RETRY_S = 5.0  # after a version could not be had; source: own choice, a registry that is down is asked no more often
 
 
@@ -31,8 +33,9 @@ class TenantModel:
         self._tried_at = time.monotonic()
         try:
             self._held = take(self._registry, self._name, self._version.rpartition("/")[2])
-        except HdxError as error:
-            self._reason = str(error)
+        except Exception as error:
+            self._reason = reason_of(error)
+            LOGGER.warning("%s %s: %s", self._name, self._version, self._reason, exc_info=error)
 
     def is_due(self) -> bool:
         """Tell whether to try again; only the first who asks is told so."""

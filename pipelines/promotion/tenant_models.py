@@ -1,6 +1,6 @@
-"""In the gateway, before the micro-batch: which tenants have models of their own, and which versions of them are live.
+"""Knows in the gateway which tenants have models of their own, and which versions of them are live.
 
-Exists so that windows of tenants without any stay together, and nobody is judged by another tenant's model.
+Windows of tenants without any stay together in one micro-batch, and nobody is judged by another tenant's model.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from pipelines.diagnosis.records import Inspection, Versions
-from pipelines.errors import HdxError, NotFound, Unavailable
+from pipelines.errors import NotFound, Unavailable, reason_of
 from pipelines.promotion.mlflow_client import Registry
 
 LABEL = re.compile(r"t([1-9][0-9]*)/[0-9]+")
@@ -66,13 +66,12 @@ class TenantModels:
         """Read the registry once."""
         try:
             found = self._registry.owned()
-        except HdxError as error:
-            logging.getLogger(__name__).warning("tenant_models not read: %s", error)
-            return
-        self._known = {
-            (family, tenant): tuple((name, label(tenant, version)) for name, version in sorted(versions.items()))
-            for (family, tenant), versions in found.items()
-        }
+            self._known = {
+                (family, tenant): tuple((name, label(tenant, version)) for name, version in sorted(versions.items()))
+                for (family, tenant), versions in found.items()
+            }
+        except Exception as error:  # an answer may be of any shape; what was known stays
+            logging.getLogger(__name__).warning("tenant_models not read: %s", reason_of(error), exc_info=error)
 
     def of(self, family: str, tenant_id: int) -> Versions:
         """Return the versions of a tenant's own models, by detector; empty where all its windows meet shared ones.

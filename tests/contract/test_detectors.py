@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from hashlib import sha256
 from typing import ClassVar, Self
 
 import numpy as np
@@ -192,6 +193,17 @@ def test_changed_files_are_refused(name: str) -> None:
         with pytest.raises(ArtefactRejected) as caught:
             unpack(wrong, family())
         assert caught.value.part in {model, "extra.bin"}
+
+
+@every
+def test_unreadable_files_are_refused(name: str) -> None:
+    """A file that is the registered one and no model is refused as any other, whatever its library raises."""
+    files = pack(bundle(name))
+    for content in (b"", b"no model", b"{}", b"null"):
+        junk = dict.fromkeys(files.keys() - {CARD}, content)
+        card = replace(Card.from_json(files[CARD]), files=dict.fromkeys(junk, sha256(content).hexdigest()))
+        with pytest.raises(ArtefactRejected, match="cannot be read"):
+            unpack({**junk, CARD: card.to_json().encode()}, family())
 
 
 @every

@@ -1,18 +1,23 @@
 """Rules of the lifecycle, on a real MLflow server."""
 
+import asyncio
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
+from ray.serve.handle import DeploymentHandle
 
 from configs.gates import read_gates
+from deployments.detector import DetectorConfig, Member
 from pipelines.datasets.simulator import simulate, simulate_recordings
 from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import Bundle
@@ -246,6 +251,11 @@ def lie(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
     if kind == "pickle":
         files = files | {"model.pkl": pickle.dumps({"weights": [1.0]})}
         card["files"]["model.pkl"] = sha256(files["model.pkl"]).hexdigest()
+    if kind == "unreadable":
+        files = {name: b"no model" if name.endswith(".cbm") else content for name, content in files.items()}
+        card["files"] = {name: sha256(files[name]).hexdigest() for name in card["files"]}
+    if kind == "field":
+        card["files"] = None
     if kind == "features":
         card["features"] = card["features"][:-1]
     return files | {"card.json": json.dumps(card).encode()}
@@ -259,13 +269,26 @@ def lie(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
         ("pickle", "is none of"),
         ("features", "signature names other features"),
         ("signature", "has no signature"),
+        ("unreadable", "cannot be read"),
+        ("field", "cannot be read"),
     ],
 )
 def test_a_lying_registry_changes_nothing(
     mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle], kind: str, reason: str
 ) -> None:
-    """Wrong bytes, a wrong card, a pickle inside, other features, no signature: named; the live one stays."""
-    version = again(bundles["catboost"], f"lie {kind}", mlflow)
+    """Wrong bytes, a wrong card, a pickle inside, other features, no signature, no model: named; the live one stays."""
+    version = told(mlflow, published, bundles["catboost"], kind)
+    loader, table = ModelLoader(published, "catboost", ["generic"]), feature_table_of(5)
+    loader.steer(assignment("1", version, "shadow"))
+    assert set(loader.vote("generic", table).versions) == {"1"}
+    report = loader.report()
+    assert reason in report.rejected["generic"][version]
+    assert report.ready["generic"] == ("1",)
+
+
+def told(mlflow: Mlflow, published: Registry, bundle: Bundle, kind: str) -> str:
+    """Register a version of CatBoost, let the registry lie about it, and return its number."""
+    version = again(bundle, f"lie {kind}", mlflow)
     release = published.release("hdx-generic-catboost", version)
     folder = mlflow.artefacts / release.path
     if kind == "bytes":
@@ -280,12 +303,59 @@ def test_a_lying_registry_changes_nothing(
         for name, content in files.items():
             (folder / name).write_bytes(content)
         published.note("hdx-generic-catboost", version, sha256=sha256(files["card.json"]).hexdigest())
-    loader, table = ModelLoader(published, "catboost", ["generic"]), feature_table_of(5)
-    loader.steer(assignment("1", version, "shadow"))
-    assert set(loader.vote("generic", table).versions) == {"1"}
-    report = loader.report()
-    assert reason in report.rejected["generic"][version]
-    assert report.ready["generic"] == ("1",)
+    return version
+
+
+def test_a_live_version_that_cannot_be_had_holds_up_no_other(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]
+) -> None:
+    """What shall answer next is loaded, and other families are looked at, where a live version cannot be read."""
+    version = told(mlflow, published, bundles["catboost"], "unreadable")
+    loader = ModelLoader(published, "catboost", ["generic", "rig"])
+    loader.steer({"generic": Assignment(version, "", "1", "urgent")})
+    assert [status.reason for status in loader.statuses()] == ["model: cannot be read: CatBoostError"]
+    assert loader.report().ready["generic"] == ("1",)
+
+
+async def test_a_replica_outlives_a_version_that_cannot_be_read(
+    mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]
+) -> None:
+    """It starts beside such a version, says why it has none, and follows the registry to the next."""
+    version = told(mlflow, published, bundles["catboost"], "unreadable")
+    published.point("hdx-generic-catboost", "follow", version)
+    member = Member(DetectorConfig("catboost", mlflow.url, "follow", 1))
+    (status,) = await member.members()
+    assert (status.version, status.scored_probe) == ("", False)
+    assert "cannot be read" in status.reason
+    published.point("hdx-generic-catboost", "follow", "1")
+    await eventually(lambda: [each.version for each in member._loader.statuses()] == ["1"])
+
+
+async def test_a_replica_outlives_whatever_a_look_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thread and report go on after an error that nobody foresaw."""
+    looks, reports = [], []
+
+    def look() -> None:
+        looks.append(1)
+        raise KeyError("version")
+
+    async def report(_: object) -> dict[str, Assignment]:
+        reports.append(1)
+        raise KeyError("version")
+
+    promoter = cast(DeploymentHandle[Any], SimpleNamespace(report=SimpleNamespace(remote=report)))
+    member = Member(DetectorConfig("catboost", "http://127.0.0.1:1", "champion", 0.5), promoter)
+    monkeypatch.setattr(member._loader, "refresh", look)
+    await member.check_health()
+    await eventually(lambda: len(looks) > 1 and len(reports) > 1)
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("does not come true")
 
 
 def test_a_registry_that_dies_midway_changes_nothing(mlflow: Mlflow, bundles: dict[str, Bundle]) -> None:

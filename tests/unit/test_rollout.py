@@ -124,6 +124,8 @@ def test_a_rollout_survives_its_tag() -> None:
     assert Rollout.from_json(rollout.to_json()) == rollout
     assert Rollout.from_json("") is None
     assert Rollout.from_json('{"version": 1}') is None
+    assert Rollout.from_json('{"version": "2", "stage": "shadow", "since": "noon"}') is None
+    assert Rollout.from_json('{"version": "2", "stage": [], "since": 1}') is None
 
 
 def test_a_step_leads_to_where_it_says() -> None:

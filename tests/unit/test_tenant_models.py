@@ -9,21 +9,26 @@ from pipelines.diagnosis.records import Inspection, Versions
 from pipelines.errors import NotFound, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion.mlflow_client import Registry, family_of, model_name, owner_of
+from pipelines.promotion.tenant_model import TenantModel
 from pipelines.promotion.tenant_models import TenantModels, check_versions, label, tenant_of
+from pipelines.signals.reading import make_feature_table
 
 Owned = dict[tuple[str, int], dict[str, str]]
 
 
 class Listed:
-    """A registry that says what it is told, or nothing."""
+    """A registry that says what it is told, or fails."""
 
-    def __init__(self, found: Owned | None) -> None:
+    def __init__(self, found: Owned | Exception) -> None:
         self.found = found
 
     def owned(self) -> Owned:
-        if self.found is None:
-            raise Unavailable("registry", "does not answer")
+        if isinstance(self.found, Exception):
+            raise self.found
         return self.found
+
+    def release(self, name: str, version: str) -> None:
+        self.owned()
 
 
 def tenant_models_of(listed: Listed) -> TenantModels:
@@ -67,9 +72,13 @@ def test_a_tenant_gets_its_own_versions_alone() -> None:
     )
 
 
-def test_a_registry_that_is_down_changes_nothing() -> None:
+FAILURES = [Unavailable("registry", "does not answer"), KeyError("aliases")]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_registry_that_fails_changes_nothing(failure: Exception) -> None:
     """What was read last stays; before anything was read no tenant is judged, by a model that may not be its own."""
-    listed = Listed(None)
+    listed = Listed(failure)
     tenant_models = tenant_models_of(listed)
     tenant_models.look()
     with pytest.raises(Unavailable):
@@ -77,9 +86,18 @@ def test_a_registry_that_is_down_changes_nothing() -> None:
     assert tenant_models.of("generic", 0) == ()
     listed.found = {("generic", 7): {"catboost": "3"}}
     tenant_models.look()
-    listed.found = None
+    listed.found = failure
     tenant_models.look()
     assert tenant_models.of("generic", 7) == (("catboost", "t7/3"),)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_own_model_that_cannot_be_had_says_why(failure: Exception) -> None:
+    """Loading it never fails: its vote does, with a reason that shows nothing internal."""
+    own = TenantModel(cast(Registry, Listed(failure)), "generic", "catboost", "t7/3")
+    own.load()
+    with pytest.raises(Unavailable, match=r"t7/3: (registry: does not answer|failed: KeyError)$"):
+        own.votes(make_feature_table([simulate("healthy", 0, 5, 1)], [None], read_family("generic")), "score")
 
 
 def test_nobody_asks_for_another_tenants_version() -> None:
