@@ -1,4 +1,1 @@
-"""Floor 1 of the request path: typed settings and the YAML they read.
-
-Exists so that every other floor takes its constants from one place.
-"""
+"""Floor 1: typed settings, gates and families, and the YAML that they are read from; imports nothing of the others."""

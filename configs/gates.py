@@ -1,6 +1,6 @@
-"""Before a promotion: the gates that a new version must hold, read from `configs/gates.yaml`.
+"""The limits that a new version must hold before it answers, read from `configs/gates.yaml`.
 
-Exists so that every limit has one home and a name.
+`pipelines/promotion` judges candidates by them.
 """
 
 from functools import cache

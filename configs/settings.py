@@ -1,6 +1,6 @@
-"""Before any request: the one frozen object of settings, and the only reader of the environment.
+"""The one frozen object of settings, and the only reader of the environment.
 
-Exists so that a misspelt name or a default secret stops the start, not a night shift.
+A misspelt `HDX_*` name or a default secret outside the local profile stops the start.
 """
 
 import os

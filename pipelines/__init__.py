@@ -1,4 +1,4 @@
-"""Floor 2 of the request path: what turns signals into a diagnosis and documents into an answer.
+"""Floor 2: what turns signals into a diagnosis and documents into an answer.
 
-Exists so that training, offline scoring and serving call the very same functions.
+Training, offline scoring and the deployments of floor 3 call the same functions here.
 """

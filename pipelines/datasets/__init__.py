@@ -1,4 +1,1 @@
-"""Beside the request path: where labelled windows come from.
-
-Exists so that every source of recordings looks the same to training.
-"""
+"""Where labelled windows come from: recordings, the simulator and feedback, in one shape for training."""

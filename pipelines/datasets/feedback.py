@@ -1,7 +1,4 @@
-"""Beside the request path: windows that were served and what people said of them, as examples to learn from.
-
-Exists so that a fault which the recordings lack, or a false alarm that annoyed, is known the next time.
-"""
+"""Makes examples to learn from out of windows that were served and what people said of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256

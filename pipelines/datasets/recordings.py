@@ -1,7 +1,4 @@
-"""Beside the request path: labelled windows, wherever they come from.
-
-Exists so that training, evaluation and scoring see one shape of data.
-"""
+"""Reads labelled windows from files and from the simulator, in one shape for training, evaluation and scoring."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,8 +1,7 @@
-"""Beside the request path: a hydraulic power unit in equations, healthy and with each of its faults.
+"""A hydraulic power unit in equations, healthy and with each of its faults.
 
-Exists so that the `generic` family has labelled windows of machines of every size, and tests have faults to plant.
-
-The unit holds its load: a sample a second is a steady state of pump, leakage, load and heat, slow wander and noise.
+The `generic` family is trained on it, and tests plant its faults. The unit holds its load: a sample a second is a
+steady state of pump, leakage, load and heat, slow wander and noise.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,1 @@
-"""Last step of detect: votes become one calibrated, explained diagnosis.
-
-Exists so that combination and explanation stand apart from the models.
-"""
+"""From votes to one calibrated, explained diagnosis a window; knows the detectors' votes, not their models."""

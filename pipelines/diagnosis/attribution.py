@@ -1,7 +1,4 @@
-"""Last step of detect: which channel speaks for an anomaly, and which way it stands.
-
-Exists so that a technician reads a sensor's name and not a feature's.
-"""
+"""Gathers the features' contributions by channel: which sensor speaks for an anomaly, and which way it stands."""
 
 from functools import cache
 

@@ -1,6 +1,8 @@
-"""Between a detector's raw score and its vote: the map from score to probability.
+"""Maps a detector's raw score to a probability, and measures how well probabilities hold.
 
-Exists so that the votes of unlike detectors can be weighed on one scale, and a 0.8 means eight in ten.
+Detectors fit and apply the map, the ensemble weighs votes by it; tuning, evaluation and gates use the measures.
+`logit` and `expit` are not SciPy's: every replica uses them, importing `scipy.special` costs 6 to 11 MB there, and its
+last bit differs on 2 % and 23 % of arguments, which would change answers that are given today.
 """
 
 from dataclasses import dataclass
@@ -77,12 +79,11 @@ def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve, ties counted half; 0.5 without both classes."""
     known = np.isfinite(scores)
     values, y = scores[known], truth[known]
-    positive, negative = int(y.sum()), int((~y).sum())
-    if not positive or not negative:
+    if y.all() or not y.any():
         return 0.5
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((ranks[y].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    from sklearn.metrics import roc_auc_score  # here: it costs 77 MB, and only offline work measures areas
+
+    return float(roc_auc_score(y, values))
 
 
 def log_loss(probability: Floats, truth: NDArray[np.bool_]) -> Floats:

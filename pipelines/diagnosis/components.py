@@ -1,6 +1,6 @@
-"""Last step of detect: which part of the machine is off nominal, how badly, and what that is called.
+"""Says which part of the machine is off nominal, how badly, and what that is called.
 
-Exists so that an anomaly has the name of something one can go and look at.
+`ensemble` gives it the heads' averaged probabilities and puts its findings into the diagnosis.
 """
 
 from collections.abc import Mapping, Sequence

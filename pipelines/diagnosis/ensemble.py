@@ -1,6 +1,6 @@
-"""Last step of detect: the members' votes become one diagnosis a window.
+"""Turns the members' votes into one diagnosis a window: weighs, decides, then puts what is decided into words.
 
-Exists so that service and offline scoring weigh, explain and grade in one and the same way.
+The Ensemble deployment and offline scoring both call it, so that a window is judged the same way wherever it is sent.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""Beside every window of detect: what is normal for one system.
+"""What is normal for one system: running sums of its features that can be learned, merged, forgotten and compared.
 
-Exists so that learning, forgetting and reporting of drift are the same in memory and in the database.
+The store keeps them and adds up what concurrent requests have learned.
 """
 
 from collections.abc import Mapping

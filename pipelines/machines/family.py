@@ -1,7 +1,4 @@
-"""Before detect: what kind of machine a system is, read from `configs/families/*.yaml`.
-
-Exists so that plausible ranges, components and thresholds belong to a machine's kind and never to code.
-"""
+"""A kind of machine, read from `configs/families/*.yaml`: its channels, heads, components and thresholds."""
 
 from functools import cache, cached_property
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Beside the request path: a source larger than memory scored by Ray Data, with the very functions that score a file.
+"""Scores a source larger than memory by Ray Data, with the functions that score a file.
 
-Exists so that an archive of recordings is scored on every core, and a run that was killed is simply run again.
+`plan` cuts the source into parts, and a run that was killed is simply run again.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Beside the request path: a large source cut into parts, each of which is scored on its own.
+"""Cuts a large source into parts, each of which is scored on its own.
 
-Exists so that a run that was killed goes on where it stopped, and never mixes two models, two sources or two wishes.
+A run that was killed goes on where it stopped, and never mixes two models, two sources or two requests.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Beside the request path: recordings scored offline with the very code that serves.
-
-Exists so that what a file of recordings would have been answered can be known without a service.
-"""
+"""Scores recordings offline with the code that serves, so that no service need run."""
 
 import os
 from collections import deque

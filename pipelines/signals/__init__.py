@@ -1,4 +1,1 @@
-"""First step of detect: windows of sensor values, their quality and their features.
-
-Exists so that training and serving share one feature function set.
-"""
+"""Windows of sensor values, their quality and their features, the same for training and serving."""

@@ -1,7 +1,4 @@
-"""First step of detect: from a body's arrays to a checked window.
-
-Exists so that nothing but finite numbers inside the family's plausible range ever reaches a detector.
-"""
+"""Turns a body's arrays into a checked window: finite numbers inside the family's plausible range alone pass."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,7 @@
-"""Second step of detect, for machines that repeat a load cycle: where in the cycle each sample of a window lies.
-
-Exists so that windows that begin anywhere are compared at the same point of the load.
+"""Finds where in its load cycle each sample of a window lies, for machines that repeat one.
 
 The place is found in the signals themselves, by the best fit to the family's profile; no clock or sample number enters.
+So `features` compares windows that begin anywhere at the same point of the load.
 """
 
 from collections.abc import Sequence

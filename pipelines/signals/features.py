@@ -1,6 +1,4 @@
-"""Second step of detect: from windows to the features that every detector reads.
-
-Exists so that training, offline scoring and serving compute the very same numbers.
+"""Computes from windows the features that every detector reads, in training, offline scoring and serving.
 
 No feature depends on a sample's number, on the clock or on the time since start. A window gives bit for bit the same
 features alone and in any batch: windows are computed in groups of equal length, so that no sum runs over padding.

@@ -1,7 +1,4 @@
-"""Beside the features: how much the data of one window allow to be said.
-
-Exists so that a poor window gets an answer, and the answer says how poor it was.
-"""
+"""Grades how much the data of one window allow to be said; `diagnosis/ensemble` lowers its confidence by it."""
 
 from collections.abc import Sequence
 from functools import cache

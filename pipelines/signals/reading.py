@@ -1,6 +1,7 @@
-"""Third step of detect: features as the detectors of a family read them, beside what is normal for each system.
+"""Sets features beside what is normal for each system, and reads them as the detectors of a family do.
 
-Exists so that a detector sees levels where they mean something, and distances from a system's own level where not.
+A detector sees levels where the family says that they mean something, and distances from the system's own level
+elsewhere.
 """
 
 from collections.abc import Mapping, Sequence

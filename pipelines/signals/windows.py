@@ -1,6 +1,6 @@
-"""First step of detect: a window of sensor values, and many of them stacked for one vectorised pass.
+"""A window of sensor values, and many of them stacked for one vectorised pass.
 
-Exists so that a request, a stored reading and a recording reach the features in one and the same shape.
+Requests, stored readings and recordings all reach the features in this shape.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Beside the request path: how good a family's detectors are on groups left out of training.
-
-Exists so that a figure quoted to a user comes from the very code that serves, on data no model had seen.
-"""
+"""Measures how good a family's detectors are on groups left out of training, with the code that serves."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

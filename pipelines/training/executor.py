@@ -1,6 +1,6 @@
-"""Beside the request path: the steps of a training, one after the other here or side by side in Ray.
+"""Runs the steps of a training, one after the other in this process or side by side in Ray.
 
-Exists so that training knows nothing of processes, and gives the same bytes however many there are.
+The steps know nothing of processes, and a training gives the same bytes however many there are.
 """
 
 from collections.abc import Callable, Iterator, Sequence

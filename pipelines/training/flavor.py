@@ -1,7 +1,4 @@
-"""Beside the request path: how a trained version is written into MLflow.
-
-Exists so that MLflow shows its signature and source run, while its files stay in their native formats.
-"""
+"""Writes a trained version into MLflow with signature and source run, its files in their native formats."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Beside the request path: Ray on this machine alone, for as long as one offline step needs it.
+"""Starts Ray on this machine alone, for as long as one offline step needs it.
 
-Exists so that a step uses every core without a dashboard, a port that others reach, or a process left behind.
+It uses every core, opens no dashboard and no port that others reach, and leaves no process behind.
 """
 
 import logging

@@ -1,7 +1,4 @@
-"""Beside the request path: a trained version goes into MLflow with its evidence.
-
-Exists so that whoever opens the MLflow UI sees what was trained, on what, how good it is and what serves.
-"""
+"""Logs a training in MLflow: data, settings, figures, report, and a registered version of every detector."""
 
 import io
 import logging

@@ -1,7 +1,4 @@
-"""Beside the request path: an evaluation as one HTML page with its plots.
-
-Exists so that an engineer sees where the detectors are right, how sure they may be, and where they fail.
-"""
+"""Draws an evaluation as one HTML page with its plots."""
 
 import io
 from base64 import b64encode

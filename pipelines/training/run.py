@@ -1,6 +1,6 @@
-"""Beside the request path: recordings and feedback together become a new version of every detector.
+"""Makes a new version of every detector from recordings and feedback.
 
-Exists so that each version can be made again, byte for byte, from what its run in MLflow says of it.
+Its run in MLflow says enough of it to make the same version again, byte for byte.
 """
 
 import platform

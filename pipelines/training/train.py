@@ -1,7 +1,4 @@
-"""Beside the request path: from labelled windows to a calibrated version of every detector.
-
-Exists so that no score reaches a user that was not calibrated on groups its model had never seen.
-"""
+"""Fits every detector on labelled windows, and calibrates it on groups that it was not fitted on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""Beside the request path: settings of a detector's fit, tried on groups left out.
-
-Exists so that a family whose data ask for other settings than the shipped ones gets them, within a bound on the work.
-"""
+"""Tries settings of a detector's fit on groups left out, within a bound on the work."""
 
 from dataclasses import dataclass
 from itertools import product

@@ -104,6 +104,35 @@ def test_severity_is_the_familys(score: float, severity: str, is_anomaly: bool) 
     assert one(member("a", score), kind=strict).severity == "critical"
 
 
+def test_a_threshold_itself_counts() -> None:
+    """A score that stands on a threshold has reached it: it warns, is critical, begins an alarm and keeps one on."""
+    score = one(member("a", 0.6)).score
+    for warning, critical, severity in ((score, 0.9, "warning"), (0.5, score, "critical")):
+        bands = Severity(warning=warning, critical=critical, release=0.4, source="test")
+        found = one(member("a", 0.6), kind=family().model_copy(update={"severity": bands}))
+        assert (found.severity, found.is_anomaly) == (severity, True)
+    bands = Severity(warning=score, critical=0.9, release=one(member("a", 0.3)).score, source="test")
+    kind = family().model_copy(update={"severity": bands})
+    rows = [window(seed) for seed in range(4)]
+    inspections = [Inspection(row, "made-up", baseline()) for row in rows]
+    votes = {"a": member("a", 0.6, 0.3, 0.3, 0.29)}
+    found_all = judge(kind, inspections, feature_table_of(rows), votes, {}, 1, consecutive=True)
+    assert [found.is_anomaly for found in found_all] == [True, True, True, False]
+
+
+def test_windows_in_a_row_begin_in_the_systems_state() -> None:
+    """The first of consecutive windows meets the alarm that its system stands in; the others what the last one left."""
+    rows = [window(seed) for seed in range(2)]
+    inspections = [Inspection(row, "made-up", baseline(), alarm=seed == 0) for seed, row in enumerate(rows)]
+    table = feature_table_of(rows)
+    held = judge(family(), inspections, table, {"a": member("a", 0.45, 0.45)}, {}, 1, consecutive=True)
+    assert [found.is_anomaly for found in held] == [True, True]
+    calm = [Inspection(row, "made-up", baseline(), alarm=seed == 1) for seed, row in enumerate(rows)]
+    found = judge(family(), calm, table, {"a": member("a", 0.45, 0.45)}, {}, 1, consecutive=True)
+    assert [each.is_anomaly for each in found] == [False, False]
+    assert judge(family(), [], feature_table_of([]), {"a": member("a")}, {}, 1, consecutive=True) == []
+
+
 def test_quorum() -> None:
     """Fewer members than the quorum give no answer at all, and the error names who is missing and why."""
     with pytest.raises(NoQuorum, match="b: its replica failed"):
@@ -196,6 +225,13 @@ def test_nothing_is_affected_when_all_is_normal() -> None:
     found = one(member("a", 0.1, heads=PUMP_WORN))
     assert (found.affected, found.anomaly_type) == ((), None)
     assert [finding.component for finding in found.components] == ["pump", "cooler"]
+
+
+def test_as_likely_as_not_is_affected() -> None:
+    """A component that is off with probability one half is named beside the likelier one; just under it is not."""
+    heads = {"pump": [0.1, 0.2, 0.7], "cooler": [0.5, 0.5]}
+    assert one(member("a", 0.9, heads=heads)).affected == ("pump", "cooler")
+    assert one(member("a", 0.9, heads=heads | {"cooler": [0.5001, 0.4999]})).affected == ("pump",)
 
 
 def test_the_likeliest_component_is_named_when_none_passes() -> None:
@@ -302,9 +338,19 @@ def test_a_missing_channel_has_no_share() -> None:
     assert found.base + sum(share.contribution for share in found.attribution) == pytest.approx(1.5)
 
 
+def test_a_channel_that_speaks_against_names_nothing() -> None:
+    """Only what speaks for an anomaly gives it its name, however little; what says nothing does not."""
+    quiet = one(member("a", 0.9, contributions={"flow_mean": -2.0, "pressure_mean": 0.25}))
+    assert quiet.anomaly_type is not None
+    assert quiet.anomaly_type.endswith("pressure")
+    assert one(member("a", 0.9, contributions={"flow_mean": -2.0})).anomaly_type is None
+    assert one(member("a", 0.9, contributions={})).anomaly_type is None
+
+
 def test_only_clearly_normal_windows_teach() -> None:
     """A baseline learns from no alarm and from no window near one, whoever else abstains."""
     assert one(member("a", 0.1)).learned is not None
+    assert one(member("a", 0.35)).learned is None  # seven tenths of the threshold, to the bit
     assert one(member("a", 0.4)).learned is None
     assert one(member("a", 0.9)).learned is None
     assert one(member("a", 0.1), member("b", NAN)).learned is not None
@@ -312,12 +358,14 @@ def test_only_clearly_normal_windows_teach() -> None:
 
 
 def test_what_a_window_teaches() -> None:
-    """A whole window teaches all its features; a short one its levels, which do not depend on the length."""
+    """From half the length on a window teaches all its features; a shorter one its levels, which need no length."""
     whole = one(member("a", 0.1)).learned
-    short = one(member("a", 0.1), windows=[window(1, samples=5)]).learned
+    half = one(member("a", 0.1), windows=[window(1, samples=15)]).learned
+    short = one(member("a", 0.1), windows=[window(1, samples=14)]).learned
     assert whole is not None
+    assert half is not None
     assert short is not None
-    assert whole.count.sum() == len(feature_table_of([]).names)
+    assert whole.count.sum() == half.count.sum() == len(feature_table_of([]).names)
     assert short.count.sum() == len(family().channels)
 
 
