@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
 
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.faults import repair_question
@@ -25,7 +26,7 @@ from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.shared import logs
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
-EVENTS = "text/event-stream"
+EVENTS = EventSourceResponse.media_type
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {EVENTS: {"schema": {"type": "string"}}},
@@ -99,7 +100,7 @@ async def streamed(services: Services, asked: Asked, path: str, *before: bytes, 
     first = await anext(written)
     if noted is not None and isinstance(first, tuple):
         await noted([source_of(hit) for hit in first])
-    return StreamingResponse(_events(services, first, written, begun, path, before), media_type=EVENTS)
+    return EventSourceResponse(_events(services, first, written, begun, path, before))
 
 
 async def _events(
@@ -136,7 +137,7 @@ def wants_events(request: Request) -> bool:
 
 def event_of(name: str, data: object) -> bytes:
     """Return a server-sent event."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
+    return format_sse_event(event=name, data_str=orjson.dumps(data).decode())
 
 
 def reply_of(answer: Answer, limit: int, seconds: float) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
 
 from pipelines.errors import InvalidInput, NotFound
 from pipelines.knowledge.answer.answer import Event
@@ -59,7 +60,7 @@ async def complete(body: ChatBody, caller: Reader, services: Ports) -> Response:
         written = services.assistant.stream(asked)
         await anext(written)  # a search that fails is a problem, not a stream
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        return StreamingResponse(_chunks(services, written, head, asked.text, begun, usage=usage), media_type=EVENTS)
+        return EventSourceResponse(_chunks(services, written, head, asked.text, begun, usage=usage))
     answer = await services.assistant.ask(asked)
     count(services, answer, time.perf_counter() - begun)
     message = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -78,7 +79,7 @@ async def _chunks(
     usage: bool,
 ) -> AsyncGenerator[bytes]:
     def chunk(choices: list[dict[str, Any]], **more: object) -> bytes:
-        return b"data: %b\n\n" % orjson.dumps(head | {"object": "chat.completion.chunk", "choices": choices} | more)
+        return _event(head | {"object": "chat.completion.chunk", "choices": choices} | more)
 
     def delta(finished: str | None = None, **content: str) -> list[dict[str, Any]]:
         return [{"index": 0, "delta": content, "finish_reason": finished, "logprobs": None}]
@@ -97,15 +98,19 @@ async def _chunks(
     except Exception as error:
         problem = problems.problem_of(error)
         services.metrics.asked(problem.code, time.perf_counter() - begun)
-        yield b"data: %b\n\n" % orjson.dumps({"error": problem.body("/v1/chat/completions", logs.trace_id())})
-    yield b"data: [DONE]\n\n"
+        yield _event({"error": problem.body("/v1/chat/completions", logs.trace_id())})
+    yield format_sse_event(data_str="[DONE]")
+
+
+def _event(data: object) -> bytes:
+    return format_sse_event(data_str=orjson.dumps(data).decode())
 
 
 def _question(body: ChatBody) -> str:
     """Return the last message of the user; one without a topic goes with the one before it.
 
     Raises:
-        InvalidInput: There is none, or it is empty or too long.
+        InvalidInput: There is none, or it is empty, too long, or no Unicode text.
     """
     said = [message.text.strip() for message in body.messages if message.role == "user"]
     if not said or not said[-1]:
@@ -113,7 +118,11 @@ def _question(body: ChatBody) -> str:
     if len(said[-1]) > QUESTION_MAX:
         raise InvalidInput("messages", f"text of {len(said[-1])}", f"must be at most {QUESTION_MAX} characters")
     if len(said) > 1 and not topics(said[-1], language_of(said[-1])):
-        return f"{said[-2]} {said[-1]}"[:QUESTION_MAX]
+        said.append(f"{said[-2]} {said[-1]}"[-QUESTION_MAX:])
+    if any("\ud800" <= letter <= "\udfff" for letter in said[-1]):
+        raise InvalidInput(
+            "messages", f"text of {len(said[-1])}", "must be Unicode text, without half a surrogate pair"
+        )
     return said[-1]
 
 

@@ -12,13 +12,14 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, format_sse_event
 
 from pipelines.errors import HdxError
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.machines.family import read_family
 from serve_app.api import problems
-from serve_app.api.assistant import EVENTS, STREAMED, ask, event_of, streamed, wants_events
+from serve_app.api.assistant import STREAMED, ask, event_of, streamed, wants_events
 from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting, detect_one
 from serve_app.api.ports import Asked, Ports
@@ -47,14 +48,14 @@ async def diagnose(
     question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
     asked = Asked(caller.tenant_id, question, body.max_results)
     if wants_events(request):
-        finding = b"event: finding\ndata: %b\n\n" % answer
+        finding = format_sse_event(event="finding", data_str=answer.decode())
         if not is_anomaly:
-            return StreamingResponse(iter([finding, event_of("done", {"query": ""})]), media_type=EVENTS)
+            return EventSourceResponse(iter([finding, event_of("done", {"query": ""})]))
         try:
             return await streamed(services, asked, path, finding, noted=partial(_note, services, caller))
         except HdxError as error:
             lost = event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
-            return StreamingResponse(iter([finding, lost]), media_type=EVENTS)
+            return EventSourceResponse(iter([finding, lost]))
     advice: dict[str, Any] | None = None
     reason = ""
     if is_anomaly:

@@ -1,5 +1,6 @@
 """Detect, ask and what stands around them: what a route answers and what it leaves behind."""
 
+import json
 from uuid import uuid4
 
 import numpy as np
@@ -310,6 +311,7 @@ class TestAssistant:
         whole = client.post("/api/rag/query/", json={"query": "why"}, headers=headers()).json()
         reply = client.post("/api/rag/query/", json={"query": "why"}, headers=headers() | STREAM)
         assert reply.headers["content-type"].startswith("text/event-stream")
+        assert 'event: token\ndata: {"text":"Check "}\n\nevent: token\ndata: {"text":"the "}\n\n' in reply.text
         events = read_events(reply.text)
         assert [name for name, _ in events] == ["sources", *["token"] * 5, "citations", "done"]
         assert "".join(data["text"] for name, data in events if name == "token") == whole["response"]
@@ -371,6 +373,10 @@ class TestChat:
                 [{"role": "user", "content": "noisy pump"}, {"role": "user", "content": "and why?"}],
                 "noisy pump and why?",
             ),
+            (
+                [{"role": "user", "content": "a" * 3000}, {"role": "user", "content": "and why?"}],
+                f"{'a' * 1991} and why?",
+            ),
             ([{"role": "user", "content": [{"type": "text", "text": "a leak"}, {"type": "image_url"}]}], "a leak"),
         ],
     )
@@ -391,14 +397,33 @@ class TestChat:
             ({"messages": [{"role": "user", "content": " "}]}, 422, "invalid-input"),
             ({"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "invalid-input"),
             ({"messages": [{"role": "king", "content": "why"}]}, 422, "invalid-input"),
+            ({"messages": [{"role": "user", "content": "why \ud800 leak"}]}, 422, "invalid-input"),
         ],
     )
     def test_what_cannot_be_answered_is_named(
         self, client: TestClient, headers: LogIn, bench: Bench, changes: dict[str, object], status: int, code: str
     ) -> None:
         """Nothing is asked."""
-        assert_problem(client.post("/v1/chat/completions", json=CHAT | changes, headers=headers()), status, code)
+        content = json.dumps(CHAT | changes).encode()
+        typed = headers() | {"content-type": "application/json"}
+        assert_problem(client.post("/v1/chat/completions", content=content, headers=typed), status, code)
         assert bench.assistant.asked == []
+
+    def test_a_stream_has_the_bytes_that_clients_read(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
+        """Nameless events of JSON, an error among them where it breaks, and `[DONE]` at the end of both."""
+        body = CHAT | {"stream": True, "messages": [{"role": "user", "content": "why"}]}
+        reply = client.post("/v1/chat/completions", json=body, headers=headers())
+        assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+        *chunks, done, rest = reply.text.split("\n\n")
+        assert (done, rest) == ("data: [DONE]", "")
+        read = [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
+        said = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in read)
+        assert said == "Check the suction line [1]."
+        assert read[-1]["choices"][0]["finish_reason"] == "stop"
+        bench.assistant.broken_off = Unavailable("generator", "no reply")
+        *_, broken, done, _ = client.post("/v1/chat/completions", json=body, headers=headers()).text.split("\n\n")
+        assert json.loads(broken.removeprefix("data: "))["error"]["status"] == 503
+        assert done == "data: [DONE]"
 
     def test_an_api_key_may_come_as_a_bearer_token(self, client: TestClient) -> None:
         """As OpenAI's clients send it; an unknown one is refused."""
