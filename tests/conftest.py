@@ -16,6 +16,22 @@ from serve_app.store.migrate import create_database
 from tests.serve.service import Service
 
 OWNER, PASSWORD = "plant", "plant-password"
+ROOT = Path(__file__).parent
+ON_THE_SERVICE = ("serve", "browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests of the one started service stay together, and begin first: with two workers the rest runs beside."""
+    items.sort(key=lambda item: floor_of(item) not in ON_THE_SERVICE)
+    for item in items:
+        group = "service" if floor_of(item) in ON_THE_SERVICE else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def floor_of(item: pytest.Item) -> str:
+    """Return the folder of `tests/` that a test stands in."""
+    return item.path.relative_to(ROOT).parts[0]
 
 
 @pytest.fixture(scope="session")
