@@ -4,14 +4,23 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
 
 from configs.settings import DEFAULT_SECRET, Settings
 from pipelines.errors import Unauthenticated
-from serve_app.shared.credentials import TokenIssuer, digest, hash_password, new_api_key, same_key, verify_password
+from serve_app.shared.credentials import (
+    TokenIssuer,
+    digest,
+    hash_password,
+    new_api_key,
+    same_key,
+    storage_key,
+    verify_password,
+    webhook_secret,
+)
 from serve_app.store.records import Principal
 
 SETTINGS = Settings(secret_key="k" * 64, _env_file=None)
@@ -20,10 +29,10 @@ CALLER = Principal(3, 7, "ann", "engineer")
 
 
 def forged(key: bytes | None, kid: str | None = None, algorithm: str = "HS256", **changes: Any) -> str:
-    """Return a token that is right but for what is changed."""
+    """Return a token that is right but for what is changed; it outlives the test run, which forges when it collects."""
     now = datetime.now(UTC)
     claims: dict[str, Any] = {
-        "iss": "hdx", "aud": "hdx-api", "sub": "7", "iat": now, "exp": now + timedelta(minutes=5), "jti": str(uuid4()),
+        "iss": "hdx", "aud": "hdx-api", "sub": "7", "iat": now, "exp": now + timedelta(days=1), "jti": str(uuid4()),
         "typ": "access", "tenant": 3, "name": "ann", "role": "admin",
     }  # fmt: skip
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
@@ -38,6 +47,31 @@ def test_tokens_say_who_they_were_issued_for() -> None:
     assert (claims.user_id, claims.token_id, claims.family) == (7, pair.token_id, pair.family)
     assert pair.expires_in == 15 * 60
     assert ISSUER.issue(CALLER, pair.family).family == pair.family
+
+
+def test_tokens_end_when_they_say() -> None:
+    """The access token lives minutes, the refresh token days; each has an id of its own and is signed by HS256."""
+    before = datetime.now(UTC)
+    pair = ISSUER.issue(CALLER)
+    options = {"verify_aud": False}
+    access, refresh = (jwt.decode(token, ISSUER._key, ["HS256"], options) for token in (pair.access, pair.refresh))
+    assert access["exp"] - access["iat"] == 15 * 60
+    assert refresh["exp"] - refresh["iat"] == SETTINGS.tokens.refresh_days * 24 * 3600
+    assert pair.expires_at.timestamp() == pytest.approx(refresh["exp"], abs=1.0)
+    assert abs(access["iat"] - before.timestamp()) < 5
+    assert len({access["jti"], refresh["jti"], ISSUER.issue(CALLER).token_id}) == 3
+    assert UUID(access["jti"]).version == 4
+    assert jwt.get_unverified_header(pair.access) == {"alg": "HS256", "typ": "JWT", "kid": ISSUER.kid}
+
+
+def test_mlflow_has_secrets_of_its_own() -> None:
+    """What MLflow signs with and what it encrypts with follow from the secret, differ, and tell nothing of it.
+
+    The values are kept: another one would break the webhooks that are registered already.
+    """
+    secret = "k" * 64
+    assert webhook_secret(secret) == "f80ab7196f895254243a6de5362c5c5fde0c51846fc25578c67f0efa98433aa7"
+    assert storage_key(secret) == "jF1G5e3MPu6rTPz75tNs9HlZOq2abBeDFbeXbKk3Q3w="
 
 
 @pytest.mark.parametrize(
@@ -152,10 +186,15 @@ def test_refusals_name_what_a_caller_can_mend() -> None:
         expired: "expired",
         other.issue(CALLER).access: "key that is not known",
         ISSUER.issue(CALLER).refresh: "send an access token",
+        forged(ISSUER._key, tenant=None): "the access token lacks a claim",
+        forged(ISSUER._key, iss="elsewhere"): "does not hold",
+        forged(ISSUER._key, iss=None): "does not hold",
     }
     for token, reason in reasons.items():
         with pytest.raises(Unauthenticated, match=reason):
             ISSUER.read_access(token)
+    with pytest.raises(Unauthenticated, match="send a refresh token"):
+        ISSUER.read_refresh(ISSUER.issue(CALLER).access)
     for changes in ({"jti": "7"}, {"family": "x"}):
         claims = {"typ": "refresh", "family": str(uuid4())} | changes
         with pytest.raises(Unauthenticated, match="lacks a claim"):

@@ -57,7 +57,8 @@ def test_a_moved_alias_begins_a_shadow() -> None:
 
 def test_the_previous_version_is_back_at_once() -> None:
     """It has been live and is still in memory: no gate is asked."""
-    assert kind(state("0", previous="0")) == "finish"
+    back = next_transition(state("0", previous="0"), [], "generic", None, GATES, NOW)
+    assert back == Transition("finish", None, "back to the previous version")
 
 
 def test_an_alias_moved_back_ends_the_rollout() -> None:
@@ -84,6 +85,34 @@ def test_stage_follows_stage() -> None:
     assert kind(state(stage="canary"), late) == "wait"  # what was seen in the shadow says nothing of the canary
     served = report("1", "2", evidence=NOTHING._replace(windows=10, served=GATES.canary.windows))
     assert kind(state(stage="canary"), served) == "finish"
+
+
+def test_each_step_says_of_what_and_why() -> None:
+    """The canary keeps who asked and begins now; what ends a rollout names it and the reason, for log and audit."""
+    timed = (1.0,) * GATES.batches
+    seen = report("1", "2", evidence=NOTHING._replace(windows=GATES.shadow.windows, ratios=timed))
+    shadow = Rollout("2", "shadow", NOW - 1, "ann", "a reason")
+    canary = Rollout("2", "canary", NOW, "ann", "a reason")
+
+    def step(rollout: Rollout, *reports: Report, backtest: Evidence = NOTHING) -> Transition:
+        return next_transition(state(rollout=rollout), reports, "generic", backtest, GATES, NOW)
+
+    assert step(shadow, seen) == Transition("stage", canary)
+    assert step(canary, seen) == Transition("finish", canary, "every gate held")
+    urgent = Rollout("2", "urgent", NOW, "ann", "line 4 stands")
+    assert step(urgent, seen) == Transition("finish", urgent, "urgent, gates skipped: line 4 stands")
+    torn = step(canary, report("1", rejected={"2": "torn"}), seen)
+    assert torn == Transition("back", canary, "cannot be loaded: torn")
+    failed = step(shadow, seen, backtest=NOTHING._replace(errors=1))
+    assert failed == Transition("back", shadow, "errors: failed on 1 windows, 0 allowed")
+
+
+def test_what_a_replica_says_of_others_counts_for_them_alone() -> None:
+    """A rejected other version, and a replica that knows nothing of the family, neither break nor finish a rollout."""
+    other = report("1", "2", rejected={"3": "torn"})
+    assert kind(state(stage="urgent"), other) == "finish"
+    stranger = Report("s", "catboost", [], {}, {}, [])
+    assert kind(state(stage="urgent"), other, stranger) == "wait"
 
 
 def test_no_stage_ends_before_stored_windows_are_tried() -> None:
@@ -135,6 +164,9 @@ def test_a_step_leads_to_where_it_says() -> None:
     assert apply_transition(way, Transition("finish")) == state("2", live="2", previous="1")
     assert apply_transition(way, Transition("back")) == state("1")
     assert apply_transition(state("2"), Transition("begin", rollout)).rollout == rollout
+    assert apply_transition(state("2", "shadow"), Transition("stage", rollout)).rollout == rollout
+    assert apply_transition(way, Transition("wait")) == way
+    assert apply_transition(state("1", live="", adopted=False), Transition("adopt")) == state("1")
     assert apply_transition(state("1", rollout=rollout), Transition("drop")) == state("1")
     assert apply_transition(state("1", adopted=False), Transition("adopt")) == state("1")
     for kind_ in ("finish", "back"):
