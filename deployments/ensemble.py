@@ -1,16 +1,17 @@
-"""Below the gateway, or inside it: features once a batch, one call to each detector, one diagnosis a window.
+"""Asks all detectors about a micro-batch, over features that are computed once, and combines their votes.
 
-Exists so that a failed or missing detector is an abstention and never a failed answer.
+It runs in replicas of its own or inside the gateway. A detector that fails, whatever it raises, is an abstention.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -22,12 +23,14 @@ from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions
-from pipelines.errors import HdxError, NoQuorum, Unavailable
+from pipelines.errors import HdxError, NoQuorum, Unavailable, cause_of, reason_of
 from pipelines.machines.family import read_family
 from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats
 
+LOGGER = logging.getLogger(__name__)
+LOST = (RayError, RayServeException)  # what a caller sees of a replica that died, or cannot be reached
 ATTEMPTS = 2  # a replica that died mid-call is not retried by Serve; one more try lands on another
 
 
@@ -60,7 +63,8 @@ class Remote:
         """Ask a replica, and once more when it dies meanwhile.
 
         Raises:
-            HdxError: The one raised down there, or Unavailable.
+            Unavailable: It did not answer in time, or died both times.
+            Exception: Whatever was raised down there: by actor calls Ray wraps it, by gRPC it hands it over as it is.
         """
         # Serve sends it to a replica that holds this model already, where there is one.
         vote = self._vote.options(multiplexed_model_id=f"{family}/{version}") if tenant_of(version) else self._vote
@@ -70,21 +74,23 @@ class Remote:
                     with replica_may_stop():
                         votes: MemberVotes = await vote.remote(family, table, detail, hash_buckets, version)
                         return votes
+            except RayTaskError:
+                raise
+            except LOST:
+                continue
             except TimeoutError:
                 raise Unavailable(self._name, f"no vote within {self._timeout_s:g} s") from None
-            except (RayError, RayServeException):
-                continue
         raise Unavailable(self._name, "its replica failed")
 
     async def members(self) -> list[MemberStatus]:
-        """Ask a replica; one that cannot be reached holds none."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                with replica_may_stop():
-                    statuses: list[MemberStatus] = await self._members.remote()
-                    return statuses
-        except (TimeoutError, RayError, RayServeException):
-            return []
+        """Ask a replica.
+
+        Raises:
+            Exception: As in `vote`, or that it cannot be reached.
+        """
+        with replica_may_stop():
+            statuses: list[MemberStatus] = await self._members.remote()
+            return statuses
 
 
 class Ensemble:
@@ -108,6 +114,7 @@ class Ensemble:
             for name, place in detectors.items()
         }
         self._quorum = min(quorum, len(self._voters))
+        self._limit_s = ATTEMPTS * timeout_s
 
     async def diagnose(self, inspections: Sequence[Inspection]) -> list[Judgement | HdxError]:
         """Answer each inspection at its own place; an error fills only the places it belongs to."""
@@ -116,15 +123,27 @@ class Ensemble:
             places[each.family, each.detail, each.versions, each.own].append(place)
         answers: list[Judgement | HdxError] = [NoQuorum("ensemble", "not judged")] * len(inspections)
         groups = [[inspections[place] for place in group] for group in places.values()]
-        outcomes = await asyncio.gather(*(self._judge(*kind, g) for kind, g in zip(places, groups, strict=True)))
+        outcomes = await asyncio.gather(*(self._answer(*kind, g) for kind, g in zip(places, groups, strict=True)))
         for group, outcome in zip(places.values(), outcomes, strict=True):
             for place, answer in zip(group, outcome, strict=True):
                 answers[place] = answer
         return answers
 
-    async def _judge(
+    async def _answer(
         self, name: str, detail: Detail, versions: Versions, own: Versions, inspections: list[Inspection]
     ) -> Sequence[Judgement | HdxError]:
+        """Judge one group; whatever fails in it is its own error."""
+        try:
+            return await self._judge(name, detail, versions, own, inspections)
+        except HdxError as error:
+            return [error] * len(inspections)
+        except Exception as error:
+            LOGGER.exception("%d windows of family %s not judged", len(inspections), name)
+            return [Unavailable("ensemble", reason_of(error))] * len(inspections)
+
+    async def _judge(
+        self, name: str, detail: Detail, versions: Versions, own: Versions, inspections: list[Inspection]
+    ) -> Sequence[Judgement]:
         family = read_family(name)
         table = make_feature_table([i.window for i in inspections], [i.baseline for i in inspections], family)
         hash_buckets = np.array([inspection.hash_bucket for inspection in inspections])
@@ -135,26 +154,37 @@ class Ensemble:
         replies = await asyncio.gather(*ballots)
         votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
         absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
-        try:
-            quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
-            found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
-            return [judgement_of(diagnosis) for diagnosis in found]
-        except NoQuorum as error:
-            return [error] * len(inspections)
+        quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
+        found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
+        return [judgement_of(diagnosis) for diagnosis in found]
 
     async def _vote(
         self, detector: str, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats, version: str
     ) -> MemberVotes | str:
         """Return the detector's votes, or in words why there are none."""
         try:
-            return await self._voters[detector].vote(family, table, detail, hash_buckets, version)
-        except HdxError as error:
-            return str(error)
+            async with asyncio.timeout(self._limit_s):  # one in this process may wait for its registry, too
+                votes = await self._voters[detector].vote(family, table, detail, hash_buckets, version)
+            if len(votes.anomaly) != len(table.raw):
+                raise ValueError(f"{len(votes.anomaly)} votes on {len(table.raw)} windows")
+            return votes
+        except Exception as error:
+            if not isinstance(cause_of(error), HdxError):
+                LOGGER.exception("%s does not vote on family %s", detector, family)
+            return reason_of(error)
 
     async def members(self) -> list[MemberStatus]:
-        """Report every detector's versions."""
-        replies = await asyncio.gather(*(voter.members() for voter in self._voters.values()))
+        """Report every detector's versions; one that cannot be reached holds none."""
+        replies = await asyncio.gather(*map(self._held, self._voters))
         return [status for reply in replies for status in reply]
+
+    async def _held(self, detector: str) -> list[MemberStatus]:
+        try:
+            async with asyncio.timeout(self._limit_s):
+                return await self._voters[detector].members()
+        except Exception as error:
+            LOGGER.warning("%s does not say what it holds: %s", detector, reason_of(error))
+            return []
 
     async def check_health(self) -> None:
         """Let the detectors in this process score the probe window again."""

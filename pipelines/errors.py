@@ -19,6 +19,8 @@ Exists so that a caller learns field, value and rule, and nothing internal.
 
 from typing import ClassVar
 
+CAUSES_MAX = 5  # a Ray error wraps its cause once a hop; the graph is three hops deep
+
 
 class HdxError(Exception):
     """Root of all errors that HDX raises on purpose."""
@@ -177,6 +179,17 @@ class ArtefactRejected(Unavailable):
     code = "artefact-rejected"
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return the error behind one that crossed Ray: it carries the original as `cause`."""
+    for _ in range(CAUSES_MAX):
+        inner = getattr(error, "cause", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
 def reason_of(error: BaseException) -> str:
     """Return why something failed, as callers may read it: of an error that is none of ours its kind alone."""
+    error = cause_of(error)
     return str(error) if isinstance(error, HdxError) else f"failed: {type(error).__name__}"

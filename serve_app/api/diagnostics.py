@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, cause_of
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
@@ -113,5 +113,5 @@ def _item_problem(detection: Detection, error: BaseException, place: int, path: 
     count_failure(detection, error)
     problem = problems.problem_of(error)
     if problem.status >= 500:
-        logs.write("item.failed", logging.ERROR, problems.cause_of(error), code=problem.code, index=place)
+        logs.write("item.failed", logging.ERROR, cause_of(error), code=problem.code, index=place)
     return problems.encode(problems.under(problem, f"items[{place}]").body(path, logs.trace_id()))

@@ -19,14 +19,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pipelines.errors import Conflict, HdxError, NotFound, Overloaded, TooLarge, Unauthenticated, UnsupportedContent
+from pipelines.errors import (
+    Conflict,
+    HdxError,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedContent,
+    cause_of,
+)
 from serve_app.shared import logs
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN_MAX = 80
 TEXT_MAX = 300
 ERRORS_MAX = 20
-CAUSES_MAX = 5  # a Ray error wraps its cause once a hop; the graph is three hops deep
 # Bodies under it hold credentials: their values are never shown back.
 SECRET_PATHS = "/api/auth/"  # noqa: S105 (a path)
 # What frameworks say by status alone: code, the part of the request it is about, rule.
@@ -100,16 +108,6 @@ class ProblemReply(BaseModel):
 
 
 INTERNAL = Problem("internal", 500, "Internal error", "the service failed; its log knows more under the trace id")
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """Return the error behind one that crossed Ray: it carries the original as `cause`."""
-    for _ in range(CAUSES_MAX):
-        inner = getattr(error, "cause", None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
 
 
 def problem_of(error: BaseException, show_values: bool = True) -> Problem:

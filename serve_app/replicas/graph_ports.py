@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from configs.settings import Settings
 from deployments.runtime.cancellation import replica_may_stop
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.errors import HdxError, Overloaded, Unavailable
+from pipelines.errors import HdxError, Overloaded, Unavailable, cause_of
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
@@ -26,7 +26,6 @@ from pipelines.knowledge.search.index import BUILT_IN
 from pipelines.promotion.rollout import PromotionRequest
 from pipelines.promotion.tenant_models import TenantModels, check_versions
 from serve_app.api.ports import Asked, Health
-from serve_app.api.problems import cause_of
 from serve_app.shared import logs
 from serve_app.shared.batching import MicroBatch
 from serve_app.shared.fleet import FleetModel

@@ -1,0 +1,146 @@
+"""Rules of the ensemble over its detectors' replicas: whatever one of them does is its own abstention."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.ensemble import Ensemble
+from pipelines.datasets.simulator import simulate
+from pipelines.detectors.base import FeatureTable
+from pipelines.detectors.bundle import MemberVotes
+from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
+from pipelines.errors import NotFound, Unavailable
+
+INSIDE = "password=hunter2 in /srv/inside.py"
+OURS = NotFound("model version", "hdx-generic-xgboost/7")
+HELD = MemberStatus("catboost", "generic", "1", "ab" * 32, True)
+
+Vote = Callable[[FeatureTable], Awaitable[Any]]
+
+
+def over_actors(cause: Exception) -> Exception:
+    """Wrap an error as Ray does between actors; by gRPC it comes as it is."""
+    wrapped: Exception = RayTaskError("vote", INSIDE, cause, "ray", 1, "127.0.0.1").as_instanceof_cause()
+    return wrapped
+
+
+def votes_on(table: FeatureTable, detector: str = "catboost", count: int | None = None) -> MemberVotes:
+    rows = len(table.raw) if count is None else count
+    score, shares = np.full(rows, 0.2), np.zeros((rows, len(table.columns)))
+    return MemberVotes(detector, ("1",) * rows, np.ones(rows), score, {}, shares, 0.1, ("",) * rows, np.zeros(rows))
+
+
+class Replica:
+    """Stands in for the handle of a detector, and counts how often it is asked."""
+
+    def __init__(self, vote: Vote, held: Exception | list[MemberStatus]) -> None:
+        self.asked = 0
+        self._vote, self._held = vote, held
+        self.vote, self.members = SimpleNamespace(remote=self._voted), SimpleNamespace(remote=self._holds)
+
+    async def _voted(self, family: str, table: FeatureTable, *_: object) -> Any:
+        self.asked += 1
+        return await self._vote(table)
+
+    async def _holds(self) -> list[MemberStatus]:
+        if isinstance(self._held, Exception):
+            raise self._held
+        return self._held
+
+
+def ensemble(vote: Vote, held: Exception | None = None) -> tuple[Ensemble, Replica]:
+    """Return an ensemble of one detector that is well, and one that does as told."""
+
+    async def well(table: FeatureTable) -> MemberVotes:
+        return votes_on(table)
+
+    other = Replica(vote, held or [])
+    handles = {"catboost": Replica(well, [HELD]), "xgboost": other}
+    return Ensemble(cast(dict[str, DeploymentHandle[object]], handles), 1, 0.2), other
+
+
+def raising(error: BaseException) -> Vote:
+    async def vote(_: FeatureTable) -> Any:
+        raise error
+
+    return vote
+
+
+def inspection(family: str = "generic") -> Inspection:
+    return Inspection(simulate("healthy", 0, 5, 1), family)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "asked"),
+    [
+        (ValueError(INSIDE), "failed: ValueError", 1),
+        (over_actors(ValueError(INSIDE)), "failed: ValueError", 1),
+        (over_actors(over_actors(MemoryError(INSIDE))), "failed: MemoryError", 1),
+        (OURS, "no model version hdx-generic-xgboost/7", 1),
+        (over_actors(OURS), "no model version hdx-generic-xgboost/7", 1),
+        (over_actors(TimeoutError(INSIDE)), "failed: TimeoutError", 1),
+        (ActorDiedError(), "xgboost: its replica failed", 2),
+        (RayServeException(INSIDE), "xgboost: its replica failed", 2),
+        (asyncio.CancelledError(), "xgboost: its replica failed", 2),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+async def test_whatever_a_detector_raises_is_its_abstention(error: BaseException, reason: str, asked: int) -> None:
+    """By either transport the others answer, the reason names the kind alone, and only a death is tried again."""
+    graph, other = ensemble(raising(error))
+    for answer in await graph.diagnose([inspection(), inspection()]):
+        assert isinstance(answer, Judgement)
+        votes = {vote["ml_model"]: vote for vote in json.loads(answer.findings)["ml_predictions"]}
+        assert votes["catboost"]["prediction_score"] == pytest.approx(0.2)
+        assert (votes["xgboost"]["prediction_score"], votes["xgboost"]["reason"]) == (None, reason)
+        assert "hunter2" not in str(answer)
+    assert other.asked == asked
+
+
+async def test_a_detector_that_is_silent_or_answers_something_else_abstains() -> None:
+    """Neither a late answer, nor votes on other windows than were asked, nor no votes at all hold up the others."""
+
+    async def late(_: FeatureTable) -> None:
+        await asyncio.sleep(60)
+
+    async def short(table: FeatureTable) -> MemberVotes:
+        return votes_on(table, "xgboost", 1)
+
+    async def nothing(_: FeatureTable) -> None:
+        return None
+
+    for vote, reason in ((late, "no vote within"), (short, "failed: ValueError"), (nothing, "failed: AttributeError")):
+        (answer, _) = await ensemble(vote)[0].diagnose([inspection(), inspection()])
+        assert isinstance(answer, Judgement)
+        assert reason in answer.findings.decode()
+
+
+async def test_a_group_that_cannot_be_judged_fails_alone() -> None:
+    """An error in judging one family's windows is theirs, one of ours, and the neighbours have their answers."""
+
+    async def wide(table: FeatureTable) -> MemberVotes:
+        votes = votes_on(table, "xgboost")
+        is_rig = "efficiency_mean" in table.names
+        return replace(votes, contributions=np.zeros((len(table.raw), 3))) if is_rig else votes
+
+    graph, _ = ensemble(wide)
+    families = ["generic", "rig", "removed", "generic"]
+    answers = await graph.diagnose([inspection(family) for family in families])
+    assert [type(answer) for answer in answers] == [Judgement, Unavailable, Unavailable, Judgement]
+    assert [str(answer) for answer in answers[1:3]] == ["ensemble: failed: ValueError", "ensemble: failed: KeyError"]
+
+
+async def test_who_cannot_say_what_it_holds_holds_nothing() -> None:
+    """The others' versions are told, whatever one raises."""
+    for error in (ValueError(INSIDE), ActorDiedError()):
+        graph, _ = ensemble(raising(error), error)
+        assert await graph.members() == [HELD]
