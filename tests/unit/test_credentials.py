@@ -53,8 +53,8 @@ def test_tokens_end_when_they_say() -> None:
     """The access token lives minutes, the refresh token days; each has an id of its own and is signed by HS256."""
     before = datetime.now(UTC)
     pair = ISSUER.issue(CALLER)
-    options = {"verify_aud": False}
-    access, refresh = (jwt.decode(token, ISSUER._key, ["HS256"], options) for token in (pair.access, pair.refresh))
+    whom = SETTINGS.tokens.audience
+    access, refresh = (jwt.decode(each, ISSUER._key, ["HS256"], audience=whom) for each in (pair.access, pair.refresh))
     assert access["exp"] - access["iat"] == 15 * 60
     assert refresh["exp"] - refresh["iat"] == SETTINGS.tokens.refresh_days * 24 * 3600
     assert pair.expires_at.timestamp() == pytest.approx(refresh["exp"], abs=1.0)
