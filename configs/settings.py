@@ -28,6 +28,21 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class DatabaseWaits(_Section):
+    """How long anything waits for PostgreSQL before it is given up as unavailable.
+
+    Units: seconds; `connect_s` for a free connection, and for a new one, `lock_s` for a row that another transaction
+        holds, `statement_s` for one statement, `transaction_s` for a whole transaction, a silent server included.
+    Source: own choice; all end well within the 60 s of a request in `serve_config.yaml`, and the statement of the
+        largest document that is taken (50 MB) takes two seconds.
+    """
+
+    connect_s: float = Field(5, ge=1, le=60)
+    lock_s: float = Field(2, gt=0, le=60)
+    statement_s: float = Field(15, gt=0, le=600)
+    transaction_s: float = Field(20, gt=0, le=600)
+
+
 class Database(_Section):
     """Where PostgreSQL is; `url` empty means the embedded server that `hdx run` starts.
 
@@ -40,6 +55,7 @@ class Database(_Section):
     url: SecretStr | None = None
     mlflow_url: SecretStr | None = None
     pool_size: int = Field(8, ge=1, le=100)
+    waits: DatabaseWaits = DatabaseWaits()
 
 
 class Redis(_Section):

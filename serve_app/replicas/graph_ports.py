@@ -6,7 +6,6 @@ Every call to another replica goes through `reach`, which bounds it in time and 
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +28,7 @@ from serve_app.api.ports import Asked, Health
 from serve_app.shared import logs
 from serve_app.shared.batching import MicroBatch
 from serve_app.shared.fleet import FleetModel
+from serve_app.shared.tenant_batches import TenantBatches
 
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
@@ -80,13 +80,10 @@ class GraphDiagnoser:
         # Two votes' time: the ensemble tries a failed detector once more.
         self._timeout_s = 2 * settings.models.vote_timeout_s + 1
         self._tenant_models = tenant_models
-        self._most = settings.micro_batch.max_windows
-        self._batch = self._make_batch()
-        # A model that has to be loaded first holds up its own tenant alone; an empty one is a few hundred bytes.
-        self._batches: defaultdict[int, MicroBatch[Inspection, Judgement]] = defaultdict(self._make_batch)
-
-    def _make_batch(self) -> MicroBatch[Inspection, Judgement]:
-        return MicroBatch(self._run, self._most)
+        most = settings.micro_batch.max_windows
+        self._batch: MicroBatch[Inspection, Judgement] = MicroBatch(self._run, most)
+        # A model that has to be loaded first holds up its own tenant alone.
+        self._batches: TenantBatches[Inspection, Judgement] = TenantBatches(lambda _, own: self._run(own), most)
 
     async def _run(self, inspections: Sequence[Inspection]) -> Sequence[Judgement | Exception]:
         return await reach("ensemble", self._diagnose(inspections), self._timeout_s)
@@ -102,7 +99,7 @@ class GraphDiagnoser:
         own = () if inspection.versions else self._tenant_models.of(inspection.family, inspection.owner)
         if not own:
             return self._batch.submit(inspection)
-        return self._batches[inspection.owner].submit(inspection._replace(own=own))
+        return self._batches.submit(inspection.owner, inspection._replace(own=own))
 
     async def members(self) -> Sequence[MemberStatus]:
         """Ask every detector what it holds."""

@@ -44,7 +44,7 @@ class Indexer:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._settings = settings
         self._embedder = embedder
-        self._store = Store.open(url.get_secret_value(), 2)
+        self._store = Store.open(url.get_secret_value(), 2, settings.database.waits)
         self._alone = asyncio.Lock()
         self._sweeping: asyncio.Task[None] | None = None
         self._opened: Index | None = None

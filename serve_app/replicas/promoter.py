@@ -62,7 +62,7 @@ class Promoter:
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._registry = Registry(settings.tracking_url, settings.models.alias)
-        self._store = Store.open(settings.database.url.get_secret_value(), 2)
+        self._store = Store.open(settings.database.url.get_secret_value(), 2, settings.database.waits)
         self._metrics = FleetMetrics()
         self._watcher = DriftWatcher(self._store)
         self._poll_s = settings.models.poll_s

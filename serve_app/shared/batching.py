@@ -40,6 +40,11 @@ class MicroBatch(Generic[Item, Result]):
             task.add_done_callback(self._tasks.discard)
         return future
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not self._waiting and not self._flights
+
     def _is_full(self) -> bool:
         return len(self._waiting) >= self.limit
 

@@ -1,48 +1,69 @@
 """Connections to PostgreSQL, and the transactions that every part of the store works in.
 
-A transaction sees the rows of one tenant, or those that one credential names, by row-level security.
+A transaction sees the rows of one tenant, or those that one credential names, by row-level security; whatever it waits
+for, it ends within the limits of the settings.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import os
+import socket
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Self, TypeVar
+from math import ceil
+from typing import Any, Self
 
 import orjson
 from psycopg import Error
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from pipelines.errors import NotFound, Unavailable
+from configs.settings import DatabaseWaits
+from pipelines.errors import Unavailable
 from serve_app.store.tables import APP_ROLE
 
 # Source: own choice; a transaction of this many diagnoses is some ten milliseconds of the server's time.
 GROUP_MAX = 256
-_Item = TypeVar("_Item", bound=tuple[Any, ...])  # the tenant stands first
-_Result = TypeVar("_Result")
+
+
+def _connect_options(waits: DatabaseWaits) -> dict[str, Any]:
+    """Return what a connection is made with: its role and limits hold from its first moment.
+
+    Source: PostgreSQL's documentation of client connection defaults and of libpq's parameter key words.
+    """
+    milliseconds = {
+        "lock_timeout": waits.lock_s,
+        "statement_timeout": waits.statement_s,
+        "idle_in_transaction_session_timeout": waits.transaction_s,
+    }
+    limits = [f"-c {name}={ceil(1e3 * seconds)}" for name, seconds in milliseconds.items()]
+    return {
+        "options": " ".join([f"-c role={APP_ROLE}", *limits]),
+        "connect_timeout": ceil(waits.connect_s),
+        "tcp_user_timeout": ceil(1e3 * waits.transaction_s),
+        "keepalives_idle": ceil(waits.transaction_s),
+    }
 
 
 class Database:
     """The pool of connections that the parts of a store share."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, waits: DatabaseWaits) -> None:
+        self._engine, self._waits = engine, waits
 
     @classmethod
-    def open(cls, url: str, pool_size: int) -> Self:
+    def open(cls, url: str, pool_size: int, waits: DatabaseWaits | None = None) -> Self:
         """Prepare connections; none is made before the first query."""
+        waits = waits or DatabaseWaits()
         engine = create_async_engine(
             url,
             pool_size=pool_size,
-            pool_pre_ping=True,
-            # The role that owns nothing, from the first moment of every connection.
-            connect_args={"options": f"-c role={APP_ROLE}", "connect_timeout": 5},
+            pool_timeout=waits.connect_s,
+            connect_args=_connect_options(waits),
             json_serializer=lambda value: orjson.dumps(value).decode(),
         )
-        return cls(engine)
+        return cls(engine, waits)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -53,16 +74,48 @@ class Database:
         """Open a transaction whose rows are those that `setting` allows.
 
         Raises:
-            Unavailable: The server cannot be reached, or all its connections stay taken.
+            Unavailable: The server cannot be reached, all its connections stay taken, or a limit of time has passed.
         """
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(select(func.set_config(setting, value, True)))
+            connection, limit = await self._begin(setting, value)
+            try:
                 yield connection
+                await connection.commit()
+            finally:
+                # Whoever waits may be cancelled; the connection still goes back, and its limit holds until it has.
+                closing = asyncio.create_task(connection.close())
+                closing.add_done_callback(lambda _: limit.cancel())
+                await asyncio.shield(closing)
         except NoFreeConnection:
             raise Unavailable("database", "no connection became free") from None
-        except (OperationalError, InterfaceError, OSError):
+        except (OperationalError, InterfaceError, OSError):  # `TimeoutError` is one of the last
             raise Unavailable("database", "does not answer") from None
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise Unavailable("database", "closed the connection") from None
+
+    async def _begin(self, setting: str, value: str) -> tuple[AsyncConnection, asyncio.TimerHandle]:
+        """Take a connection and begin; one that died while it lay in the pool is replaced, with all older ones."""
+        try:
+            return await self._try_to_begin(setting, value)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return await self._try_to_begin(setting, value)
+
+    async def _try_to_begin(self, setting: str, value: str) -> tuple[AsyncConnection, asyncio.TimerHandle]:
+        async with asyncio.timeout(2 * self._waits.connect_s):  # for a free one, and for the new one that it may be
+            connection = await self._engine.connect()
+        raw = (await connection.get_raw_connection()).driver_connection
+        limit = asyncio.get_running_loop().call_later(self._waits.transaction_s, _cut, raw)
+        try:
+            await connection.execute(select(func.set_config(setting, value, True)))
+        except BaseException:
+            limit.cancel()
+            await asyncio.shield(connection.close())
+            raise
+        return connection, limit
 
     def tenant(self, tenant_id: int) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that sees the rows of one tenant.
@@ -78,20 +131,8 @@ def constraint(error: IntegrityError) -> str | None:
     return error.orig.diag.constraint_name if isinstance(error.orig, Error) else None
 
 
-async def by_tenant(
-    items: Sequence[_Item],
-    run: Callable[[int, Sequence[_Item]], Awaitable[Sequence[_Result | Exception]]],
-) -> Sequence[_Result | Exception]:
-    """Run each tenant's items together, and keep everyone's place; no transaction ever holds two tenants."""
-    places: defaultdict[int, list[int]] = defaultdict(list)
-    for place, item in enumerate(items):
-        places[item[0]].append(place)
-    runs = [run(tenant_id, [items[place] for place in own]) for tenant_id, own in places.items()]
-    results: list[_Result | Exception] = [NotFound("item", "")] * len(items)
-    for own, found in zip(places.values(), await asyncio.gather(*runs, return_exceptions=True), strict=True):
-        if isinstance(found, BaseException) and not isinstance(found, Exception):
-            raise found
-        outcomes = [found] * len(own) if isinstance(found, Exception) else found
-        for place, outcome in zip(own, outcomes, strict=True):
-            results[place] = outcome
-    return results
+def _cut(raw: Any) -> None:
+    """End a connection under whoever waits for it; a cancelled wait would go on to ask a silent server to cancel."""
+    if not raw.closed:
+        with socket.socket(fileno=os.dup(raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)

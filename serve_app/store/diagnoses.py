@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import Conflict, NotFound, Unavailable
 from pipelines.machines.baseline import Baseline
-from serve_app.shared.batching import MicroBatch
-from serve_app.store.database import GROUP_MAX, Database, by_tenant, constraint
+from serve_app.shared.tenant_batches import TenantBatches
+from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.systems import merge
 from serve_app.store.tables import consulted, diagnoses, systems
@@ -20,7 +20,6 @@ DIAGNOSIS = tuple(diagnoses.c[name] for name in StoredDiagnosis.__dataclass_fiel
 
 
 class _Record(NamedTuple):
-    tenant_id: int
     diagnosis: StoredDiagnosis
     learned: Baseline | None
     alarm: bool | None
@@ -31,8 +30,8 @@ class Diagnoses:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Concurrent requests write together: a round trip and a commit cost once a batch.
-        self._writing: MicroBatch[_Record, None] = MicroBatch(self._write, GROUP_MAX)
+        # Concurrent requests of a tenant write together: a round trip and a commit cost once a batch.
+        self._writing: TenantBatches[_Record, None] = TenantBatches(self._write, GROUP_MAX)
 
     async def record(
         self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
@@ -48,20 +47,17 @@ class Diagnoses:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
             Conflict: An answer with this trace id is stored already.
         """
-        await self._writing.submit(_Record(tenant_id, diagnosis, learned, alarm))
+        await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm))
 
-    async def _write(self, records: Sequence[_Record]) -> Sequence[Exception | None]:
-        return await by_tenant(records, self._write_tenant)
-
-    async def _write_tenant(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Exception | None]:
+    async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Exception | None]:
         try:
             async with self._database.tenant(tenant_id) as connection:
-                await _insert(connection, records)
+                await _insert(connection, tenant_id, records)
         except Unavailable:
             raise
         except Exception as error:
             if len(records) > 1:  # one of them broke it for all: each by itself
-                alone = [await self._write_tenant(tenant_id, [record]) for record in records]
+                alone = [await self._write(tenant_id, [record]) for record in records]
                 return [outcome for (outcome,) in alone]
             return [_refusal(error, records[0].diagnosis)]
         return [None] * len(records)
@@ -110,11 +106,11 @@ def _refusal(error: Exception, diagnosis: StoredDiagnosis) -> Exception:
     return NotFound("system", diagnosis.system_id)
 
 
-async def _insert(connection: AsyncConnection, records: Sequence[_Record]) -> None:
+async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence[_Record]) -> None:
     """Write one tenant's records; rows are locked in the order of their ids, so that batches never block each other."""
     # By hand, since `asdict` would copy every sample.
     rows = [
-        {column.name: getattr(record.diagnosis, column.name) for column in DIAGNOSIS} | {"tenant_id": record.tenant_id}
+        {column.name: getattr(record.diagnosis, column.name) for column in DIAGNOSIS} | {"tenant_id": tenant_id}
         for record in records
     ]
     await connection.execute(insert(diagnoses), rows)
@@ -127,7 +123,7 @@ async def _insert(connection: AsyncConnection, records: Sequence[_Record]) -> No
             alarms[record.diagnosis.system_id] = record.alarm
     for system_id in sorted(learned):
         for part in _summed(learned[system_id]):
-            await merge(connection, records[0].tenant_id, system_id, part)
+            await merge(connection, tenant_id, system_id, part)
     for system_id in sorted(alarms):
         await connection.execute(
             update(systems).where(systems.c.system_id == system_id).values(alarm=alarms[system_id])

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from configs.settings import DatabaseWaits
 from serve_app.store.accounts import Accounts, Tenants
 from serve_app.store.audit import Audit
 from serve_app.store.database import Database
@@ -31,9 +32,9 @@ class Store:
         self.audit = Audit(database)
 
     @classmethod
-    def open(cls, url: str, pool_size: int) -> Self:
+    def open(cls, url: str, pool_size: int, waits: DatabaseWaits | None = None) -> Self:
         """Prepare connections; none is made before the first query."""
-        return cls(Database.open(url, pool_size))
+        return cls(Database.open(url, pool_size, waits))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -11,15 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import NotFound
 from pipelines.machines.baseline import MEMORY, SETTLED, Baseline
-from serve_app.shared.batching import MicroBatch
-from serve_app.store.database import GROUP_MAX, Database, by_tenant
+from serve_app.shared.tenant_batches import TenantBatches
+from serve_app.store.database import GROUP_MAX, Database
 from serve_app.store.records import System
 from serve_app.store.tables import baselines, systems
 
 SYSTEM = tuple(systems.c[name] for name in System.__dataclass_fields__)
 BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares, baselines.c.origin)
 
-_Key = tuple[int, int]  # tenant, system
 _Machine = tuple[System, Baseline | None]
 
 
@@ -28,8 +27,8 @@ class Systems:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Concurrent requests read together: a round trip costs once a batch.
-        self._reading: MicroBatch[_Key, _Machine] = MicroBatch(self._read, GROUP_MAX)
+        # Concurrent requests of a tenant read together: a round trip costs once a batch.
+        self._reading: TenantBatches[int, _Machine] = TenantBatches(self._read, GROUP_MAX)
 
     async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> list[System]:
         """Return a page of systems in the order of their ids."""
@@ -88,17 +87,14 @@ class Systems:
         Raises:
             NotFound: There is none in this tenant.
         """
-        return await self._reading.submit((tenant_id, system_id))
+        return await self._reading.submit(tenant_id, system_id)
 
-    async def _read(self, keys: Sequence[_Key]) -> Sequence[_Machine | Exception]:
-        return await by_tenant(keys, self._read_tenant)
-
-    async def _read_tenant(self, tenant_id: int, keys: Sequence[_Key]) -> Sequence[_Machine | Exception]:
-        wanted = {system_id for _, system_id in keys}
-        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(systems.c.system_id.in_(wanted))
+    async def _read(self, tenant_id: int, system_ids: Sequence[int]) -> Sequence[_Machine | Exception]:
+        wanted = systems.c.system_id.in_(set(system_ids))
+        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(wanted)
         async with self._database.tenant(tenant_id) as connection:
             rows = {row.system_id: _machine(tuple(row)) for row in await connection.execute(query)}
-        return [rows.get(system_id) or NotFound("system", system_id) for _, system_id in keys]
+        return [rows.get(system_id) or NotFound("system", system_id) for system_id in system_ids]
 
     async def teach(self, tenant_id: int, system_id: int, learned: Baseline) -> None:
         """Merge into a system's baseline what windows known to be normal say.

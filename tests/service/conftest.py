@@ -25,13 +25,17 @@ def embedded_url(embedded: EmbeddedPostgres) -> str:
     return migrated(embedded.url("postgres"))
 
 
+@pytest.fixture(scope="session")
+def remote_migrated_url(remote_url: str) -> str:
+    """Address of a migrated database on the server on TCP, whose user is no superuser."""
+    return migrated(remote_url)
+
+
 @pytest.fixture(scope="session", params=["embedded", "remote"])
 def url(request: pytest.FixtureRequest) -> str:
     """Address of a migrated database, once on each server; the user is superuser on the embedded one only."""
-    if request.param == "embedded":
-        address: str = request.getfixturevalue("embedded_url")
-        return address
-    return migrated(request.getfixturevalue("remote_url"))
+    address: str = request.getfixturevalue("embedded_url" if request.param == "embedded" else "remote_migrated_url")
+    return address
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Isolation of tenants in every table and every method of the store."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -149,6 +150,20 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     assert baseline is not None
     assert baseline.total.tolist() == learned(1).total.tolist()
     await store.systems.teach(theirs.tenant_id, theirs.system.system_id, learned(1))
+
+
+async def test_asked_together_each_gets_its_own(store: Store) -> None:
+    """Systems read in one batch keep their places; one that is missing, or another's, is not found beside them."""
+    mine, theirs = await make_house(store), await make_house(store)
+    second = await store.systems.add(mine.tenant_id, "Lift", "generic", "")
+    asked = [mine.system.system_id, theirs.system.system_id, second.system_id, 2**31 - 1, mine.system.system_id]
+    leader = asyncio.ensure_future(store.systems.machine(mine.tenant_id, second.system_id))  # the rest wait for it
+    found = await asyncio.gather(
+        *(store.systems.machine(mine.tenant_id, number) for number in asked), return_exceptions=True
+    )
+    await leader
+    own = [outcome[0] if isinstance(outcome, tuple) else type(outcome) for outcome in found]
+    assert own == [mine.system, NotFound, second, NotFound, mine.system]
 
 
 async def test_lists_hold_own_rows(store: Store) -> None:
