@@ -1,11 +1,13 @@
-"""In the gateway, before the first hop: waiting requests leave together.
+"""Gathers what waits for one and the same hop, so that it costs once a batch and not once a request.
 
-Exists so that a hop between deployments costs once a batch and not once a request.
+The gateway's windows and the store's reads and writes pass through it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from pipelines.errors import Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,11 +36,21 @@ class MicroBatch(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if not self._flights or (self._flights < FLIGHTS_MAX and self._is_full()):
-            self._flights += 1
-            task = asyncio.create_task(self._fly())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._depart()
         return future
+
+    def _depart(self) -> None:
+        self._flights += 1
+        task = asyncio.create_task(self._fly())
+        self._tasks.add(task)
+        task.add_done_callback(self._land)
+
+    def _land(self, task: asyncio.Task[None]) -> None:
+        """Give back the flight's place, however it ended; what waited for it goes on."""
+        self._tasks.discard(task)
+        self._flights -= 1
+        if self._waiting and not self._flights:
+            self._depart()
 
     @property
     def idle(self) -> bool:
@@ -55,16 +67,27 @@ class MicroBatch(Generic[Item, Result]):
             wanted = [(item, future) for item, future in batch if not future.done()]
             if wanted:
                 await self._settle(wanted)
-        self._flights -= 1
 
     async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
-        results: Sequence[Result | Exception]
+        results: Sequence[Result | Exception] = [Unavailable("micro-batch", "was cancelled")] * len(batch)
         try:
-            results = await self._run([item for item, _ in batch])
+            found = await self._run([item for item, _ in batch])
+            if len(found) != len(batch):
+                raise Unavailable("micro-batch", f"{len(found)} results for {len(batch)} items")
+            results = found
         except Exception as error:
             results = [error] * len(batch)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # this flight itself, and not what it waited for
+        finally:
+            self._hand_out(batch, results)
+
+    @staticmethod
+    def _hand_out(batch: Sequence[tuple[Item, asyncio.Future[Result]]], results: Sequence[Result | Exception]) -> None:
         for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
+            if future.done():  # its caller left meanwhile
                 continue
             if isinstance(result, Exception):
                 future.set_exception(result)

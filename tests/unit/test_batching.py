@@ -1,10 +1,11 @@
 """Rules of the gateway's micro-batch."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from pipelines.errors import Unavailable
 from serve_app.shared.batching import MicroBatch
 
 
@@ -81,6 +82,64 @@ async def test_a_caller_who_left_costs_nothing() -> None:
     assert await first == 2
     assert await kept == 6
     assert line.batches == [[1], [3]]
+
+
+async def test_who_leaves_in_flight_takes_nobody_along() -> None:
+    """A caller who is cancelled while its batch is under way spoils neither its neighbours nor the next batch."""
+    line = Line()
+    line.open.clear()
+    batch: MicroBatch[int, int] = MicroBatch(line.run, 8)
+    batch.submit(1)
+    gone, kept = batch.submit(2), batch.submit(3)
+    await asyncio.sleep(0)
+    assert line.batches == [[1, 2, 3]]
+    gone.cancel()
+    later = batch.submit(4)
+    line.open.set()
+    assert [await asyncio.wait_for(each, 1) for each in (kept, later)] == [6, 8]
+
+
+async def short(items: Sequence[int]) -> list[int | Exception]:
+    return [2 * item for item in items[1:]] if 0 in items else [2 * item for item in items]
+
+
+async def cancelled(items: Sequence[int]) -> list[int | Exception]:
+    if 0 in items:
+        raise asyncio.CancelledError
+    return [2 * item for item in items]
+
+
+@pytest.mark.parametrize("run", [short, cancelled])
+async def test_every_item_is_settled_whatever_a_run_does(
+    run: Callable[[Sequence[int]], Awaitable[list[int | Exception]]],
+) -> None:
+    """Results that are too few, or work that is cancelled elsewhere, are our error for each, and the line goes on."""
+    batch: MicroBatch[int, int] = MicroBatch(run, 2)
+    found = [batch.submit(item) for item in (0, 1, 2, 3)]
+    results = await asyncio.wait_for(asyncio.gather(*found, return_exceptions=True), 1)
+    assert [isinstance(result, Unavailable) for result in results[:2]] == [True, True]
+    assert results[2:] == [4, 6]
+    assert await asyncio.wait_for(batch.submit(5), 1) == 10
+
+
+@pytest.mark.parametrize("ticks", [0, 1])
+async def test_a_flight_that_is_cancelled_leaves_nobody_behind(ticks: int) -> None:
+    """Those on board get our error, those who wait leave with the next, and no place is lost; also before it left."""
+    line = Line()
+    line.open.clear()
+    batch: MicroBatch[int, int] = MicroBatch(line.run, 2)
+    on_board = [batch.submit(1), batch.submit(2)]
+    waiting = batch.submit(3)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    for task in list(batch._tasks):
+        task.cancel()
+    await asyncio.sleep(0)
+    line.open.set()
+    results = await asyncio.wait_for(asyncio.gather(*on_board, waiting, return_exceptions=True), 1)
+    assert results[2] == 6
+    assert results[:2] == [2, 4] if not ticks else all(isinstance(result, Unavailable) for result in results[:2])
+    assert await asyncio.wait_for(batch.submit(4), 1) == 8
 
 
 async def test_a_second_batch_leaves_beside_the_first_only_when_full() -> None:
