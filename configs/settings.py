@@ -137,6 +137,16 @@ class Knowledge(_Section):
         return self
 
 
+class Logs(_Section):
+    """How much of `logs/hdx.jsonl` is kept: `files` of up to `file_bytes`, the one being written included.
+
+    Source: own choice; a request's line is some 300 bytes, so the last million requests are kept.
+    """
+
+    file_bytes: int = Field(64 << 20, ge=1 << 10)
+    files: int = Field(5, ge=1, le=100)
+
+
 class Models(_Section):
     """Where trained versions come from.
 
@@ -205,6 +215,7 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    logs: Logs = Logs()
     database: Database = Database()
     redis: Redis = Redis()
     tokens: Tokens = Tokens()

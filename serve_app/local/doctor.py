@@ -3,6 +3,7 @@
 Exists so that each trouble of the quickstart has one command that names it and its cure.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -102,8 +103,10 @@ def added(paths: list[Path]) -> Iterator[str]:
     offsets = {path: path.stat().st_size for path in paths}
     while True:
         for path in paths:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                file.seek(offsets[path])
+            # A full log is renamed, and for a moment there is none.
+            with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
+                begun_anew = path.stat().st_size < offsets[path]
+                file.seek(0 if begun_anew else offsets[path])
                 yield from file
                 offsets[path] = file.tell()
         time.sleep(0.5)

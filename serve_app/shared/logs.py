@@ -1,65 +1,97 @@
-"""Beside every request: one JSON object a line, appended to `HDX_HOME/logs/hdx.jsonl` by every process.
+"""Writes one JSON object a line to `HDX_HOME/logs/hdx.jsonl` for every process, and turns a full file over.
 
-Exists so that one `trace_id` finds all that was said about a request, and no line holds a body or a secret.
+One `trace_id` finds all that was said about a request; no line holds a body or a secret.
 """
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
+import structlog
+from structlog.typing import EventDict
+
 from configs.settings import Settings
 
-LOGGER = "hdx"
+FILE = "hdx.jsonl"
 MESSAGE_MAX = 300
 
 # What is known of the request in hand; its own line at the end holds all of it, others only the trace id.
 REQUEST: ContextVar[dict[str, Any] | None] = ContextVar("request", default=None)
 
 
-class JsonLines(logging.Handler):
-    """Appends whole lines: each is one `write` to a file opened with O_APPEND, so processes never mix them."""
+class LogFile:
+    """Appends whole lines: each is one `write` to a file opened with O_APPEND, so processes never mix them.
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
+    A full file is renamed to `hdx.jsonl.1`, that one to `.2`, and the oldest goes. Only a full file is ever renamed:
+    by the size of the one that it holds open each process sees that it must look again.
+    """
+
+    def __init__(self, path: Path, file_bytes: int, files: int) -> None:
+        self.path, self._file_bytes, self._files = path, file_bytes, files
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._open()
 
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a full disk must not fail the request."""
+    def msg(self, line: bytes) -> None:
+        """Write one line; a full disk must not fail the request."""
         try:
-            line = json.dumps(_fields(record), ensure_ascii=False, default=str) + "\n"
-            if self._file < 0:  # a library that configures logging closes every handler there is
-                self._file = self._open()
-            os.write(self._file, line.encode("utf-8", "replace"))
-        except OSError:
-            self.handleError(record)
+            held = os.fstat(self._file)
+            if held.st_size >= self._file_bytes or not held.st_nlink:
+                self._turn_over(held)
+            os.write(self._file, line + b"\n")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                print(f"a log line is lost: {type(error).__name__}", file=sys.stderr)
+
+    debug = info = warning = error = critical = msg
+
+    def _turn_over(self, held: os.stat_result) -> None:
+        """Go on in a new file; while another process renames, the old one takes a few lines more."""
+        with self.path.with_name(f"{FILE}.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            if self.path.exists() and os.path.samestat(self.path.stat(), held):
+                kept = [self.path, *(self.path.with_name(f"{FILE}.{age}") for age in range(1, self._files))]
+                for newer, older in reversed(list(pairwise(kept))):
+                    if newer.exists():
+                        newer.replace(older)
+                if self._files == 1:
+                    self.path.unlink()
+            fresh = self._open()
+            os.dup2(fresh, self._file)  # the number stays: another thread may be about to write to it
+            os.close(fresh)
 
     def close(self) -> None:
-        """Close the file once."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        super().close()
+        """Close the file."""
+        os.close(self._file)
 
 
 def configure(settings: Settings) -> None:
     """Send this process's HDX log lines to the file; a second call changes the file."""
-    logger = logging.getLogger(LOGGER)
-    for handler in [handler for handler in logger.handlers if isinstance(handler, JsonLines)]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.addHandler(JsonLines(settings.home / "logs" / "hdx.jsonl"))
-    logger.setLevel(settings.log_level)
-    logger.propagate = False
+    logs = settings.logs
+    file = LogFile(settings.home / "logs" / FILE, logs.file_bytes, logs.files)
+    _send_to(file, settings.log_level)
+
+
+def _send_to(file: object, level: str) -> None:
+    structlog.configure(
+        processors=[_line, structlog.processors.JSONRenderer(_encoded, default=str)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda: file,
+    )
 
 
 def begin(trace_id: str) -> dict[str, Any]:
@@ -83,26 +115,33 @@ def note(**fields: object) -> None:
 
 
 def write(event: str, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
-    """Write one line now."""
-    logger = logging.getLogger(LOGGER)
-    if logger.isEnabledFor(level):
-        logger.log(level, event, extra={"fields": fields, "error": error})
+    """Write one line now; before `configure` what is amiss goes to standard error."""
+    if not structlog.is_configured():
+        _send_to(structlog.BytesLogger(sys.stderr.buffer), "WARNING")
+    structlog.get_logger().log(level, event, error=error, **fields)
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    given: Mapping[str, Any] = getattr(record, "fields", {})
-    error: BaseException | None = getattr(record, "error", None)
+def _line(_: object, level: str, given: EventDict) -> EventDict:
+    """Return the fields of a line in their order."""
+    event, error = given.pop("event"), given.pop("error")
     line = {
-        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-        "level": record.levelname,
-        "event": record.getMessage(),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": level.upper(),
+        "event": event,
         "trace_id": trace_id(),
-        "pid": record.process,
+        "pid": os.getpid(),
         **given,
     }
     if error is not None:
         line["error"] = _error(error)
     return line
+
+
+def _encoded(line: EventDict, **options: Any) -> bytes:
+    try:
+        return orjson.dumps(line, **options)
+    except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: a caller may send both
+        return json.dumps(line, ensure_ascii=False, **options).encode("utf-8", "replace")
 
 
 def _error(error: BaseException) -> dict[str, Any]:

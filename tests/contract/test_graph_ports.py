@@ -1,7 +1,6 @@
 """Rules of the ports over the graph: a hop's failure is one of our errors, and tells a caller nothing of the inside."""
 
 import asyncio
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
+from structlog.testing import capture_logs
 
 from configs.settings import Knowledge
 from pipelines.errors import HdxError, NotFound, Overloaded, Unavailable
@@ -18,7 +18,6 @@ from pipelines.knowledge.records import Found, Hit, Made
 from serve_app.api.ports import Asked
 from serve_app.replicas import graph_ports
 from serve_app.replicas.graph_ports import GraphAssistant, reach
-from serve_app.shared import logs
 from tests.contract.stand_ins import PASSAGE, settings_for
 
 INSIDE = "password=hunter2 in /srv/inside.py"
@@ -70,20 +69,16 @@ async def test_a_hop_without_a_reply_ends_by_its_limit() -> None:
         await reach("retriever", asyncio.sleep(60), 0.01)
 
 
-async def test_what_a_caller_is_not_told_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_caller_is_not_told_stands_in_the_log() -> None:
     """The kind of an unexpected error and the part that raised it are kept for whoever mends it."""
-    logger = logging.getLogger(logs.LOGGER)
-    logger.addHandler(caplog.handler)
 
     async def hop() -> None:
         raise over_actors(ValueError("no such column"))
 
-    with pytest.raises(Unavailable):
+    with capture_logs() as lines, pytest.raises(Unavailable):
         await reach("retriever", hop(), 5)
-    logger.removeHandler(caplog.handler)
-    record = caplog.records[-1]
-    assert (record.message, vars(record)["fields"]) == ("hop.failed", {"part": "retriever"})
-    assert isinstance(vars(record)["error"], ValueError)
+    assert (lines[-1]["event"], lines[-1]["part"]) == ("hop.failed", "retriever")
+    assert isinstance(lines[-1]["error"], ValueError)
 
 
 class Pieces:
