@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ray.exceptions import RayError
@@ -21,7 +22,7 @@ from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Question
-from pipelines.knowledge.search.index import BUILT_IN
+from pipelines.knowledge.search.index import BUILT_IN, needs_vector
 from pipelines.promotion.rollout import PromotionRequest
 from pipelines.promotion.tenant_models import TenantModels, check_versions
 from serve_app.api.ports import Asked, Health
@@ -33,6 +34,9 @@ from serve_app.shared.tenant_batches import TenantBatches
 Handle = DeploymentHandle[Any]
 Reply = TypeVar("Reply")
 PROMOTER_S = 15  # its slowest step is one look at a registry that hangs; source: `registry.TIMEOUT_S` and a margin
+# Source: own choice; room for the batch of an upload that is encoded before, and less than a health check waits.
+EMBEDDER_S = 3
+BY_WORDS = "searched by words alone: the embedder is away"
 FALLBACK_S = 5  # the generator answers without its model after its own limit; what is later is a lost replica
 SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
 
@@ -121,8 +125,7 @@ class GraphAssistant:
         question, found = await self._search(asked)
         searched = time.perf_counter()
         answer: Answer = await reach("generator", self._generator.answer.remote(question, found), self._patience_s)
-        answer.milliseconds.update(_times(begun, searched))
-        return answer
+        return self._told(answer, question, begun, searched)
 
     async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
         """Yield the passages found, the answer in pieces, and the whole of it last."""
@@ -134,32 +137,46 @@ class GraphAssistant:
         try:
             with replica_may_stop():
                 async for event in within(events, self._patience_s):
-                    if isinstance(event, Answer):
-                        event.milliseconds.update(_times(begun, searched))
-                    yield event
+                    yield self._told(event, question, begun, searched) if isinstance(event, Answer) else event
         except Exception as error:
             raise _our_error("generator", error) from None
         finally:
             events.cancel()  # whoever stopped listening stops the model, too
 
     async def _search(self, asked: Asked) -> tuple[Question, Found]:
-        timeout_s = self._knowledge.timeout_s
-        vectors, made = await reach("embedder", self._embedder.encode.remote([asked.text]), timeout_s)
-        question = Question(asked.text, language_of(asked.text), asked.limit, vectors[0], asked.context, made)
-        found = await reach("retriever", self._retriever.search.remote(asked.tenant_id, question), timeout_s)
-        return question, found
+        question = Question(asked.text, language_of(asked.text), asked.limit, context=asked.context)
+        if self._wants_vector(question):
+            question = await self._with_vector(question)
+        search = self._retriever.search.remote(asked.tenant_id, question)
+        return question, await reach("retriever", search, self._knowledge.timeout_s)
+
+    async def _with_vector(self, question: Question) -> Question:
+        """Add the question's vector; without the embedder it is searched by its words alone."""
+        try:
+            vectors, made = await reach("embedder", self._embedder.encode.remote([question.text]), EMBEDDER_S)
+        except (Unavailable, Overloaded):
+            return question
+        return replace(question, vector=vectors[0], made=made)
+
+    def _wants_vector(self, question: Question) -> bool:
+        return question.vector is None and needs_vector(question.language, self._knowledge.encoder_multilingual)
+
+    def _told(self, answer: Answer, question: Question, begun: float, searched: float) -> Answer:
+        """Add to an answer how long its parts took, and that the search went without the embedder where it did."""
+        now = time.perf_counter()
+        times = {"search": 1e3 * (searched - begun), "answer": 1e3 * (now - searched)}
+        answer = replace(answer, milliseconds=answer.milliseconds | times)
+        if not self._wants_vector(question):
+            return answer
+        return replace(answer, degraded=True, reason="; ".join(filter(None, (answer.reason, BY_WORDS))))
 
     async def health(self) -> Health:
         """Walk the whole way to the index once."""
         try:
-            _, found = await self._search(Asked(BUILT_IN, "hydraulic pump", 1))
+            question, found = await self._search(Asked(BUILT_IN, "hydraulic pump", 1))
         except HdxError:
             return "down"
-        return "ok" if found.hits else "degraded"
-
-
-def _times(begun: float, searched: float) -> dict[str, float]:
-    return {"search": 1e3 * (searched - begun), "answer": 1e3 * (time.perf_counter() - searched)}
+        return "ok" if found.hits and not self._wants_vector(question) else "degraded"
 
 
 class GraphLibrary:
