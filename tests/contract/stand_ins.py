@@ -22,6 +22,7 @@ from pipelines.diagnosis.records import (
     Quality,
     Vote,
 )
+from pipelines.drift.monitor import DriftState
 from pipelines.errors import NotFound
 from pipelines.knowledge.answer.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
@@ -180,13 +181,15 @@ class ListedPromotions:
         self.looked: list[str] = []
         self.failure: Exception | None = None
         self.rollout: Rollout | None = None
+        self.evidence: Evidence | None = Evidence("generic", "3", 40, 2, 5, 4, 1, 3)
+        self.drift: tuple[DriftState, ...] = ()
 
     async def fleet(self) -> Sequence[FleetModel]:
         if self.failure is not None:
             raise self.failure
         state = ModelState("hdx-generic-catboost", "2", "2", "1", True, self.rollout)
-        evidence = Evidence("generic", "3", 40, 0, 5, 4, 1, 3) if self.rollout else None
-        return [FleetModel("generic", "catboost", state, {"2": 3}, evidence)]
+        evidence = self.evidence if self.rollout else None
+        return [FleetModel("generic", "catboost", state, {"2": 3}, evidence, self.drift)]
 
     async def request(self, request: PromotionRequest) -> str:
         if self.failure is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from pipelines.drift.monitor import Drift, DriftState
 from pipelines.errors import Conflict, Unavailable
 from pipelines.promotion.rollout import PromotionRequest, Rollout
 from serve_app.shared.credentials import webhook_secret
@@ -29,9 +30,31 @@ def test_what_stands_where_is_shown(client: TestClient, headers: LogIn, bench: B
     """Beside what a replica holds stands what the fleet does, and how far a new version has come."""
     fleet = listed(client, headers)["fleet"]
     assert fleet == {"champion": "2", "live": "2", "previous": "1", "replicas": {"2": 3}, "rollout": None, "drift": []}
-    bench.promotions.rollout = Rollout("3", "canary", time.time())
-    rollout = listed(client, headers)["fleet"]["rollout"]
-    assert (rollout["version"], rollout["stage"], rollout["windows"], rollout["answered"]) == ("3", "canary", 40, 3)
+    bench.promotions.rollout = Rollout("3", "canary", 1767225600.0)
+    assert listed(client, headers)["fleet"]["rollout"] == {
+        "version": "3",
+        "stage": "canary",
+        "since": "2026-01-01T00:00:00+00:00",
+        "windows": 40,
+        "errors": 2,
+        "disagreements": 1,
+        "answered": 3,
+    }
+    bench.promotions.evidence = None
+    assert listed(client, headers)["fleet"]["rollout"] is None
+
+
+def test_drift_is_told_to_its_tenant_alone(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """A family's drift is everybody's, a system's its tenant's, and no tenant's id is taken for the start of another's.
+
+    Only kinds that do drift are listed.
+    """
+    moved = Drift("input", 9.0, 5.0, True, 12, "flow level, up", True)
+    quiet = Drift("score", 1.0, 5.0, False, 0, "", True)
+    systems = ("", "1/7", "10/8", "2/9", "11/1")
+    bench.promotions.drift = tuple(DriftState("generic", system, 50, (quiet, moved)) for system in systems)
+    shown = {"kind": "input", "what": "flow level, up", "since": 12, "statistic": 9.0, "threshold": 5.0}
+    assert listed(client, headers)["fleet"]["drift"] == [{"system_id": None} | shown, {"system_id": 7} | shown]
 
 
 def test_without_a_promoter_the_replicas_are_still_shown(client: TestClient, headers: LogIn, bench: Bench) -> None:
@@ -93,9 +116,13 @@ def test_what_is_not_there_is_said(client: TestClient, headers: LogIn, bench: Be
     assert client.post(MODEL + "rollback/", headers=admin).status_code == 409
 
 
-def message(bench: Bench, secret: str | None = None, age_s: float = 0) -> tuple[bytes, dict[str, str]]:
+NAMED = b'{"entity": "model_version_alias", "data": {"name": "hdx-generic-catboost"}}'
+
+
+def message(
+    bench: Bench, secret: str | None = None, age_s: float = 0, body: bytes = NAMED
+) -> tuple[bytes, dict[str, str]]:
     """A message as MLflow signs it."""
-    body = b'{"entity": "model_version_alias", "data": {"name": "hdx-generic-catboost"}}'
     stamp, delivery = str(int(time.time() - age_s)), "delivery-1"
     key = secret or webhook_secret(bench.services.settings.secret_key.get_secret_value())
     signed = hmac.new(key.encode(), f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
@@ -112,6 +139,14 @@ def test_mlflow_is_heard(client: TestClient, bench: Bench) -> None:
     body, signed = message(bench)
     assert client.post(HEAR, content=body, headers=signed).status_code == 202
     assert bench.promotions.looked == ["hdx-generic-catboost"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": {}}'])
+def test_a_message_about_nothing_looks_at_everything(client: TestClient, bench: Bench, body: bytes) -> None:
+    """A signed message that names no model is heard all the same: the promoter looks at all of them."""
+    content, signed = message(bench, body=body)
+    assert client.post(HEAR, content=content, headers=signed).status_code == 202
+    assert bench.promotions.looked == [""]
 
 
 def test_nobody_else_is_heard(client: TestClient, bench: Bench) -> None:

@@ -6,17 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.detectors.base import FeatureTable
+from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
-from pipelines.machines.family import Family, Head, Severity
+from pipelines.machines.family import Family, Severity
+from pipelines.signals.quality import qualities, quality
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 from tests.contract.examples import baseline, family, window
 
 NAN = float("nan")
+DETAILS: tuple[Detail, ...] = ("full", "score")
 PUMP_WORN = {"pump": [0.1, 0.2, 0.7], "cooler": [0.9, 0.1]}
 NOMINAL = {"pump": [0.9, 0.05, 0.05], "cooler": [0.95, 0.05]}
 
@@ -200,6 +202,69 @@ def test_absent_members_are_named() -> None:
     assert found.absent == {"b": "no version loaded"}
 
 
+def test_a_window_is_judged_alike_alone_and_in_company() -> None:
+    """What is said of a window does not depend on those judged with it: not its score, doubt, shares or components."""
+    columns = feature_table_of([]).columns
+    rows = [window(seed) for seed in range(3)]
+    heads = {"pump": np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [NAN] * 3]), "cooler": np.array([[0.3, 0.7]] * 3)}
+    shares = np.random.default_rng(1).normal(size=(3, len(columns)))
+    first = replace(member("a", 0.9, 0.4, 0.2), heads=heads, contributions=shares, base=np.array([0.5, -1.0, 2.0]))
+    second = member("b", 0.3, NAN, 0.1, weight=0.5)
+
+    def alone(votes: MemberVotes, row: int) -> MemberVotes:
+        only = slice(row, row + 1)
+        return replace(
+            votes,
+            versions=votes.versions[only],
+            weight=votes.weight[only],
+            anomaly=votes.anomaly[only],
+            reasons=votes.reasons[only],
+            base=votes.base[only],
+            heads={head: table[only] for head, table in votes.heads.items()},
+            contributions=None if votes.contributions is None else votes.contributions[only],
+        )
+
+    together = answers(first, second, windows=rows)
+    for row, found in enumerate(together):
+        (by_itself,) = answers(alone(first, row), alone(second, row), windows=[rows[row]])
+        loose = {"learned": None, "attribution": (), "base": 0.0}  # a product of matrices may differ in its last bit
+        assert found._replace(**loose) == by_itself._replace(**loose)
+        assert found.base == pytest.approx(by_itself.base)
+        assert [share.channel for share in found.attribution] == [share.channel for share in by_itself.attribution]
+        assert [share.contribution for share in found.attribution] == pytest.approx(
+            [share.contribution for share in by_itself.attribution]
+        )
+    assert [component.component for component in together[2].components] == ["cooler"]
+
+
+def test_shares_are_of_those_who_explain_themselves() -> None:
+    """Contributions and base are means over the members that have any, by their weights; the others add nothing."""
+    first = replace(member("a", 0.9, contributions={"flow_mean": 4.0}), base=np.array([1.0]))
+    second = replace(member("b", 0.9, weight=3.0, contributions={"flow_mean": 8.0}), base=np.array([2.0]))
+    found = one(first, second, member("c", 0.9, weight=5.0))
+    (flow,) = (share for share in found.attribution if share.channel == "flow")
+    assert flow.contribution == pytest.approx(7.0)
+    assert found.base == pytest.approx(1.75)
+
+
+def test_certainty_of_health_is_bounded_too() -> None:
+    """A member that is sure of health does not outvote three that see an anomaly."""
+    assert one(member("a", 0.0), member("b", 0.98), member("c", 0.98), member("d", 0.98)).score > 0.5
+
+
+def test_an_answer_says_whose_and_on_what() -> None:
+    """It carries the family, what limits the data, and only in full detail the channels' shares."""
+    rows = [window(1, samples=3)]
+    inspections, table = [Inspection(rows[0], "made-up", baseline())], feature_table_of(rows)
+    votes = {"a": member("a", 0.9, contributions={"flow_mean": 2.0})}
+    full, brief = (judge(family(), inspections, table, votes, {}, 1, detail=detail)[0] for detail in DETAILS)
+    assert full.family == "made-up"
+    assert full.quality == quality(inspections[0], family(), float(qualities(table, np.array([3.0]), family())[0]), ())
+    assert (len(full.attribution), brief.attribution) == (5, ())
+    assert (brief.anomaly_type, brief.base) == (None, 2.0)
+    assert (brief.score, brief.quality, brief.votes) == (full.score, full.quality, full.votes)
+
+
 def test_confidence() -> None:
     """Confidence falls with doubt, with poor data and with disagreement."""
     sure = one(member("a", 0.02), member("b", 0.02)).confidence
@@ -207,86 +272,6 @@ def test_confidence() -> None:
     assert one(member("a", 0.4), member("b", 0.4)).confidence < sure
     assert one(member("a", 0.02), member("b", 0.02), windows=[window(1, samples=3)]).confidence < 0.7 * sure
     assert one(member("a", 0.001), member("b", 0.6)).confidence < one(member("a", 0.05), member("b", 0.05)).confidence
-
-
-def test_components_are_named_in_an_anomaly() -> None:
-    """A component more likely off than not is affected, with its grade and the grade's kind of anomaly."""
-    found = one(member("a", 0.9, heads=PUMP_WORN))
-    assert found.affected == ("pump",)
-    assert found.anomaly_type == "wear"
-    pump, cooler = found.components
-    assert (pump.component, pump.grade) == ("pump", 2)
-    assert pump.probability == pytest.approx(0.9)
-    assert (cooler.component, cooler.grade) == ("cooler", "full")
-
-
-def test_nothing_is_affected_when_all_is_normal() -> None:
-    """Without an anomaly no component and no kind is named, though their probabilities are told."""
-    found = one(member("a", 0.1, heads=PUMP_WORN))
-    assert (found.affected, found.anomaly_type) == ((), None)
-    assert [finding.component for finding in found.components] == ["pump", "cooler"]
-
-
-def test_as_likely_as_not_is_affected() -> None:
-    """A component that is off with probability one half is named beside the likelier one; just under it is not."""
-    heads = {"pump": [0.1, 0.2, 0.7], "cooler": [0.5, 0.5]}
-    assert one(member("a", 0.9, heads=heads)).affected == ("pump", "cooler")
-    assert one(member("a", 0.9, heads=heads | {"cooler": [0.5001, 0.4999]})).affected == ("pump",)
-
-
-def test_the_likeliest_component_is_named_when_none_passes() -> None:
-    """An anomaly for which no component is likely names the most probable one, by its general kind."""
-    heads = {"pump": [0.6, 0.2, 0.2], "cooler": [0.9, 0.1]}
-    found = one(member("a", 0.9, heads=heads))
-    assert found.affected == ("pump",)
-    assert found.anomaly_type == "leakage"
-
-
-def test_what_is_no_anomaly_does_not_explain_one() -> None:
-    """Where a family says whose fault counts as an anomaly, such a component is named first."""
-    kind = family().model_copy(update={"anomaly": ("pump",)})
-    heads = {"pump": [0.6, 0.2, 0.2], "cooler": [0.1, 0.9]}
-    found = one(member("a", 0.9, heads=heads), kind=kind)
-    assert found.affected == ("pump", "cooler")
-    assert found.anomaly_type == "leakage"
-
-
-def test_components_that_share_a_head() -> None:
-    """On a shared head a class of another component counts as nominal for this one."""
-    parts = {
-        name: family().components["pump"].model_copy(update={"head": "fault", "faulty": (name,), "kinds": {}})
-        for name in ("leak", "clog")
-    }
-    head = Head(column="fault", classes=("none", "leak", "clog"))
-    kind = family().model_copy(update={"heads": {"fault": head}, "components": parts})
-    leak, clog = one(member("a", 0.9, heads={"fault": [0.1, 0.7, 0.2]}), kind=kind).components
-    assert (leak.component, leak.grade) == ("leak", "leak")
-    assert leak.probability == pytest.approx(0.7)
-    assert (clog.component, clog.grade) == ("clog", "none")
-    assert clog.probability == pytest.approx(0.2)
-
-
-def test_the_kind_is_that_of_a_fault() -> None:
-    """The likeliest cause is called by its likeliest fault, also where each of its faults is less likely than none."""
-    found = one(member("a", 0.9, heads={"pump": [0.4, 0.25, 0.35], "cooler": [0.9, 0.1]}))
-    assert found.components[0].grade == 0
-    assert (found.affected, found.anomaly_type) == (("pump",), "wear")
-
-
-def test_heads_come_from_those_who_know() -> None:
-    """A member without heads, or one that abstains, has no say about components."""
-    silent = replace(member("b", NAN, heads=NOMINAL), heads={head: np.full((1, 3), NAN) for head in ("pump",)})
-    found = one(member("a", 0.9, heads={"pump": [0.1, 0.2, 0.7]}), silent, member("c", 0.9))
-    assert found.components[0].probability == pytest.approx(0.9)
-
-
-def test_without_heads_the_channel_names_the_kind() -> None:
-    """When only members without heads vote, no component is affected and the loudest channel names the anomaly."""
-    low_flow = window(1)
-    values = dict(low_flow.values) | {"flow": low_flow.values["flow"] - 5}
-    found = one(member("a", 0.9, contributions={"flow_mean": 2.0}), windows=[Window(values, 1.0)])
-    assert found.affected == ()
-    assert found.anomaly_type == "low_flow"
 
 
 def test_attribution_adds_up() -> None:
@@ -336,15 +321,6 @@ def test_a_missing_channel_has_no_share() -> None:
     found = one(member("a", 0.9, contributions=shares), windows=[Window(values, 1.0)])
     assert "flow" not in {share.channel for share in found.attribution}
     assert found.base + sum(share.contribution for share in found.attribution) == pytest.approx(1.5)
-
-
-def test_a_channel_that_speaks_against_names_nothing() -> None:
-    """Only what speaks for an anomaly gives it its name, however little; what says nothing does not."""
-    quiet = one(member("a", 0.9, contributions={"flow_mean": -2.0, "pressure_mean": 0.25}))
-    assert quiet.anomaly_type is not None
-    assert quiet.anomaly_type.endswith("pressure")
-    assert one(member("a", 0.9, contributions={"flow_mean": -2.0})).anomaly_type is None
-    assert one(member("a", 0.9, contributions={})).anomaly_type is None
 
 
 def test_only_clearly_normal_windows_teach() -> None:
