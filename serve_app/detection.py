@@ -66,7 +66,7 @@ class Detection:
             family=family.name,
             created_at=datetime.now(UTC),
             window={"values": values, "rate_hz": window.rate_hz},
-            answer=orjson.loads(answer),
+            answer=answer,
             alarm=system.alarm,
             baseline=judgement.baseline,
         )

@@ -64,9 +64,9 @@ async def about(services: Services, asked: Asked, system_id: int) -> Asked:
     last = await services.store.diagnoses.last(asked.tenant_id, system_id)
     known = [f"The machine is {system.name}, of family {system.family}."]
     text = asked.text
-    if last is not None and last.answer["prediction"]["is_anomaly"]:
+    if last is not None and (finding := last.read_answer())["prediction"]["is_anomaly"]:
         language = language_of(text)
-        fault = repair_question(last.answer, read_family(system.family), language)
+        fault = repair_question(finding, read_family(system.family), language)
         known.append(f"Its last finding, of {last.created_at:%Y-%m-%d %H:%M} UTC: {fault}")
         if not topics(text, language):
             text = f"{text} {fault}"

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 async def give(trace_id: UUID, body: FeedbackBody, caller: Worker, services: Ports) -> Response:
     """Keep what is true of the window, for the next training; said again, the last word counts."""
     stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
-    anomalous = truth_of(stored.answer["prediction"], body)
+    anomalous = truth_of(stored.read_answer()["prediction"], body)
     check_component(stored, body, anomalous)
     kept = await services.store.feedback.give(
         caller.tenant_id, trace_id, body.verdict, body.component, body.note, caller.name

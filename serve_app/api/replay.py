@@ -1,10 +1,7 @@
-"""After detect: a stored answer with all that it followed from, and the same answer given again.
-
-Exists so that a finding that somebody doubts can be shown to be what the versions of that day say of that window.
-"""
+"""Reads stored answers back with all that they followed from, and gives them again by the versions of their day."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +36,7 @@ TIMES = "processing_time_ms"
 async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
     """Return the diagnosis as it was answered, with the window it answered and all else that it followed from."""
     stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
+    answer = stored.read_answer()
     passages = await services.store.diagnoses.passages(caller.tenant_id, trace_id)
     return JSONResponse(
         {
@@ -47,8 +45,8 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
             "family": stored.family,
             "created_at": stored.created_at.isoformat(),
             "window": stored.window,
-            "answer": stored.answer,
-            "evidence": _evidence(stored) | {"passages": passages},
+            "answer": answer,
+            "evidence": _evidence(stored, answer) | {"passages": passages},
         }
     )
 
@@ -65,15 +63,16 @@ async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
     `identical` says that every number and word is the same, up to the time that it took.
     """
     stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
-    judgement = await services.diagnoser.diagnose(inspection_of(stored, caller.tenant_id))
+    answer = stored.read_answer()
+    judgement = await services.diagnoser.diagnose(inspection_of(stored, versions_of(answer), caller.tenant_id))
     found = orjson.loads(judgement.findings)
-    before = {name: value for name, value in stored.answer.items() if name not in OWN}
+    before = {name: value for name, value in answer.items() if name not in OWN}
     differences = list(apart(_by_detector(before), _by_detector(found)))
     shown = {"trace_id": str(trace_id), "identical": not differences, "differences": differences, "findings": found}
     return JSONResponse(shown)
 
 
-def inspection_of(stored: StoredDiagnosis, tenant_id: int) -> Inspection:
+def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_id: int) -> Inspection:
     """Return what a tenant asked that day, of the versions that answered.
 
     Raises:
@@ -84,21 +83,20 @@ def inspection_of(stored: StoredDiagnosis, tenant_id: int) -> Inspection:
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
     window = Window(values, stored.window["rate_hz"])
     baseline = None if stored.baseline is None else Baseline.from_bytes(stored.baseline)
-    versions = tuple(versions_of(stored).items())
-    return Inspection(window, stored.family, baseline, stored.alarm, versions=versions, owner=tenant_id)
+    asked = tuple(versions.items())
+    return Inspection(window, stored.family, baseline, stored.alarm, versions=asked, owner=tenant_id)
 
 
-def versions_of(stored: StoredDiagnosis) -> dict[str, str]:
+def versions_of(answer: Mapping[str, Any]) -> dict[str, str]:
     """Return by detector the version that was there."""
-    return {vote["ml_model"]: vote["version"] for vote in stored.answer["ml_predictions"] if vote["version"]}
+    return {vote["ml_model"]: vote["version"] for vote in answer["ml_predictions"] if vote["version"]}
 
 
-def _evidence(stored: StoredDiagnosis) -> dict[str, Any]:
-    votes = stored.answer["ml_predictions"]
+def _evidence(stored: StoredDiagnosis, answer: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "versions": versions_of(stored),
-        "weights": {vote["ml_model"]: vote["weight"] for vote in votes},
-        "threshold": stored.answer["threshold_used"],
+        "versions": versions_of(answer),
+        "weights": {vote["ml_model"]: vote["weight"] for vote in answer["ml_predictions"]},
+        "threshold": answer["threshold_used"],
         "alarm": stored.alarm,
         "baseline": None if stored.baseline is None else base64.b64encode(stored.baseline).decode(),
     }

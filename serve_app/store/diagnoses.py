@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+import orjson
+from sqlalchemy import Row, Text, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +17,9 @@ from serve_app.store.records import StoredDiagnosis
 from serve_app.store.systems import merge
 from serve_app.store.tables import consulted, diagnoses, systems
 
-DIAGNOSIS = tuple(diagnoses.c[name] for name in StoredDiagnosis.__dataclass_fields__)
+FIELDS = tuple(StoredDiagnosis.__dataclass_fields__)
+# The answer goes in and comes out as text: it is neither read nor written again on the way.
+DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnoses.c[name] for name in FIELDS)
 
 
 class _Record(NamedTuple):
@@ -73,7 +76,7 @@ class Diagnoses:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound("diagnosis", trace_id)
-        return StoredDiagnosis(*row)
+        return _stored(row)
 
     async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
         """Note the passages that the advice on an answer was written from."""
@@ -94,7 +97,12 @@ class Diagnoses:
         query = select(*DIAGNOSIS).where(own).order_by(diagnoses.c.created_at.desc()).limit(1)
         async with self._database.tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
-        return None if row is None else StoredDiagnosis(*row)
+        return None if row is None else _stored(row)
+
+
+def _stored(row: Row[Any]) -> StoredDiagnosis:
+    values = dict(zip(FIELDS, row, strict=True))
+    return StoredDiagnosis(**{**values, "answer": values["answer"].encode()})
 
 
 def _refusal(error: Exception, diagnosis: StoredDiagnosis) -> Exception:
@@ -110,7 +118,8 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     """Write one tenant's records; rows are locked in the order of their ids, so that batches never block each other."""
     # By hand, since `asdict` would copy every sample.
     rows = [
-        {column.name: getattr(record.diagnosis, column.name) for column in DIAGNOSIS} | {"tenant_id": tenant_id}
+        {name: getattr(record.diagnosis, name) for name in FIELDS}
+        | {"tenant_id": tenant_id, "answer": orjson.Fragment(record.diagnosis.answer)}
         for record in records
     ]
     await connection.execute(insert(diagnoses), rows)

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+import orjson
+
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
 Verdict = Literal["confirmed", "false_alarm", "missed"]
@@ -72,7 +74,7 @@ class StoredDiagnosis:
 
     Attributes:
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
-        answer: The body that the caller got.
+        answer: The body that the caller got, a JSON object.
         alarm: Whether the system was in alarm before it; None for an answer older than this column.
         baseline: The system's normal before it, as `Baseline.to_bytes` writes it; None while it had none.
     """
@@ -82,9 +84,14 @@ class StoredDiagnosis:
     family: str
     created_at: datetime
     window: Mapping[str, Any]
-    answer: Mapping[str, Any]
+    answer: bytes
     alarm: bool | None = None
     baseline: bytes | None = None
+
+    def read_answer(self) -> dict[str, Any]:
+        """Return the answer as an object."""
+        answer: dict[str, Any] = orjson.loads(self.answer)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

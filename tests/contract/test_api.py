@@ -127,6 +127,12 @@ class TestDetect:
         assert bench.store.recorded == []
         assert bench.diagnoser.asked == []
 
+    def test_what_is_stored_is_what_was_sent(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
+        """The row holds the very bytes of the answer: nobody reads and writes a finding again on its way."""
+        reply = client.post(DETECT, json=WINDOW, headers=headers())
+        [(_, stored, _)] = bench.store.recorded
+        assert stored.answer == reply.content
+
     def test_an_identical_window_comes_from_the_cache(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
         """A hit is a diagnosis of its own under its own trace id, and teaches nothing."""
         token = headers()

@@ -82,5 +82,5 @@ def test_both_ways_store_the_same(client: TestClient, bench: Bench, headers: Log
     for kind in (SHORT, LONG):
         client.post(DETECT, json=WINDOW, headers={**headers(), **kind})
     (_, first, _), (_, second, _) = bench.store.recorded
-    assert plain(first.answer) == plain(second.answer)
+    assert plain(first.read_answer()) == plain(second.read_answer())
     assert (first.window, first.family, first.system_id) == (second.window, second.family, second.system_id)

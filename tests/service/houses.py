@@ -38,7 +38,7 @@ def learned(value: float, features: int = FEATURES) -> Baseline:
 
 def diagnosis_of(system_id: int) -> StoredDiagnosis:
     window = {"values": {"pressure": [100.5, 101.2]}, "rate_hz": 1.0}
-    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, {"score": 0.23})
+    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, b'{"score": 0.23}')
 
 
 async def make_house(store: Store) -> House:

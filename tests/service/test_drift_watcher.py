@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import orjson
+
 from pipelines.datasets.simulator import simulate
 from pipelines.machines.family import read_family
 from serve_app.replicas.drift_watcher import DriftWatcher, system_name
@@ -20,7 +22,7 @@ async def send(store: Store, house: House, count: int, first: int, shift: float)
         stored = replace(
             diagnosis_of(house.system.system_id),
             window={"values": values, "rate_hz": window.rate_hz},
-            answer={"prediction": {"is_anomaly": False, "anomaly_score": 0.1}},
+            answer=orjson.dumps({"prediction": {"is_anomaly": False, "anomaly_score": 0.1}}),
         )
         await store.diagnoses.record(house.tenant_id, stored, None)
 
@@ -58,7 +60,7 @@ async def test_each_answer_is_read_once(store: Store) -> None:
 async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:
     """Answers of a family that is no longer shipped are passed over; those of the others are taken in."""
     gone, house = await make_house(store), await make_house(store)
-    answer = {"prediction": {"is_anomaly": False, "anomaly_score": 0.1}}
+    answer = orjson.dumps({"prediction": {"is_anomaly": False, "anomaly_score": 0.1}})
     removed = replace(diagnosis_of(gone.system.system_id), family="removed", answer=answer)
     await store.diagnoses.record(gone.tenant_id, removed, None)
     await store.feedback.give(gone.tenant_id, removed.trace_id, "confirmed", None, "", "operator")

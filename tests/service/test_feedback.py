@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import uuid4
 
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -19,7 +20,7 @@ async def answered(store: Store, house: House, alarm: bool, family: str) -> Stor
     stored = replace(
         diagnosis_of(house.system.system_id),
         family=family,
-        answer={"prediction": {"is_anomaly": alarm}},
+        answer=orjson.dumps({"prediction": {"is_anomaly": alarm}}),
         baseline=learned(3).to_bytes(),
     )
     await store.diagnoses.record(house.tenant_id, stored, None)

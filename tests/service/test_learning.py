@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ async def spoken_of(url: str) -> tuple[str, list[bool]]:
                 family=FAMILY.name,
                 created_at=datetime.now(UTC),
                 window={"values": {n: v.tolist() for n, v in window.values.items()}, "rate_hz": window.rate_hz},
-                answer={"prediction": {"is_anomaly": False}},
+                answer=orjson.dumps({"prediction": {"is_anomaly": False}}),
                 baseline=None if baseline is None else baseline.to_bytes(),
             )
             await store.diagnoses.record(tenant_id, stored, None)

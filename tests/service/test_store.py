@@ -34,7 +34,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 def diagnosis(system_id: int) -> StoredDiagnosis:
     """Return a diagnosis as the gateway stores it."""
     window = {"values": {"pressure": [1.5]}, "rate_hz": 1.0}
-    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, {"ensemble_score": 0.1})
+    return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, b'{"ensemble_score": 0.1}')
 
 
 async def two_tenants(store: Store) -> tuple[int, int]:
