@@ -12,7 +12,7 @@ from configs.settings import Settings, read_settings
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.errors import NotFound, Unavailable
-from pipelines.promotion.mlflow_client import Registry, load_members
+from pipelines.promotion.mlflow_client import load_members
 from serve_app.cli.options import FamilyOption, known_family
 from serve_app.cli.progress import bar, console
 
@@ -35,8 +35,8 @@ def drift(
     from pipelines.drift.report import render_drift, trace
 
     settings, kind = read_settings(), known_family(family)
+    members, judged_by = champions(settings, kind.name)
     with bar() as step:
-        members, judged_by = champions(settings, kind.name)
         traces = trace(kind, source, members, entity, order, settle, lambda done, total: step("follow", done, total))
         if report:
             report.write_text(render_drift(kind, traces), encoding="utf-8")
@@ -45,9 +45,11 @@ def drift(
 
 def champions(settings: Settings, family: str) -> tuple[Mapping[str, Bundle], str]:
     """Return the champions of a family, none where there are none, and what drift is looked for in."""
+    from serve_app.local.offline import open_registry
+
     try:
-        source = Registry(settings.tracking_url, settings.models.alias)
-        return load_members(source, family, list(registry())), "inputs, scores and normal"
+        with open_registry(settings, console) as source:
+            return load_members(source, family, list(registry())), "inputs, scores and normal"
     except (NotFound, Unavailable) as error:
         return {}, f"inputs alone: {error}"
 

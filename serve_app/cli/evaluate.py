@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,9 +34,10 @@ def evaluate(
     from pipelines.training.publish import log_evaluation
     from pipelines.training.report import render
     from pipelines.training.train import load
+    from serve_app.local.offline import open_registry
 
     settings, kind = read_settings(), known_family(family)
-    with bar() as step:
+    with open_registry(settings, console) if log else nullcontext(), bar() as step:
         found = judge_left_out(kind, load(kind, data, seed, by), seed, step)
         page = render(kind, found) if report or log else ""
         if report:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from configs.settings import Settings, read_settings
+from configs.settings import read_settings
 from pipelines.detectors.members import registry
 from pipelines.promotion.mlflow_client import Registry, request_promotion
 from pipelines.promotion.rollout import PromotionRequest
@@ -20,7 +20,11 @@ ModelArgument = Annotated[str, typer.Argument(help="Registered model, such as hd
 @app.command()
 def models() -> None:
     """List the registered models, and which version stands where."""
-    console.print(models_table(read_settings()))
+    from serve_app.local.offline import open_registry
+
+    settings = read_settings()
+    with open_registry(settings, console) as source:
+        console.print(models_table(source, settings.models.alias))
 
 
 @app.command()
@@ -33,19 +37,18 @@ def promote(
     """Make a version live: shadow, canary, then all replicas, or back by the gates."""
     if urgent and not reason.strip():
         raise typer.BadParameter("--urgent needs a --reason")
-    console.print(move_model(read_settings(), name, version, reason if urgent else ""))
+    console.print(move_model(name, version, reason if urgent else ""))
 
 
 @app.command()
 def rollback(name: ModelArgument) -> None:
     """Leave the rollout that runs, or make the previous version live again."""
-    console.print(move_model(read_settings(), name, "", ""))
+    console.print(move_model(name, "", ""))
 
 
-def models_table(settings: Settings) -> Table:
+def models_table(source: Registry, alias: str) -> Table:
     """Return what stands where in the registry."""
-    source = Registry(settings.tracking_url, settings.models.alias)
-    table = Table("model", settings.models.alias, "live", "previous", "under way", box=None)
+    table = Table("model", alias, "live", "previous", "under way", box=None)
     for detector in registry():
         for state in source.states(detector).values():
             rollout = state.rollout
@@ -54,14 +57,16 @@ def models_table(settings: Settings) -> Table:
     return table
 
 
-def move_model(settings: Settings, name: str, version: str, reason: str) -> str:
-    """Write into the registry which version shall be live, and say so; the running service follows.
+def move_model(name: str, version: str, reason: str) -> str:
+    """Write into the registry which version shall be live, and say so; the service follows, or its next start.
 
     Raises:
         NotFound: There is no such model or version.
         Conflict: There is nothing to go back to.
         Unavailable: The registry does not answer.
     """
-    source = Registry(settings.tracking_url, settings.models.alias)
-    version = request_promotion(source, PromotionRequest(name, version, getuser(), reason))
+    from serve_app.local.offline import open_registry
+
+    with open_registry(read_settings(), console) as source:
+        version = request_promotion(source, PromotionRequest(name, version, getuser(), reason))
     return f"{name}: version {version} shall be live; see `hdx models`"

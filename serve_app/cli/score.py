@@ -38,11 +38,11 @@ def score(
     """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
     from pipelines.scoring.plan import Options
     from pipelines.scoring.score import names_anomaly
+    from serve_app.local.offline import open_registry
 
     settings, kind, wanted = read_settings(), known_family(family), members_of(detectors)
     options = Options.of(entity, order, settle, detail or names_anomaly(kind))
-    models = Registry(settings.tracking_url, settings.models.alias)
-    with bar() as step:
+    with open_registry(settings, console) as models, bar() as step:
         rows = score_file(models, kind, source, target, wanted, options, workers, step)
     console.print(f"{rows} rows -> {target}")
 

@@ -35,11 +35,12 @@ def train(
 ) -> None:
     """Train the detectors of a family, and register them in MLflow with their evidence, as challengers."""
     from pipelines.training.run import Plan
+    from serve_app.local.offline import open_registry
 
     if tenant and not feedback:
         raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
     settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
-    with bar() as step:
+    with open_registry(settings, console), bar() as step:
         remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
         trained = train_family(settings, kind, data, plan, remarks, promote, step)
     console.print(trained)

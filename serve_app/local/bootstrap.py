@@ -1,6 +1,6 @@
-"""Before the first request on one machine: everything that `hdx run` prepares, in the order it is needed.
+"""Everything that `hdx run` prepares on one machine, in the order it is needed; a second start finds it in place.
 
-Exists so that a clone and one command end in an answer, and a second start finds all of it in place.
+Works with `processes` and `cluster` for what it starts, and with `demo` for what a newcomer finds.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +31,7 @@ from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.local.demo import DEMO_FAMILY, make_demo
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_postgres
-from serve_app.local.processes import Child, check_running, port_taken, start, wait_until
+from serve_app.local.processes import Child, check_running, in_use, port_taken, start, wait_until
 from serve_app.local.terminal import Steps, screen
 from serve_app.shared.credentials import storage_key, webhook_secret
 from serve_app.store.migrate import create_database, migrate
@@ -62,8 +62,13 @@ def check_ports(settings: Settings) -> None:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the addresses of HDX's and MLflow's databases, starting the embedded server when none is named."""
+def database(settings: Settings, before_stop: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of HDX's and MLflow's databases, starting the embedded server when none is named or runs.
+
+    Args:
+        settings: Name a server, or the folder of the embedded one.
+        before_stop: Called before a server is stopped that was started here.
+    """
     if settings.database.url is not None:
         url = settings.database.url.get_secret_value()
         migrate(url)
@@ -76,6 +81,8 @@ def database(settings: Settings) -> Iterator[tuple[str, str]]:
         migrate(postgres.url("hdx"))
         yield postgres.url("hdx"), postgres.url("mlflow")
     finally:
+        if postgres.ours:
+            before_stop()
         postgres.stop()
 
 
@@ -191,7 +198,10 @@ def run(settings: Settings, console: Console) -> None:
         # Set for both: a shell starts background jobs with SIGINT ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        # A command that works without a service stops what it has started; it ends first, and the next one finds ours.
+        starting = stack.enter_context(ExitStack())
         with steps.step("PostgreSQL"):
+            starting.enter_context(in_use(settings.home, alone=True))
             url, mlflow_url = stack.enter_context(database(settings))
         names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
         children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]
@@ -204,6 +214,7 @@ def run(settings: Settings, console: Console) -> None:
             children.append(stack.enter_context(start_ray(settings, names, sockets)))
         with steps.step("MLflow"):
             wait_until(lambda: answers(f"{settings.tracking_url}/health"), children, START_S)
+        starting.close()
         if not settings.mlflow_url:
             hear_from_mlflow(settings)
         train_when_absent(settings, steps, names)

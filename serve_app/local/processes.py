@@ -1,15 +1,13 @@
-"""Beside the request path: processes that `hdx run` starts, and stops again by their pids.
-
-Exists so that Ctrl-C ends all that was started here and nothing else.
-"""
+"""Processes that `hdx` starts on this machine: each is watched, stopped by its pid, and never under another's feet."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -94,3 +92,19 @@ def port_taken(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((host, port)) == 0
+
+
+@contextlib.contextmanager
+def in_use(home: Path, *, alone: bool = False) -> Iterator[Callable[[], None]]:
+    """Say that this process uses what runs over `home`; yield what waits until no other process does.
+
+    Who has started a part waits so before stopping it. The kernel takes the word back when a process dies.
+
+    Args:
+        home: Whose parts are used.
+        alone: Wait for all others now, and keep them waiting.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "in-use.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield lambda: fcntl.flock(lock, fcntl.LOCK_EX)
