@@ -197,13 +197,16 @@ def test_changed_files_are_refused(name: str) -> None:
 
 @every
 def test_unreadable_files_are_refused(name: str) -> None:
-    """A file that is the registered one and no model is refused as any other, whatever its library raises."""
+    """A registered file that is empty, junk or cut off is refused as any other, whatever its library does with it."""
     files = pack(bundle(name))
-    for content in (b"", b"no model", b"{}", b"null"):
-        junk = dict.fromkeys(files.keys() - {CARD}, content)
-        card = replace(Card.from_json(files[CARD]), files=dict.fromkeys(junk, sha256(content).hexdigest()))
+    whole = {file: content for file, content in files.items() if file != CARD}
+    junk = [dict.fromkeys(whole, content) for content in (b"", b"no model", b"{}", b"null")]
+    cut = [{**whole, file: content[: len(content) // part]} for file, content in whole.items() for part in (2, 3, 50)]
+    for given in (*junk, *cut):
+        hashes = {file: sha256(content).hexdigest() for file, content in given.items()}
+        card = replace(Card.from_json(files[CARD]), files=hashes)
         with pytest.raises(ArtefactRejected, match="cannot be read"):
-            unpack({**junk, CARD: card.to_json().encode()}, family())
+            unpack({**given, CARD: card.to_json().encode()}, family())
 
 
 @every
