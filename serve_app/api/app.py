@@ -66,6 +66,7 @@ def create_app(services: Services) -> FastAPI:
         # A redirect would drop the body; both forms of a path are made one before the routes see it.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        lifespan=lambda app: app.state.authenticator.watching(),
     )
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)

@@ -1,6 +1,6 @@
-"""First step behind the edge: who is calling, and what that role may do; log-in, refresh and log-out.
+"""Who is calling, and what that role may do; log-in, refresh and log-out.
 
-Exists so that a route names the roles it serves and never sees a credential.
+Routes name the roles they serve and never see a credential; `shared.credentials` checks them, the store knows them.
 """
 
 import asyncio
@@ -9,7 +9,8 @@ import math
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -33,8 +34,12 @@ REMEMBERED_MAX = 10_000
 # How long a token just verified is believed without doing it again; verifying is a fifth of a detect's cost outside
 # the graph. Source: own choice; a token lives that much longer at most, less than two hosts' clocks differ.
 KNOWN_S = 1.0
+# Between two looks at whose credentials were withdrawn: an access token is believed without the database, and one whose
+# account was disabled that much longer at most. Source: own choice; one query of a few rows for a replica.
+WITHDRAWN_S = 2.0
 WRONG = "user name or password is wrong"
 GONE = "the account is gone"
+WITHDRAWN = "the account was disabled, or its password changed; log in again"
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="accessToken")
@@ -87,8 +92,33 @@ class Authenticator:
         self._issuer = TokenIssuer(services.settings)
         self._attempts = Attempts()
         self._known: dict[str, tuple[float, Principal]] = {}
+        # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
+        self._generations: Mapping[int, int] = {}
+        self._remembered_s = 60 * services.settings.tokens.access_minutes + 60  # and a minute for clocks that differ
         # Checked for an unknown account, so that the time taken does not tell whether it exists.
         self._nobody = hash_password(secrets.token_hex())
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Keep up with withdrawn credentials as long as the block lasts."""
+        await self._look()
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WITHDRAWN_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Read who was withdrawn; while the database is away, what was read last holds."""
+        try:
+            self._generations = await self._store.accounts.withdrawn(self._remembered_s)
+        except Exception as error:
+            logs.write("withdrawn.unread", logging.WARNING, error)
 
     async def caller(self, token: str | None, api_key: str | None) -> Principal:
         """Return whose credential it is.
@@ -115,11 +145,14 @@ class Authenticator:
         now = time.monotonic()
         known = self._known.get(token)
         if known is not None and known[0] > now:
-            return known[1]
-        caller = self._issuer.read_access(token)
-        if len(self._known) >= REMEMBERED_MAX:
-            self._known.clear()
-        self._known[token] = (now + KNOWN_S, caller)
+            caller = known[1]
+        else:
+            caller = self._issuer.read_access(token)
+            if len(self._known) >= REMEMBERED_MAX:
+                self._known.clear()
+            self._known[token] = (now + KNOWN_S, caller)
+        if caller.generation < self._generations.get(caller.user_id or 0, 0):
+            raise Unauthenticated(WITHDRAWN)
         return caller
 
     async def log_in(self, login: str, password: str, address: str) -> dict[str, Any]:
@@ -143,13 +176,15 @@ class Authenticator:
         """Return a new pair and end the old one; a token used twice ends its whole family.
 
         Raises:
-            Unauthenticated: The token does not hold, or its account is gone.
+            Unauthenticated: The token does not hold, or its account is gone, disabled, or has a new password.
         """
         claims = self._issuer.read_refresh(token)
         account = await self._store.accounts.get(claims.user_id)
         if account is None or not account.active:
             await self._store.sessions.end(claims.token_id)
             raise Unauthenticated(GONE)
+        if claims.generation < account.generation:
+            raise Unauthenticated(WITHDRAWN)
         pair = self._issuer.issue(_principal(account), claims.family)
         await self._store.sessions.rotate(claims.token_id, pair.token_id, pair.expires_at)
         return _shown(pair)
@@ -181,7 +216,7 @@ class Authenticator:
 
 
 def _principal(account: Account) -> Principal:
-    return Principal(account.tenant_id, account.user_id, account.username, account.role)
+    return Principal(account.tenant_id, account.user_id, account.username, account.role, account.generation)
 
 
 def _shown(pair: TokenPair) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""At log-in and on every request: passwords, tokens and keys.
+"""What proves who is calling: passwords, tokens and keys, made and checked.
 
-Exists so that everything that proves who is calling stands in one file that a reviewer can read at one sitting.
+Works with the settings for secrets and lifetimes; which of them were withdrawn is the store's to say.
 """
 
 import hmac
@@ -49,11 +49,16 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class RefreshClaims:
-    """What a refresh token that holds says."""
+    """What a refresh token that holds says.
+
+    Attributes:
+        generation: Of the account's credentials when it was issued.
+    """
 
     user_id: int
     token_id: UUID
     family: UUID
+    generation: int
 
 
 def webhook_secret(secret_key: str) -> str:
@@ -125,7 +130,7 @@ class TokenIssuer:
         now, lives = datetime.now(UTC), timedelta(minutes=self._tokens.access_minutes)
         token_id, family = uuid4(), family or uuid4()
         ends = now + timedelta(days=self._tokens.refresh_days)
-        user = {"sub": str(principal.user_id)}
+        user = {"sub": str(principal.user_id), "gen": principal.generation}
         rights = {"tenant": principal.tenant_id, "name": principal.name, "role": principal.role}
         access = self._sign(ACCESS, now, now + lives, uuid4(), user | rights)
         refresh = self._sign(REFRESH, now, ends, token_id, user | {"family": str(family)})
@@ -144,7 +149,8 @@ class TokenIssuer:
         """
         claims = self._read(token, ACCESS)
         try:
-            return Principal(int(claims["tenant"]), int(claims["sub"]), str(claims["name"]), claims["role"])
+            rights = int(claims["tenant"]), int(claims["sub"]), str(claims["name"]), claims["role"]
+            return Principal(*rights, int(claims.get("gen", 0)))
         except (KeyError, TypeError, ValueError):
             raise Unauthenticated("the access token lacks a claim") from None
 
@@ -156,7 +162,8 @@ class TokenIssuer:
         """
         claims = self._read(token, REFRESH)
         try:
-            return RefreshClaims(int(claims["sub"]), UUID(claims["jti"]), UUID(claims["family"]))
+            ids = int(claims["sub"]), UUID(claims["jti"]), UUID(claims["family"])
+            return RefreshClaims(*ids, int(claims.get("gen", 0)))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unauthenticated("the refresh token lacks a claim") from None
 

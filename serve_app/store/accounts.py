@@ -1,13 +1,17 @@
 """Tenants and the people who log in: the look-ups made before a tenant is known, and the accounts of each tenant."""
 
-from sqlalchemy import func, insert, or_, select
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import Conflict, HdxError, InvalidInput, NotFound
+from serve_app.store.audit import note
 from serve_app.store.database import Database, constraint
-from serve_app.store.records import Account, Role
-from serve_app.store.tables import tenants, users
+from serve_app.store.records import COMMAND_LINE, Account, Role
+from serve_app.store.tables import refresh_tokens, tenants, users
 
 ACCOUNT = tuple(users.c[name] for name in Account.__dataclass_fields__)
 
@@ -64,7 +68,15 @@ class Accounts:
             row = (await connection.execute(select(*ACCOUNT).where(users.c.user_id == user_id))).one_or_none()
         return Account(*row) if row else None
 
-    async def add(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
+    async def add(
+        self,
+        tenant_id: int,
+        username: str,
+        email: str,
+        password_hash: str,
+        role: Role,
+        actor: str = COMMAND_LINE,
+    ) -> Account:
         """Add an account.
 
         Raises:
@@ -87,6 +99,35 @@ class Accounts:
         }
         try:
             async with self._database.tenant(tenant_id) as connection:
-                return Account(*(await connection.execute(insert(users).values(row).returning(*ACCOUNT))).one())
+                made = Account(*(await connection.execute(insert(users).values(row).returning(*ACCOUNT))).one())
+                await note(connection, tenant_id, actor, "user.added", f"user {made.user_id}", f"{username}, {role}")
+                return made
         except IntegrityError as error:
             raise refusals.get(constraint(error), NotFound("tenant", tenant_id)) from None
+
+    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
+        """Let an account log in, or end its sessions and its access."""
+        action = "user.enabled" if active else "user.disabled"
+        await self._change(account, action, actor, withdrawn=not active, active=active)
+
+    async def set_password(self, account: Account, password_hash: str, actor: str = COMMAND_LINE) -> None:
+        """Change a password, which ends the account's sessions and access too."""
+        await self._change(account, "user.password", actor, withdrawn=True, password_hash=password_hash)
+
+    async def _change(self, account: Account, action: str, actor: str, withdrawn: bool, **changes: Any) -> None:
+        if withdrawn:
+            changes |= {"generation": users.c.generation + 1, "withdrawn_at": func.now()}
+        async with self._database.tenant(account.tenant_id) as connection:
+            await connection.execute(update(users).where(users.c.user_id == account.user_id).values(changes))
+            if withdrawn:
+                await connection.execute(select(func.set_config("hdx.user", str(account.user_id), True)))
+                own = update(refresh_tokens).where(refresh_tokens.c.user_id == account.user_id)
+                await connection.execute(own.where(refresh_tokens.c.revoked_at.is_(None)).values(revoked_at=func.now()))
+            await note(connection, account.tenant_id, actor, action, f"user {account.user_id}", account.username)
+
+    async def withdrawn(self, seconds: float) -> dict[int, int]:
+        """Return the accounts, of all tenants, whose credentials were withdrawn of late, with their generation."""
+        query = select(users.c.user_id, users.c.generation)
+        query = query.where(users.c.withdrawn_at > func.now() - timedelta(seconds=seconds))
+        async with self._database.transaction("hdx.withdrawn", "all") as connection:
+            return {row.user_id: row.generation for row in await connection.execute(query)}

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from pipelines.machines.baseline import Baseline
 from serve_app.store.records import (
+    COMMAND_LINE,
     Account,
+    ApiKey,
     Note,
     Principal,
     Role,
@@ -38,8 +40,22 @@ class AccountStore(Protocol):
         """Return an account."""
         ...
 
-    async def add(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
+    async def add(
+        self, tenant_id: int, username: str, email: str, password_hash: str, role: Role, actor: str = COMMAND_LINE
+    ) -> Account:
         """Add an account."""
+        ...
+
+    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
+        """Let an account log in, or end its sessions and its access."""
+        ...
+
+    async def set_password(self, account: Account, password_hash: str, actor: str = COMMAND_LINE) -> None:
+        """Change a password, which ends the account's sessions and access too."""
+        ...
+
+    async def withdrawn(self, seconds: float) -> Mapping[int, int]:
+        """Return the accounts whose credentials were withdrawn of late, with their generation."""
         ...
 
 
@@ -66,8 +82,16 @@ class KeyStore(Protocol):
         """Return whom a key stands for."""
         ...
 
-    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes) -> None:
+    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes, actor: str = COMMAND_LINE) -> None:
         """Let a key stand for a tenant with a role."""
+        ...
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[ApiKey]:
+        """Return a page of keys in the order of their ids, the revoked ones too."""
+        ...
+
+    async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
+        """End a key."""
         ...
 
 

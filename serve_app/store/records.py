@@ -11,6 +11,7 @@ import orjson
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
 Verdict = Literal["confirmed", "false_alarm", "missed"]
+COMMAND_LINE = "command line"  # who did it, in the audit, where a command was run on the machine itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +20,23 @@ class Principal:
 
     Attributes:
         user_id: None for an API key.
+        generation: Of the account's credentials when this one was issued; once they are withdrawn, it no longer holds.
     """
 
     tenant_id: int
     user_id: int | None
     name: str
     role: Role
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user with the hash to check a password against."""
+    """A user with the hash to check a password against.
+
+    Attributes:
+        generation: How often its credentials were withdrawn.
+    """
 
     user_id: int
     tenant_id: int
@@ -38,6 +45,22 @@ class Account:
     password_hash: str
     role: Role
     active: bool
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is listed; the key itself is kept nowhere.
+
+    Attributes:
+        revoked_at: None while it opens doors.
+    """
+
+    key_id: int
+    name: str
+    role: Role
+    created_at: datetime
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""Where rows live: the tables, as SQLAlchemy sees them.
-
-Exists so that queries are composed, never formatted.
-"""
+"""The tables as SQLAlchemy sees them, for queries that are composed; the migrations make them."""
 
 from sqlalchemy import (
     ARRAY,
@@ -63,6 +60,9 @@ users = Table(
     Column("role", Text, nullable=False),
     Column("active", Boolean, nullable=False, server_default="true"),
     _created(),
+    # How often the account's credentials were withdrawn, and when last.
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("withdrawn_at", DateTime(timezone=True)),
     # Together with the unique indexes: one log-in never means two accounts.
     CheckConstraint("position('@' in email) > 0", "users_email_form"),
     CheckConstraint("position('@' in username) = 0 OR lower(username) = lower(email)", "users_username_form"),
@@ -70,6 +70,7 @@ users = Table(
 Index("users_username", func.lower(users.c.username), unique=True)
 Index("users_email", func.lower(users.c.email), unique=True)
 Index("users_by_tenant", users.c.tenant_id)
+Index("users_withdrawn", users.c.withdrawn_at, postgresql_where=users.c.withdrawn_at.is_not(None))
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
@@ -81,6 +82,7 @@ refresh_tokens = Table(
     Column("revoked_at", DateTime(timezone=True)),
     _created(),
 )
+Index("refresh_tokens_by_end", refresh_tokens.c.expires_at)
 api_keys = Table(
     "api_keys",
     metadata,
@@ -89,6 +91,9 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
     _created(),
+    Column("key_id", Integer, Identity(), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    UniqueConstraint("key_id", name="api_keys_id"),
 )
 Index("api_keys_by_tenant", api_keys.c.tenant_id)
 systems = Table(
@@ -179,3 +184,4 @@ audit = Table(
     _created(),
 )
 Index("audit_by_tenant", audit.c.tenant_id, audit.c.audit_id)
+Index("audit_by_time", audit.c.created_at)

@@ -9,7 +9,9 @@ from uuid import UUID
 from pipelines.errors import Conflict, NotFound, Unauthenticated
 from pipelines.machines.baseline import Baseline
 from serve_app.store.records import (
+    COMMAND_LINE,
     Account,
+    ApiKey,
     Note,
     Principal,
     Role,
@@ -30,6 +32,8 @@ class Rows:
     tenant_ids: dict[str, int] = field(default_factory=dict)
     people: dict[int, Account] = field(default_factory=dict)
     principals: dict[bytes, Principal] = field(default_factory=dict)
+    withdrawn: dict[int, int] = field(default_factory=dict)
+    listed_keys: dict[int, tuple[int, bytes, ApiKey]] = field(default_factory=dict)
     owned: dict[int, tuple[int, System]] = field(default_factory=dict)
     baselines: dict[int, Baseline] = field(default_factory=dict)
     recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = field(default_factory=list)
@@ -52,8 +56,8 @@ class MemoryTenants:
 
 
 class MemoryAccounts:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
 
     async def by_login(self, login: str) -> Account | None:
         wanted = login.strip().lower()
@@ -62,13 +66,36 @@ class MemoryAccounts:
     async def get(self, user_id: int) -> Account | None:
         return self._rows.people.get(user_id)
 
-    async def add(self, tenant_id: int, username: str, email: str, password_hash: str, role: Role) -> Account:
+    async def add(
+        self, tenant_id: int, username: str, email: str, password_hash: str, role: Role, actor: str = COMMAND_LINE
+    ) -> Account:
         for name, value in (("username", username), ("email", email)):
             if await self.by_login(value):
                 raise Conflict(name, value)
         user_id = max(self._rows.people, default=0) + 1
         self._rows.people[user_id] = Account(user_id, tenant_id, username, email, password_hash, role, True)
+        await self._store.audit.note(tenant_id, actor, "user.added", f"user {user_id}", f"{username}, {role}")
         return self._rows.people[user_id]
+
+    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
+        action = "user.enabled" if active else "user.disabled"
+        await self._change(account, action, actor, not active, active=active)
+
+    async def set_password(self, account: Account, password_hash: str, actor: str = COMMAND_LINE) -> None:
+        await self._change(account, "user.password", actor, True, password_hash=password_hash)
+
+    async def _change(self, account: Account, action: str, actor: str, withdrawn: bool, **changes: Any) -> None:
+        kept = self._rows.people[account.user_id]
+        if withdrawn:
+            changes["generation"] = self._rows.withdrawn[kept.user_id] = kept.generation + 1
+            self._rows.ended_families |= {
+                family for user, family, _ in self._rows.tokens.values() if user == kept.user_id
+            }
+        self._rows.people[kept.user_id] = replace(kept, **changes)
+        await self._store.audit.note(kept.tenant_id, actor, action, f"user {kept.user_id}", kept.username)
+
+    async def withdrawn(self, seconds: float) -> Mapping[int, int]:
+        return dict(self._rows.withdrawn)
 
 
 class MemorySessions:
@@ -92,16 +119,31 @@ class MemorySessions:
 
 
 class MemoryKeys:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
 
     async def principal(self, sha256: bytes) -> Principal | None:
         return self._rows.principals.get(sha256)
 
-    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes) -> None:
+    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes, actor: str = COMMAND_LINE) -> None:
         if sha256 in self._rows.principals:
             raise Conflict("api_key", name)
         self._rows.principals[sha256] = Principal(tenant_id, None, name, role)
+        key_id = len(self._rows.listed_keys) + 1
+        self._rows.listed_keys[key_id] = (tenant_id, sha256, ApiKey(key_id, name, role, BEGAN, None))
+        await self._store.audit.note(tenant_id, actor, "key.added", f"key {key_id}", f"{name}, {role}")
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[ApiKey]:
+        kept = self._rows.listed_keys.values()
+        return [key for tenant, _, key in kept if tenant == tenant_id and key.key_id > after][:limit]
+
+    async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
+        tenant, sha256, key = self._rows.listed_keys.get(key_id, (0, b"", None))
+        if key is None or tenant != tenant_id or key.revoked_at is not None:
+            raise NotFound("key", key_id)
+        self._rows.principals.pop(sha256)
+        self._rows.listed_keys[key_id] = (tenant, sha256, replace(key, revoked_at=BEGAN))
+        await self._store.audit.note(tenant_id, actor, "key.revoked", f"key {key_id}", key.name)
 
 
 class MemorySystems:

@@ -1,14 +1,19 @@
 """Who may call what, and how credentials come and go."""
 
+import asyncio
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from pipelines.errors import Overloaded
-from serve_app.api.auth import FAILURES_MAX, Attempts
+from pipelines.errors import Overloaded, Unauthenticated, Unavailable
+from serve_app.api.auth import FAILURES_MAX, KNOWN_S, WITHDRAWN, WITHDRAWN_S, Attempts, Authenticator
 from serve_app.api.schemas.auth import TokenReply
-from tests.contract.calls import DETECT, GUARDED, OPEN, PREDICT, PREDICTION, WINDOW, LogIn, assert_problem
+from serve_app.shared.credentials import digest, hash_password
+from serve_app.store.records import Principal
+from tests.contract.calls import DETECT, GUARDED, OPEN, PREDICT, PREDICTION, WINDOW, LogIn, Replied, assert_problem
 from tests.contract.stand_ins import API_KEY, ML_KEY, PASSWORD, RAG_KEY, Bench
 
 
@@ -134,6 +139,116 @@ class TestLogIn:
         token = {"authorization": f"Bearer {tokens['refresh']}"}
         assert_problem(client.get("/api/systems/", headers=token), 401, "unauthenticated")
         assert_problem(client.post("/api/auth/refresh/", json={"refresh": tokens["access"]}), 401, "unauthenticated")
+
+
+class TestWithdrawal:
+    """Credentials that no longer hold."""
+
+    def test_a_disabled_account_is_out_within_seconds(self, client: TestClient, bench: Bench, headers: LogIn) -> None:
+        """Its access token, used all the while, its refresh token and its password end; others' go on."""
+        tokens = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        token, other = {"authorization": f"Bearer {tokens['access']}"}, headers("viewer")
+        assert client.get("/api/systems/", headers=token).status_code == 200
+        asyncio.run(bench.store.accounts.set_active(bench.store.people[3], False))
+        assert_problem(within_seconds(client, token), 401, "unauthenticated")
+        for path, send in (("/api/systems/", "GET"), (DETECT, "POST")):  # by FastAPI, and by the fast path
+            reply = client.request(send, path, json=WINDOW if send == "POST" else None, headers=token)
+            assert assert_problem(reply, 401, "unauthenticated")["detail"] == WITHDRAWN
+        reply = client.post("/api/auth/refresh/", json={"refresh": tokens["refresh"]})
+        assert_problem(reply, 401, "unauthenticated")
+        reply = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD})
+        assert_problem(reply, 401, "unauthenticated")
+        assert client.get("/api/systems/", headers=other).status_code == 200
+
+    def test_enabled_again_only_new_tokens_hold(self, client: TestClient, bench: Bench, headers: LogIn) -> None:
+        """What was withdrawn stays so; a new log-in works at once."""
+        old = headers("operator")
+        asyncio.run(bench.store.accounts.set_active(bench.store.people[3], False))
+        asyncio.run(bench.store.accounts.set_active(bench.store.people[3], True))
+        assert_problem(within_seconds(client, old), 401, "unauthenticated")
+        assert client.get("/api/systems/", headers=headers("operator")).status_code == 200
+
+    def test_a_new_password_ends_what_the_old_one_opened(self, client: TestClient, bench: Bench) -> None:
+        """Access and refresh tokens of before end, the old password is wrong, the new one is right."""
+        first = client.post("/api/auth/login/", json={"username": "admin", "password": PASSWORD}).json()
+        asyncio.run(bench.store.accounts.set_password(bench.store.people[1], hash_password("new password")))
+        assert_problem(within_seconds(client, {"authorization": f"Bearer {first['access']}"}), 401, "unauthenticated")
+        reply = client.post("/api/auth/refresh/", json={"refresh": first["refresh"]})
+        assert_problem(reply, 401, "unauthenticated")
+        for password, status in ((PASSWORD, 401), ("new password", 200)):
+            reply = client.post("/api/auth/login/", json={"username": "admin", "password": password})
+            assert reply.status_code == status
+
+    def test_a_refresh_that_slips_past_the_revocation_opens_nothing(self, client: TestClient, bench: Bench) -> None:
+        """A refresh token that is no longer of the account's generation is refused though its row still holds."""
+        first = client.post("/api/auth/login/", json={"username": "admin", "password": PASSWORD}).json()
+        asyncio.run(bench.store.accounts.set_password(bench.store.people[1], hash_password(PASSWORD)))
+        bench.store.ended_families.clear()
+        reply = client.post("/api/auth/refresh/", json={"refresh": first["refresh"]})
+        assert assert_problem(reply, 401, "unauthenticated")["detail"] == WITHDRAWN
+
+    def test_a_revoked_key_is_refused_at_once(self, client: TestClient, bench: Bench) -> None:
+        """Its next request is a 401."""
+        asyncio.run(bench.store.keys.add(1, "line 5", "operator", digest("hdx_of_line_5")))
+        key = {"x-api-key": "hdx_of_line_5"}
+        assert client.get("/api/systems/", headers=key).status_code == 200
+        ((number, _),) = [(key.key_id, key) for key in asyncio.run(bench.store.keys.page(1)) if key.name == "line 5"]
+        asyncio.run(bench.store.keys.revoke(1, number))
+        assert_problem(client.get("/api/systems/", headers=key), 401, "unauthenticated")
+
+    def test_a_database_that_is_away_lets_nobody_back_in(
+        self, client: TestClient, bench: Bench, headers: LogIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who was withdrawn stays so while nobody can be asked, and the looks go on when somebody can."""
+        out, later = headers("operator"), headers("viewer")
+        asyncio.run(bench.store.accounts.set_active(bench.store.people[3], False))
+        assert_problem(within_seconds(client, out), 401, "unauthenticated")
+        asked = bench.store.accounts.withdrawn
+        monkeypatch.setattr(bench.store.accounts, "withdrawn", away)
+        time.sleep(WITHDRAWN_S + 0.2)
+        assert_problem(client.get("/api/systems/", headers=out), 401, "unauthenticated")
+        monkeypatch.setattr(bench.store.accounts, "withdrawn", asked)
+        asyncio.run(bench.store.accounts.set_active(bench.store.people[4], False))
+        assert_problem(within_seconds(client, later), 401, "unauthenticated")
+
+    def test_a_token_is_believed_no_longer_than_it_lives(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A token that was just verified is verified again a second later, and refused when it has expired."""
+        authenticator = Authenticator(bench.services)
+        token = authenticator._issuer.issue(Principal(1, 1, "admin", "admin")).access
+        now = [1000.0]
+        monkeypatch.setattr("serve_app.api.auth.time.monotonic", lambda: now[0])
+        assert authenticator.by_token(token).name == "admin"
+        expired = Unauthenticated("the token has expired")
+        monkeypatch.setattr(authenticator._issuer, "read_access", failing(expired))
+        now[0] += 0.9 * KNOWN_S
+        assert authenticator.by_token(token).name == "admin"
+        now[0] += 0.2 * KNOWN_S
+        with pytest.raises(Unauthenticated, match="expired"):
+            authenticator.by_token(token)
+
+
+def within_seconds(client: TestClient, headers: dict[str, str]) -> Replied:
+    """Return the first refusal, or the answer after the time that a withdrawal may take."""
+    ends = time.monotonic() + WITHDRAWN_S + 1
+    while True:
+        reply = client.get("/api/systems/", headers=headers)
+        if reply.status_code != 200 or time.monotonic() > ends:
+            return reply
+        time.sleep(0.05)
+
+
+async def away(_: float) -> Mapping[int, int]:
+    """Stand for a database that does not answer."""
+    raise Unavailable("database", "does not answer")
+
+
+def failing(error: Exception) -> Callable[[str], Principal]:
+    """Return what raises an error whatever it is asked."""
+
+    def fail(_: str) -> Principal:
+        raise error
+
+    return fail
 
 
 class TestAttempts:

@@ -72,11 +72,16 @@ async def test_a_log_in_sees_one_account(store: Store, url: str) -> None:
 
 
 async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
-    """The application can neither change nor delete an audit note or a stored answer."""
+    """The application changes no audit note and no stored answer, and deletes none that is young, whatever it sets."""
     ours = await make_house(store)
-    for statement in ("DELETE FROM audit", "UPDATE audit SET actor = 'x'", "UPDATE diagnoses SET family = 'x'"):
+    for statement in ("UPDATE audit SET actor = 'x'", "UPDATE diagnoses SET family = 'x'"):
         with as_application(url, ours.tenant_id) as connection, pytest.raises(ProgrammingError, match="permission"):
             connection.execute(text(statement))
+    for past in ("", "infinity"):
+        with as_application(url, ours.tenant_id) as connection:
+            connection.execute(text("SELECT set_config('hdx.past', :past, false)"), {"past": past})
+            for table in ("audit", "diagnoses", "refresh_tokens"):
+                assert connection.execute(text(f"DELETE FROM {table}")).rowcount == 0  # noqa: S608
 
 
 def test_the_role_owns_nothing(url: str) -> None:
@@ -174,8 +179,16 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert await store.systems.page(mine.tenant_id, after=mine.system.system_id) == [second]
     assert await store.systems.page(mine.tenant_id, limit=1) == [mine.system]
     await store.audit.note(mine.tenant_id, "me", "later", "system 1", "detail")
-    assert [note.action for note in await store.audit.newest(mine.tenant_id)] == ["later", "feedback", "made"]
-    assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [theirs.username] * 2
+    assert [note.action for note in await store.audit.newest(mine.tenant_id)] == [
+        "later",
+        "feedback",
+        "made",
+        "key.added",
+        "user.added",
+    ]
+    assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [theirs.username] * 2 + [
+        "command line"
+    ] * 2
 
 
 # --- systems, baselines, diagnoses

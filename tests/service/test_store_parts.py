@@ -1,7 +1,7 @@
 """What every store promises to the routes, held by PostgreSQL and by the memory that contract tests stand on."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -81,6 +81,51 @@ async def test_a_key_stands_for_its_tenant(parts: StoreParts) -> None:
     assert await parts.keys.principal(uuid4().bytes) is None
     with pytest.raises(Conflict, match="api_key"):
         await parts.keys.add(tenant_id, "again", "admin", sha256)
+
+
+async def test_withdrawn_credentials_end(parts: StoreParts) -> None:
+    """A disabled account and a changed password end every session of the account alone, and count as withdrawn."""
+    tenant_id, names = await parts.tenants.ensure(uuid4().hex), [uuid4().hex for _ in range(3)]
+    one, two, other = [
+        await parts.accounts.add(tenant_id, name, f"{name}@example.com", "hash", "viewer") for name in names
+    ]
+    tokens = {account.user_id: uuid4() for account in (one, two, other)}
+    for user_id, token in tokens.items():
+        await parts.sessions.start(user_id, uuid4(), token, soon())
+    await parts.accounts.set_active(one, False, "ann")
+    await parts.accounts.set_password(two, "another hash", "ann")
+    for account in (one, two):
+        with pytest.raises(Unauthenticated):
+            await parts.sessions.rotate(tokens[account.user_id], uuid4(), soon())
+    await parts.sessions.rotate(tokens[other.user_id], uuid4(), soon())
+    withdrawn = await parts.accounts.withdrawn(60)
+    assert [withdrawn.get(account.user_id) for account in (one, two, other)] == [1, 1, None]
+    await parts.accounts.set_active(one, True, "ann")
+    assert await parts.accounts.get(one.user_id) == replace(one, generation=1)
+    assert await parts.accounts.by_login(two.username) == replace(two, generation=1, password_hash="another hash")
+    notes = [(note.actor, note.action, note.subject) for note in await parts.audit.newest(tenant_id, 3)]
+    deeds = [("user.enabled", one), ("user.password", two), ("user.disabled", one)]
+    assert notes == [("ann", action, f"user {account.user_id}") for action, account in deeds]
+
+
+async def test_a_revoked_key_stands_for_nobody(parts: StoreParts) -> None:
+    """Making and revoking are audited; the list shows both; a key is revoked once, and by its own tenant."""
+    mine, theirs = await parts.tenants.ensure(uuid4().hex), await parts.tenants.ensure(uuid4().hex)
+    sha256 = uuid4().bytes
+    await parts.keys.add(mine, "line 4", "operator", sha256, "ann")
+    (key,) = await parts.keys.page(mine)
+    assert (key.name, key.role, key.revoked_at) == ("line 4", "operator", None)
+    with pytest.raises(NotFound, match="key"):
+        await parts.keys.revoke(theirs, key.key_id, "bob")
+    assert await parts.keys.principal(sha256) is not None
+    await parts.keys.revoke(mine, key.key_id, "ann")
+    assert await parts.keys.principal(sha256) is None
+    with pytest.raises(NotFound, match="key"):
+        await parts.keys.revoke(mine, key.key_id, "ann")
+    assert [each.revoked_at is None for each in await parts.keys.page(mine)] == [False]
+    assert list(await parts.keys.page(mine, after=key.key_id)) == []
+    assert list(await parts.keys.page(theirs)) == []
+    assert [note.action for note in await parts.audit.newest(mine)] == ["key.revoked", "key.added"]
 
 
 async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:
