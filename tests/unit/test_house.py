@@ -2,8 +2,14 @@
 
 import ast
 import importlib.util
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from configs.settings import unknown_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,3 +81,64 @@ def test_nothing_is_yielded_inside_a_time_limit() -> None:
         for line in yields_within(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert found == []
+
+
+# --- what is written about the house
+
+
+def tracked(pattern: str) -> list[Path]:
+    """Return the files that belong to the house; a copy without its history has no list, and is not asked."""
+    done = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a clone")
+    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def text_of(name: str) -> str:
+    """Return a file's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_files_that_contributing_names_are_there() -> None:
+    """Every path in backticks or behind a link stands in the tree, and every `make` target in the Makefile."""
+    text = text_of("CONTRIBUTING.md")
+    paths = set(re.findall(r"`([\w./-]+(?:\.\w+|/))`", text)) | set(re.findall(r"\]\(([\w./-]+)\)", text))
+    assert len(paths) > 30
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", text)) <= targets
+    assert all(f"make {name}" in text for name in ("help", "check", "test", "run", "bench"))
+
+
+def test_a_newcomer_finds_twenty_answers() -> None:
+    """Each question of the table leads to a file that holds the name it gives, as a definition, a key or a value."""
+    rows = re.findall(r"^\| ([^|]+\?) \| `([^`]+)` \| `([^`]+)` \|$", text_of("CONTRIBUTING.md"), re.MULTILINE)
+    assert len(rows) == 20
+    for question, path, name in rows:
+        meant = rf"^\s*(?:(?:async )?def|class) {name}\b|^\s*{name}\s*[:=]"
+        assert re.search(meant, text_of(path), re.MULTILINE), f"{question} {path} has no {name}"
+
+
+def test_a_setting_is_named_and_a_misspelt_one_refused() -> None:
+    """The example of how a setting is read is one, and the example of what stops the start stops it."""
+    right, wrong = re.findall(r"`(HDX_LIMITS__\w+)`", text_of("CONTRIBUTING.md"))
+    assert unknown_names([right, wrong]) == [wrong]
+
+
+TERMS = """
+family system channel window feature baseline grade detector member vote ensemble quorum abstention calibration
+attribution severity finding diagnosis feedback champion challenger live rollout backtest shadow canary evidence
+gate drift chart reference document passage citation generator degraded tenant gateway micro-batch spread packed
+promoter indexer
+"""
+PHRASES = ("feature table", "probe window", "hash bucket", "tenant model", "fast path")
+
+
+def test_the_glossary_has_every_term_in_one_sentence() -> None:
+    """A term of the field that code and messages use is explained once; the README leads there."""
+    entries = re.findall(r"^- \*\*([^*]+)\*\*: ([^\n]+(?:\n  [^\n]+)*)", text_of("docs/glossary.md"), re.MULTILINE)
+    names = [name for name, _ in entries]
+    assert sorted({*TERMS.split(), *PHRASES}) == sorted(names)
+    assert [name for name, said in entries if not said.endswith(".") or ". " in said] == []
+    assert "docs/glossary.md" in text_of("README.md")
+    assert "CONTRIBUTING.md" in text_of("README.md")
