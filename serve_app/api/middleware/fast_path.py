@@ -1,9 +1,7 @@
-"""Before FastAPI, on the four routes that judge windows: the same route functions, called without its machinery.
+"""Calls the four routes that judge windows without FastAPI's machinery, which costs more than the judgement itself.
 
-Exists so that resolving dependencies and decoding JSON the general way does not cost more than the judgement itself.
-
-Whatever is not plainly right here, a credential or a body, is left to FastAPI, which then says what is wrong with it:
-errors, `/openapi.json` and the rules themselves exist once.
+A body or a right that is not plainly as it should be is left to FastAPI, which then says what is wrong with it: rules
+and `/openapi.json` exist once. Credentials are `api/auth`'s to judge on both ways.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import Unauthenticated
 from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.middleware.request import JSON_TYPE
@@ -25,7 +22,7 @@ from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
 from serve_app.store.records import Principal
 
-Take = Callable[["FastPath", Request, bytes], Awaitable[Response] | None]
+Take = Callable[["FastPath", Request, object], Awaitable[Awaitable[Response] | None]]
 
 
 class FastPath:
@@ -41,30 +38,36 @@ class FastPath:
         if take is None or Headers(scope=scope).get("content-type") != JSON_TYPE:
             await self._app(scope, receive, send)
             return
-        whole = await receive()  # the edge has read the body to its end
+        whole = await receive()  # the outermost layer has read the body to its end
         try:
-            answering = take(self, Request(scope), whole["body"])
-        except (orjson.JSONDecodeError, ValidationError, Unauthenticated):
-            answering = None
-        if answering is None:
-            await self._app(scope, _again(whole, receive), send)
-            return
-        try:
-            response = await answering
+            response = await self._answered(take, Request(scope), whole["body"])
         except Exception as error:
             response = problems.response_of(error, scope["path"])
-        await response(scope, receive, send)
+        if response is None:
+            await self._app(scope, _again(whole, receive), send)
+        else:
+            await response(scope, receive, send)
 
-    def caller(self, request: Request) -> Principal | None:
-        """Return who calls with an access token and may judge windows.
+    async def _answered(self, take: Take, request: Request, body: bytes) -> Response | None:
+        """Return the answer, or None where FastAPI shall say what is wrong."""
+        try:
+            answering = await take(self, request, orjson.loads(body))
+        except (orjson.JSONDecodeError, ValidationError):
+            return None
+        return None if answering is None else await answering
+
+    async def caller(self, request: Request) -> Principal | None:
+        """Return who calls, with an access token or an API key, and may judge windows.
 
         Raises:
-            Unauthenticated: The token does not hold.
+            Unauthenticated: The credential does not hold.
+            Unavailable: The database cannot say whether it does.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer":
+        api_key = request.headers.get("x-api-key")
+        if scheme not in ("Bearer", "") or not (token or api_key):
             return None
-        caller = self.authenticator.by_token(token)
+        caller = await self.authenticator.caller(token or None, api_key)
         if caller.role not in WORKERS:
             return None
         logs.note(tenant_id=caller.tenant_id, caller=caller.name)
@@ -85,32 +88,30 @@ def _again(whole: Message, receive: Receive) -> Receive:
     return once
 
 
-def _detect(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
-    caller = fast_path.caller(request)
+async def _detect(fast_path: FastPath, request: Request, content: object) -> Awaitable[Response] | None:
+    caller = await fast_path.caller(request)
     if caller is None:
         return None
-    return diagnostics.detect(DetectBody.model_validate(orjson.loads(body)), caller, fast_path.detection)
+    return diagnostics.detect(DetectBody.model_validate(content), caller, fast_path.detection)
 
 
-def _detect_batch(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
-    caller = fast_path.caller(request)
+async def _detect_batch(fast_path: FastPath, request: Request, content: object) -> Awaitable[Response] | None:
+    caller = await fast_path.caller(request)
     if caller is None:
         return None
-    return diagnostics.detect_batch(
-        request, DetectBatchBody.model_validate(orjson.loads(body)), caller, fast_path.detection
-    )
+    return diagnostics.detect_batch(request, DetectBatchBody.model_validate(content), caller, fast_path.detection)
 
 
-def _predict(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+async def _predict(fast_path: FastPath, request: Request, content: object) -> Awaitable[Response] | None:
     if not fast_path.holds_key(request):
         return None
-    return internal.predict(PredictBody.model_validate(orjson.loads(body)), fast_path.detection)
+    return internal.predict(PredictBody.model_validate(content), fast_path.detection)
 
 
-def _predict_batch(fast_path: FastPath, request: Request, body: bytes) -> Awaitable[Response] | None:
+async def _predict_batch(fast_path: FastPath, request: Request, content: object) -> Awaitable[Response] | None:
     if not fast_path.holds_key(request):
         return None
-    return internal.predict_batch(request, PredictBatchBody.model_validate(orjson.loads(body)), fast_path.detection)
+    return internal.predict_batch(request, PredictBatchBody.model_validate(content), fast_path.detection)
 
 
 TAKES: dict[str, Take] = {
