@@ -24,7 +24,7 @@ PasswordOption = Annotated[
 OwnerOption = Annotated[str, typer.Option("--tenant", help="Whose.")]
 Reply = TypeVar("Reply")
 
-app = typer.Typer(no_args_is_help=True, help="People who may log in.")
+app = typer.Typer(no_args_is_help=True, help="People who may log in; `hdx user password` sets a lost password anew.")
 
 
 @app.command("create")

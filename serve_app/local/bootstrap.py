@@ -32,7 +32,7 @@ from serve_app.local.demo import DEMO_FAMILY, make_demo
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_postgres
 from serve_app.local.processes import Child, check_running, in_use, port_taken, start, wait_until
-from serve_app.local.terminal import Steps, screen
+from serve_app.local.terminal import Steps, first_start, screen
 from serve_app.shared.credentials import storage_key, webhook_secret
 from serve_app.store.migrate import create_database, migrate
 
@@ -208,6 +208,8 @@ def run(settings: Settings, console: Console) -> None:
         with steps.step("accounts and demo system"):
             login = asyncio.run(make_demo(settings, url))
         sockets = Path(stack.enter_context(TemporaryDirectory(prefix="hdx-", ignore_cleanup_errors=True)))
+        if not index_mark(settings).exists():
+            console.print(first_start(settings))
         # Training takes every core, and a Ray head that starts beside it can miss its own time-outs.
         trained = index_mark(settings).exists()
         if trained:

@@ -1,6 +1,6 @@
-"""Beside the request path: what runs on this machine, what it wrote, and what is wrong with it.
+"""What runs on this machine, what it wrote, and what is wrong with it, each trouble with its cure.
 
-Exists so that each trouble of the quickstart has one command that names it and its cure.
+Works for `hdx status`, `hdx logs` and `hdx doctor`; asks the service itself, MLflow and Ray's dashboard.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from rich.table import Table
 from configs.settings import Settings
 from pipelines.errors import HdxError, NotFound
 from serve_app.local.cluster import Dashboard, ray_folder
+from serve_app.local.terminal import lost_password
 
 TAIL_LINES = 20
 
@@ -118,7 +119,7 @@ def examine(settings: Settings) -> list[Finding]:
     if findings[-1].fine:
         findings += [key_finding(settings, "ml", "/metrics"), key_finding(settings, "rag", "/metrics")]
         findings += part_findings(settings)
-    return [*findings, mlflow_finding(settings), ray_finding(settings)]
+    return [*findings, mlflow_finding(settings), ray_finding(settings), log_in_finding(settings)]
 
 
 def run_finding(settings: Settings) -> Finding:
@@ -126,6 +127,12 @@ def run_finding(settings: Settings) -> Finding:
     note = read_run(settings)
     words = f"process {note['pid']} over {settings.home}" if note else "not running here: start it with `make run`"
     return Finding("hdx run", bool(note), words)
+
+
+def log_in_finding(settings: Settings) -> Finding:
+    """Tell how the first administrator gets in again; the password itself is stored nowhere."""
+    name = settings.admin_username
+    return Finding("log-in", True, f"{name}; a lost password is set anew by `{lost_password(name)}`")
 
 
 def gateway_finding(settings: Settings) -> Finding:
