@@ -21,7 +21,7 @@ WINDOW = {
 }
 
 
-# Source: `du` of a home after its first start, and the processes' proportional memory (PSS) at rest, Ray and MLflow included.
+# Source: `du` after a first start; proportional memory (PSS) at rest of all processes, Ray and MLflow included.
 FIRST_DISK_MB = 75
 MEMORY_MB = 3_900
 
