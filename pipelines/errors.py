@@ -11,6 +11,7 @@ Exists so that a caller learns field, value and rule, and nothing internal.
     +-- Forbidden               403 credential lacks the role or key
     +-- NotFound                404 no such thing in this tenant
     +-- Conflict                409 it exists already
+    +-- UnknownFamily           409 what is stored is of a family that is not shipped
     +-- Overloaded              429 too many requests
     +-- Unavailable             503 a needed part is down
         +-- NoQuorum            503 too few detectors voted
@@ -139,6 +140,25 @@ class Conflict(HdxError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.value!r} exists already"
+
+
+class UnknownFamily(HdxError):
+    """No family of that name is shipped; a system can outlive its own."""
+
+    status, code, title = 409, "unknown-family", "Family not shipped"
+    field: ClassVar[str] = "family"
+
+    def __init__(self, value: str, known: tuple[str, ...]) -> None:
+        super().__init__(value, known)
+        self.value, self.known = value, known
+
+    @property
+    def rule(self) -> str:
+        """What would be right."""
+        return f"must be one of {', '.join(self.known)}"
+
+    def __str__(self) -> str:
+        return f"no family named {self.value!r} is shipped; there are {', '.join(self.known)}"
 
 
 class Overloaded(HdxError):

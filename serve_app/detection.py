@@ -47,6 +47,7 @@ class Detection:
 
         Raises:
             NotFound: The tenant has no such system.
+            UnknownFamily: The system's family is no longer shipped.
             InvalidInput: The window breaks a rule of the system's family.
             Unavailable: Ensemble or database is down.
         """

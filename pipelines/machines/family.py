@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import configs
+from pipelines.errors import UnknownFamily
 
 FOLDER = Path(configs.__file__).parent / "families"
 
@@ -229,9 +230,9 @@ def read_family(name: str) -> Family:
     """Read one family.
 
     Raises:
-        KeyError: No such family.
+        UnknownFamily: There is none of that name.
         pydantic.ValidationError: Its YAML breaks a rule.
     """
     if name not in family_names():
-        raise KeyError(f"no family named {name!r}; there are {', '.join(family_names())}")
+        raise UnknownFamily(name, family_names())
     return Family.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))

@@ -18,7 +18,7 @@ from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.records import Answer, Citation, Hit
 from pipelines.knowledge.search.text import language_of, topics
-from pipelines.machines.family import read_family
+from pipelines.machines.family import family_names, read_family
 from serve_app.api import problems
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
@@ -64,7 +64,8 @@ async def about(services: Services, asked: Asked, system_id: int) -> Asked:
     last = await services.store.diagnoses.last(asked.tenant_id, system_id)
     known = [f"The machine is {system.name}, of family {system.family}."]
     text = asked.text
-    if last is not None and (finding := last.read_answer())["prediction"]["is_anomaly"]:
+    shipped = system.family in family_names()
+    if last is not None and shipped and (finding := last.read_answer())["prediction"]["is_anomaly"]:
         language = language_of(text)
         fault = repair_question(finding, read_family(system.family), language)
         known.append(f"Its last finding, of {last.created_at:%Y-%m-%d %H:%M} UTC: {fault}")

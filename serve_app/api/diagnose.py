@@ -33,7 +33,7 @@ router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 @router.post(
     "/diagnose/",
     response_model=DiagnoseReply,
-    responses=STREAMED | problems.documented(400, 401, 403, 404, 413, 415, 429, 503),
+    responses=STREAMED | problems.documented(400, 401, 403, 404, 409, 413, 415, 429, 503),
     summary="Judge one window, and say what to do",
 )
 async def diagnose(

@@ -61,7 +61,7 @@ def count_failure(detection: Detection, error: BaseException) -> None:
 @router.post(
     "/anomaly/detect/",
     response_model=DetectReply,
-    responses=problems.documented(400, 401, 403, 404, 413, 415, 429, 503),
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 429, 503),
     summary="Judge one window",
 )
 async def detect(body: DetectBody, caller: Worker, detection: Detecting) -> Response:

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 @router.post(
     "/{trace_id}/feedback/",
     response_model=FeedbackReply,
-    responses=problems.documented(400, 401, 403, 404, 413, 415, 503),
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 503),
     summary="Say whether an answer was right",
 )
 async def give(trace_id: UUID, body: FeedbackBody, caller: Worker, services: Ports) -> Response:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.family import read_family
 from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
@@ -77,7 +78,9 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
 
     Raises:
         Conflict: The answer is older than the record of what it followed from.
+        UnknownFamily: Its family is no longer shipped.
     """
+    read_family(stored.family)
     if stored.alarm is None:
         raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}

@@ -19,6 +19,7 @@ EXAMPLES = [
     errors.Forbidden("needs the role admin"),
     errors.NotFound("system", 7),
     errors.Conflict("email", "a@example.com"),
+    errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
     errors.Unavailable("ensemble", "no reply"),
     errors.NoQuorum("ensemble", "1 of 2"),

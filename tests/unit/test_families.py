@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from pipelines.errors import UnknownFamily
 from pipelines.machines.family import FOLDER, Family, family_names, read_family
 
 
@@ -19,7 +20,7 @@ def test_three_families_are_shipped() -> None:
     """`generic`, `rig` and `water-loop` load under their own names; another name is refused by name."""
     assert family_names() == ("generic", "rig", "water-loop")
     assert [read_family(name).name for name in family_names()] == list(family_names())
-    with pytest.raises(KeyError, match="press"):
+    with pytest.raises(UnknownFamily, match="press"):
         read_family("press")
 
 
