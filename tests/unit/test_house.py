@@ -142,3 +142,27 @@ def test_the_glossary_has_every_term_in_one_sentence() -> None:
     assert [name for name, said in entries if not said.endswith(".") or ". " in said] == []
     assert "docs/glossary.md" in text_of("README.md")
     assert "CONTRIBUTING.md" in text_of("README.md")
+
+
+def test_architecture_names_every_room() -> None:
+    """The table of rooms is the tree, each package below a floor once, and so are the folders of tests."""
+    text = text_of("docs/architecture.md")
+    named = re.findall(r"^\| `((?:pipelines|deployments|serve_app)/\w+)` \|", text, re.MULTILINE)
+    floors = ("pipelines", "deployments", "serve_app")
+    rooms = [str(path.parent.relative_to(ROOT)) for floor in floors for path in (ROOT / floor).glob("*/__init__.py")]
+    assert sorted(named) == sorted(rooms)
+    tests = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert tests == set(
+        re.findall(r"`(\w+)`", text.partition("Tests stand by what they need:")[2].partition("\n\n")[0])
+    )
+
+
+def test_prose_is_read_without_scrolling() -> None:
+    """Lines of Markdown stay under 125 characters, tables and commands included."""
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked("*.md")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) >= 125
+    ]
+    assert long == []
