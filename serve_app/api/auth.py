@@ -5,10 +5,8 @@ Routes name the roles they serve and never see a credential; `shared.credentials
 
 import asyncio
 import logging
-import math
 import secrets
 import time
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -17,18 +15,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from pipelines.errors import Forbidden, Overloaded, Unauthenticated
+from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
 from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
 from serve_app.shared import logs
 from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
+from serve_app.shared.limits import LogInLimits
 from serve_app.store.records import Account, Principal, Role
 
-# Eight failures in five minutes are at most 96 an hour. Source: OWASP ASVS 4.0.3, 2.2.1: no more than 100 failed
-# attempts an hour on one account.
-FAILURES_MAX = 8
-FAILURES_S = 300.0
 # Source: own choice; what is remembered of strangers stays under a few megabytes.
 REMEMBERED_MAX = 10_000
 # How long a token just verified is believed without doing it again; verifying is a fifth of a detect's cost outside
@@ -46,51 +41,14 @@ BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="accessTok
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey")
 
 
-class Attempts:
-    """Log-in attempts by account and address that have not succeeded, in this replica.
-
-    The address is the peer's: behind a proxy it is the proxy's, and the limit then holds for the account alone.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._times: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
-
-    def count(self, login: str, address: str) -> None:
-        """Count an attempt before its password is checked, so that parallel ones cannot slip through.
-
-        Raises:
-            Overloaded: There were too many; says when the oldest is forgotten.
-        """
-        now = self._clock()
-        key = _key(login, address)
-        times = self._times.setdefault(key, deque())
-        self._times.move_to_end(key)
-        while times and times[0] <= now - FAILURES_S:
-            times.popleft()
-        if len(times) >= FAILURES_MAX:
-            raise Overloaded(max(1, math.ceil(times[0] + FAILURES_S - now)))
-        times.append(now)
-        if len(self._times) > REMEMBERED_MAX:
-            self._times.popitem(last=False)
-
-    def forget(self, login: str, address: str) -> None:
-        """Clear the count after a success."""
-        self._times.pop(_key(login, address), None)
-
-
-def _key(login: str, address: str) -> tuple[str, str]:
-    # As the store looks accounts up: another spelling must not be another count.
-    return login.strip().lower(), address
-
-
 class Authenticator:
     """Turns credentials into principals."""
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
         self._issuer = TokenIssuer(services.settings)
-        self._attempts = Attempts()
+        redis = services.settings.redis.url
+        self._limits = LogInLimits(redis.get_secret_value() if redis else None)
         self._known: dict[str, tuple[float, Principal]] = {}
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
@@ -162,14 +120,18 @@ class Authenticator:
             Overloaded: Too many attempts failed.
             Unauthenticated: The account is unknown or inactive, or the password is wrong.
         """
-        self._attempts.count(login, address)
         account = await self._store.accounts.by_login(login)
+        # As the store looks accounts up: another spelling, or the e-mail, must not be another count.
+        name = await self._store.accounts.folded(login)
+        who = f"user {account.user_id}" if account else f"name {name}"
+        await self._limits.begin(who, address)
         known = account.password_hash if account else self._nobody
         right = await asyncio.to_thread(verify_password, known, password)
         if account is None or not (right and account.active):
+            await self._limits.failed(address)
             await self._refused(account, address)
             raise Unauthenticated(WRONG)
-        self._attempts.forget(login, address)
+        await self._limits.succeeded(who, address)
         return await self._session(account, address)
 
     async def refresh(self, token: str) -> dict[str, Any]:

@@ -62,6 +62,12 @@ class Accounts:
             row = (await connection.execute(query)).one_or_none()
         return Account(*row) if row else None
 
+    async def folded(self, login: str) -> str:
+        """Return what all spellings of a log-in have in common, to the server's mind."""
+        async with self._database.tenant(0) as connection:
+            name: str = (await connection.execute(select(func.lower(login.strip())))).scalar_one()
+        return name
+
     async def get(self, user_id: int) -> Account | None:
         """Return an account."""
         async with self._database.transaction("hdx.user", str(user_id)) as connection:

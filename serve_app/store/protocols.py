@@ -36,6 +36,10 @@ class AccountStore(Protocol):
         """Return the account of a user name or an e-mail address, whatever their case."""
         ...
 
+    async def folded(self, login: str) -> str:
+        """Return what all spellings of a log-in have in common."""
+        ...
+
     async def get(self, user_id: int) -> Account | None:
         """Return an account."""
         ...

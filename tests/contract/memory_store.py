@@ -63,6 +63,9 @@ class MemoryAccounts:
         wanted = login.strip().lower()
         return next((a for a in self._rows.people.values() if wanted in {a.username.lower(), a.email.lower()}), None)
 
+    async def folded(self, login: str) -> str:
+        return login.strip().lower()
+
     async def get(self, user_id: int) -> Account | None:
         return self._rows.people.get(user_id)
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from limits import RateLimitItemPerMinute
 
-from pipelines.errors import Overloaded, Unauthenticated, Unavailable
-from serve_app.api.auth import FAILURES_MAX, KNOWN_S, WITHDRAWN, WITHDRAWN_S, Attempts, Authenticator
+from pipelines.errors import Unauthenticated, Unavailable
+from serve_app.api import auth
+from serve_app.api.auth import KNOWN_S, WITHDRAWN, WITHDRAWN_S, Authenticator
 from serve_app.api.schemas.auth import TokenReply
+from serve_app.shared import limits
 from serve_app.shared.credentials import digest, hash_password
 from serve_app.store.records import Principal
 from tests.contract.calls import DETECT, GUARDED, OPEN, PREDICT, PREDICTION, WINDOW, LogIn, Replied, assert_problem
@@ -109,6 +112,26 @@ class TestLogIn:
         assert 0 < int(reply.headers["retry-after"]) <= 300
         other = client.post("/api/auth/login/", json={"username": "admin", "password": PASSWORD})
         assert other.status_code == 200
+
+    def test_spellings_of_an_account_are_one_count(self, client: TestClient) -> None:
+        """The name in any case, and the e-mail, are tries at one account, and so are spellings of an unknown name."""
+        for logins in (["viewer", " VIEWER", "Viewer@example.com", "viewer@example.com "], ["nobody", "NoBody "]):
+            for number in range(8):
+                body = {"username": logins[number % len(logins)], "password": "wrong"}
+                assert_problem(client.post("/api/auth/login/", json=body), 401, "unauthenticated")
+            reply = client.post("/api/auth/login/", json={"username": logins[0], "password": PASSWORD})
+            assert_problem(reply, 429, "overloaded")
+
+    def test_a_flood_of_invented_names_is_refused(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An address that tries many names waits before any password is hashed; it waits for all names."""
+        monkeypatch.setattr(limits, "OF_ADDRESS", RateLimitItemPerMinute(5))
+        for number in range(5):
+            body = {"username": f"invented{number}", "password": "x"}
+            assert_problem(client.post("/api/auth/login/", json=body), 401, "unauthenticated")
+        monkeypatch.setattr(auth, "verify_password", None)
+        reply = client.post("/api/auth/login/", json={"username": "invented6", "password": "x"})
+        assert_problem(reply, 429, "overloaded")
+        assert 0 < int(reply.headers["retry-after"]) <= 60
 
     def test_refresh_rotates(self, client: TestClient) -> None:
         """A refresh token gives a new pair, and the new access token works."""
@@ -249,37 +272,3 @@ def failing(error: Exception) -> Callable[[str], Principal]:
         raise error
 
     return fail
-
-
-class TestAttempts:
-    """The count of failed log-ins."""
-
-    def test_an_attempt_is_forgotten_after_its_time(self) -> None:
-        """The wait that is told is the wait that helps."""
-        now = [0.0]
-        attempts = Attempts(lambda: now[0])
-        for _ in range(FAILURES_MAX):
-            attempts.count("admin", "10.0.0.1")
-            now[0] += 1
-        with pytest.raises(Overloaded) as refused:
-            attempts.count("admin", "10.0.0.1")
-        now[0] += refused.value.retry_after_s
-        attempts.count("admin", "10.0.0.1")
-
-    def test_another_spelling_is_no_other_count(self) -> None:
-        """Accounts are found whatever the case; so are their counts. Another address has its own."""
-        attempts = Attempts()
-        for number in range(FAILURES_MAX):
-            attempts.count(["admin", "ADMIN", " Admin "][number % 3], "10.0.0.1")
-        with pytest.raises(Overloaded):
-            attempts.count("aDmin", "10.0.0.1")
-        attempts.count("admin", "10.0.0.2")
-
-    def test_a_success_clears_the_count(self) -> None:
-        """Who mistypes seven times and then succeeds starts afresh."""
-        attempts = Attempts()
-        for _ in range(FAILURES_MAX - 1):
-            attempts.count("admin", "10.0.0.1")
-        attempts.forget("admin", "10.0.0.1")
-        for _ in range(FAILURES_MAX):
-            attempts.count("admin", "10.0.0.1")

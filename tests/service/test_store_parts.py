@@ -54,6 +54,7 @@ async def test_an_account_is_found_in_any_case(parts: StoreParts) -> None:
         assert await parts.accounts.by_login(login) == account
     assert await parts.accounts.get(account.user_id) == account
     assert await parts.accounts.by_login(uuid4().hex) is None
+    assert await parts.accounts.folded(f" {name.upper()}") == await parts.accounts.folded(f"{name.lower()} ")
     with pytest.raises(Conflict, match="username"):
         await parts.accounts.add(tenant_id, name.lower(), "other@example.com", "hash", "viewer")
 
