@@ -1,8 +1,9 @@
-"""Beside the request path: two versions of a model side by side on windows that were answered before.
+"""Compares a candidate with the live version on windows that were answered before, and on what people said of them.
 
-Exists so that a candidate meets yesterday's windows, and what people said of them, before it meets today's.
+The promoter runs it before a candidate answers anybody.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from pipelines.promotion.mlflow_client import Registry
 from pipelines.promotion.model_loader import take
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
+
+LOGGER = logging.getLogger(__name__)
 
 
 class StoredWindow(NamedTuple):
@@ -33,7 +36,17 @@ class StoredWindow(NamedTuple):
 
 def window_of(stored: Mapping[str, Any]) -> Window:
     """Return a window as it was stored."""
-    return Window({name: np.array(values) for name, values in stored["values"].items()}, stored["rate_hz"])
+    values = {name: np.array(samples, dtype=np.float64) for name, samples in stored["values"].items()}
+    return Window(values, float(stored["rate_hz"]))
+
+
+def readable(window: Mapping[str, Any], baseline: bytes | None) -> tuple[Window, Baseline | None] | None:
+    """Return a window and its system's normal as they were stored; None, logged, where they cannot be read."""
+    try:
+        return window_of(window), None if baseline is None else Baseline.from_bytes(baseline)
+    except Exception as error:
+        LOGGER.warning("a stored window passed over: %s", type(error).__name__)
+        return None
 
 
 def run_backtest(
@@ -51,14 +64,21 @@ def run_backtest(
     Raises:
         HdxError: A version cannot be had.
     """
-    if not stored:
+    read = [(each.anomalous, *past) for each in stored if (past := readable(each.window, each.baseline))]
+    if not read:
         return Evidence(family, versions[1])
     kind = read_family(family)
-    baselines = [None if each.baseline is None else Baseline.from_bytes(each.baseline) for each in stored]
-    table = make_feature_table([window_of(each.window) for each in stored], baselines, kind)
-    live, found = (take(registry, name, version).votes(table, "score").anomaly for version in versions)
-    known = np.array([each.anomalous is not None for each in stored])
-    truth = np.array([each.anomalous is True for each in stored])
+    said, windows, baselines = zip(*read, strict=True)
+    table = make_feature_table(windows, baselines, kind)
+    before, candidate = (take(registry, name, version) for version in versions)
+    live = before.votes(table, "score").anomaly
+    try:
+        found = candidate.votes(table, "score").anomaly
+    except Exception as error:  # whatever a new version raises is a reason to send it back
+        LOGGER.warning("candidate failed: %s", type(error).__name__)
+        return Evidence(family, versions[1], errors=len(read))
+    known = np.array([anomalous is not None for anomalous in said])
+    truth = np.array([anomalous is True for anomalous in said])
     # A candidate that mends what people complained of calls just these otherwise: they count by what is true alone.
     seen = compared(family, versions[1], live[~known], found[~known], kind.severity.warning)
     return seen + labelled(family, versions[1], live[known], found[known], truth[known])

@@ -1,6 +1,6 @@
-"""Beside the promoter: what was answered is read once more for drift, off every request's path.
+"""Reads what all gateways have answered once more, and keeps the drift of every system.
 
-Exists so that drift is seen over all gateways at once, and no answer waits for it.
+It lives beside the promoter, off every request's path; what cannot be read is passed over.
 """
 
 from collections import defaultdict
@@ -11,9 +11,9 @@ import numpy as np
 
 from pipelines.drift.fleet import FleetMonitor
 from pipelines.drift.monitor import DriftState, watched_of
-from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import family_names, read_family
-from pipelines.promotion.backtest import window_of
+from pipelines.promotion.backtest import readable
+from serve_app.shared import logs
 from serve_app.store.records import Seen
 from serve_app.store.repository import Store
 
@@ -47,7 +47,8 @@ class DriftWatcher:
             self._found = verified.created_at
             if verified.score is not None and verified.family in family_names():
                 name = system_name(verified.tenant_id, verified.system_id)
-                self._watch(verified.family).confirm(name, verified.score, verified.truth)
+                with logs.surviving("drift.unread", system=name):
+                    self._watch(verified.family).confirm(name, verified.score, verified.truth)
 
     async def _answers(self) -> bool:
         """Take in the next answers; tell whether there may be more."""
@@ -55,18 +56,21 @@ class DriftWatcher:
         by_family: defaultdict[str, list[Seen]] = defaultdict(list)
         for each in seen:
             by_family[each.family].append(each)
-        for family in by_family.keys() & set(family_names()):  # a family that was removed has answers yet
-            self._take(family, by_family[family])
-        if seen:
+        if seen:  # whatever becomes of them, none is read again
             self._answered = seen[-1].created_at
+        for family in by_family.keys() & set(family_names()):  # a family that was removed has answers yet
+            with logs.surviving("drift.unread", family=family):
+                self._take(family, by_family[family])
         return len(seen) == ROWS
 
     def _take(self, family: str, seen: Sequence[Seen]) -> None:
-        rows = watched_of([window_of(each.window) for each in seen], read_family(family))
-        scores = np.array([np.nan if each.score is None else each.score for each in seen])
-        baselines = [None if each.baseline is None else Baseline.from_bytes(each.baseline) for each in seen]
-        names = [system_name(each.tenant_id, each.system_id) for each in seen]
-        self._watch(family).observe(names, rows, scores, baselines)
+        read = [(each, *found) for each in seen if (found := readable(each.window, each.baseline))]
+        if not read:
+            return
+        known, windows, baselines = zip(*read, strict=True)
+        scores = np.array([np.nan if each.score is None else each.score for each in known])
+        names = [system_name(each.tenant_id, each.system_id) for each in known]
+        self._watch(family).observe(names, watched_of(windows, read_family(family)), scores, baselines)
 
     def _watch(self, family: str) -> FleetMonitor:
         if family not in self._watches:

@@ -1,9 +1,7 @@
-"""Beside the request path: the one replica that leads new versions into the fleet, and sends them back.
+"""Leads new versions into the fleet, gate by gate, and sends them back: one replica beside the request path.
 
-Exists so that an alias moved in MLflow is followed by all replicas together, gate by gate, and by nobody's hand.
-
-All that it knows lives in the registry; a promoter that dies is replaced by one that reads on. What the registry says
-is read afresh before anything is written.
+It reads aliases from the registry, hears all replicas, and writes each step into the registry. All that it knows lives
+there: a promoter that dies is replaced by one that reads on. The registry is read afresh before anything is written.
 """
 
 import asyncio
@@ -21,7 +19,6 @@ from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.detectors.members import registry
 from pipelines.drift.fleet import drifting
-from pipelines.errors import HdxError
 from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.gates import Evidence
 from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, request_promotion
@@ -90,41 +87,42 @@ class Promoter:
     async def _watch(self) -> None:
         while True:
             self._woken.clear()
-            try:
+            with logs.surviving("promotion.waits"):
                 async with self._alone:
-                    if time.monotonic() >= self._due:
-                        self._due = time.monotonic() + self._poll_s
-                        await self._read()
-                    for model in self._named & set(self._states):
-                        await self._reread(model)
-                    self._named.clear()
-                    self._tell()
-                    for model in list(self._states):
-                        await self._step(model)
-            except HdxError as error:
-                logs.write("promotion.waits", logging.WARNING, error)
-            self._metrics.hold(self._fleet())
+                    await self._go_round()
+            with logs.surviving("promotion.unshown"):
+                self._metrics.hold(self._fleet())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), max(self._due - time.monotonic(), LEAST_S))
 
+    async def _go_round(self) -> None:
+        """Read what is due, tell the replicas, and take a step of each model; one that fails holds up no other."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._poll_s
+            await asyncio.gather(*map(self._read, registry()))
+        for model in self._named & set(self._states):
+            with logs.surviving("promotion.waits", model=self._states[model].name):
+                await self._reread(model)
+        self._named.clear()
+        self._tell()
+        for model, state in list(self._states.items()):
+            with logs.surviving("promotion.waits", model=state.name):
+                await self._step(model)
+
     async def _look_for_drift(self) -> None:
         while True:
-            try:
+            with logs.surviving("drift.waits"):
                 await self._watcher.look()
-            except HdxError as error:
-                logs.write("drift.waits", logging.WARNING, error)
-            self._metrics.drift(self._watcher.states())
+            with logs.surviving("drift.unshown"):
+                self._metrics.drift(self._watcher.states())
             await asyncio.sleep(LOOK_S)
 
-    async def _read(self) -> None:
-        """Read what stands where, of all detectors at once.
-
-        Raises:
-            Unavailable: The registry does not answer.
-        """
-        reads = (asyncio.to_thread(self._registry.states, detector) for detector in registry())
-        found = zip(registry(), await asyncio.gather(*reads), strict=True)
-        self._states = {(detector, family): each for detector, by in found for family, each in by.items()}
+    async def _read(self, detector: str) -> None:
+        """Read what stands where, of all families' models of a detector; what was known stays where that fails."""
+        with logs.surviving("promotion.waits", detector=detector):
+            found = await asyncio.to_thread(self._registry.states, detector)
+            others = {model: state for model, state in self._states.items() if model[0] != detector}
+            self._states = others | {(detector, family): state for family, state in found.items()}
 
     async def _reread(self, model: _Model) -> None:
         """Read what stands where for one model.
@@ -188,12 +186,9 @@ class Promoter:
             self._candidates[key] = await asyncio.to_thread(
                 run_backtest, self._registry, family, state.name, (state.live, rollout.version), stored
             )
-        except HdxError as error:
-            logs.write("promotion.rehearsal", logging.WARNING, error, model=state.name)
+        except Exception as error:  # of registry, database or live version: no word against the candidate
+            logs.write("promotion.backtest", logging.WARNING, error, model=state.name)
             await asyncio.sleep(self._poll_s)
-        except Exception as error:  # whatever a new version raises is a reason to send it back
-            logs.write("promotion.rehearsal", logging.WARNING, error, model=state.name)
-            self._candidates[key] = Evidence(family, rollout.version, errors=1)
         finally:
             self._trying.pop(key, None)
 
@@ -232,10 +227,12 @@ class Promoter:
                 # What the gates compared was of a time when the family drifted, or not.
                 "rollout_drift": "; ".join(drifting(self._watcher.of(model[1]))),
             }
-            await asyncio.to_thread(self._registry.note, before.name, before.champion, **why)
+            with logs.surviving("promotion.unnoted", model=before.name):
+                await asyncio.to_thread(self._registry.note, before.name, before.champion, **why)
             actor = transition.rollout.actor if transition.rollout and transition.rollout.actor else "registry"
             detail = f"{before.live} -> {before.champion}: {transition.reason}"
-            await self._store.audit.note(None, actor, f"model.{transition.kind}", before.name, detail)
+            with logs.surviving("promotion.unnoted", model=before.name, actor=actor, detail=detail):
+                await self._store.audit.note(None, actor, f"model.{transition.kind}", before.name, detail)
 
     async def report(self, report: Report) -> Mapping[str, Assignment]:
         """Take what a replica says, and tell it what to do; nothing while nothing is known.

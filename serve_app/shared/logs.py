@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -119,6 +120,15 @@ def write(event: str, level: int = logging.INFO, error: BaseException | None = N
     if not structlog.is_configured():
         _send_to(structlog.BytesLogger(sys.stderr.buffer), "WARNING")
     structlog.get_logger().log(level, event, error=error, **fields)
+
+
+@contextlib.contextmanager
+def surviving(event: str, **fields: object) -> Iterator[None]:
+    """Write one line about whatever is raised inside, and go on behind it."""
+    try:
+        yield
+    except Exception as error:
+        write(event, logging.WARNING, error, **fields)
 
 
 def _line(_: object, level: str, given: EventDict) -> EventDict:

@@ -1,6 +1,7 @@
 """Drift as the promoter sees it, in real PostgreSQL: over all tenants, behind every answer, and bounded."""
 
 from dataclasses import replace
+from uuid import uuid4
 
 import orjson
 
@@ -55,6 +56,24 @@ async def test_each_answer_is_read_once(store: Store) -> None:
     await other.look()
     for each in (watcher, other):
         assert each._watch("generic").monitors[name].windows == 8  # the seven, and the one of the house
+
+
+async def test_a_row_that_cannot_be_read_stops_nothing(store: Store) -> None:
+    """A baseline of wrong bytes and a window of words are passed over, once; those beside and behind are taken in."""
+    bad, house = await make_house(store), await make_house(store)
+    answer = orjson.dumps({"prediction": {"is_anomaly": False, "anomaly_score": 0.1}})
+    row = diagnosis_of(bad.system.system_id)
+    words = {"values": {"pressure": ["high"]}, "rate_hz": 1.0}
+    watcher = DriftWatcher(store)
+    await watcher.look()
+    for wrong in (replace(row, baseline=b"wrong", answer=answer), replace(row, trace_id=uuid4(), window=words)):
+        await store.diagnoses.record(bad.tenant_id, wrong, None)
+    await send(store, house, 3, 0, 0.0)
+    for _ in range(2):
+        await watcher.look()
+    seen = {name: monitor.windows for name, monitor in watcher._watch("generic").monitors.items()}
+    assert seen[system_name(house.tenant_id, house.system.system_id)] == 4  # the three, and the one of the house
+    assert seen[system_name(bad.tenant_id, bad.system.system_id)] == 1
 
 
 async def test_a_family_that_was_removed_stops_nothing(store: Store) -> None:

@@ -26,6 +26,7 @@ from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable
 from pipelines.machines.family import read_family
+from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.mlflow_client import Registry, load_members
 from pipelines.promotion.model_loader import ROWS, ModelLoader
 from pipelines.promotion.rollout import Assignment
@@ -313,7 +314,7 @@ def test_a_live_version_that_cannot_be_had_holds_up_no_other(
     version = told(mlflow, published, bundles["catboost"], "unreadable")
     loader = ModelLoader(published, "catboost", ["generic", "rig"])
     loader.steer({"generic": Assignment(version, "", "1", "urgent")})
-    assert [status.reason for status in loader.statuses()] == ["model: cannot be read: CatBoostError"]
+    assert [status.reason for status in loader.statuses()] == ["model: cannot be read: ValueError"]
     assert loader.report().ready["generic"] == ("1",)
 
 
@@ -348,6 +349,21 @@ async def test_a_replica_outlives_whatever_a_look_raises(monkeypatch: pytest.Mon
     monkeypatch.setattr(member._loader, "refresh", look)
     await member.check_health()
     await eventually(lambda: len(looks) > 1 and len(reports) > 1)
+
+
+def stored(count: int, baseline: bytes | None = None) -> list[StoredWindow]:
+    windows = [simulate("healthy", 0.0, 60, seed) for seed in range(count)]
+    plain = [{"values": {n: v.tolist() for n, v in window.values.items()}, "rate_hz": 1.0} for window in windows]
+    return [StoredWindow(window, baseline, None) for window in plain]
+
+
+def test_a_stored_window_that_cannot_be_read_is_no_word_against_a_candidate(published: Registry) -> None:
+    """Rows of wrong bytes are passed over; the candidate is compared on the others."""
+    rows = [*stored(3), *stored(2, b"wrong"), StoredWindow({"values": {"flow": ["much"]}, "rate_hz": 1.0}, None, None)]
+    found = run_backtest(published, "generic", "hdx-generic-xgboost", ("1", "1"), rows)
+    assert (found.windows, found.errors) == (3, 0)
+    nothing = run_backtest(published, "generic", "hdx-generic-xgboost", ("1", "1"), rows[3:])
+    assert (nothing.windows, nothing.errors) == (0, 0)
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
