@@ -1,6 +1,6 @@
-"""Beside the request path: what detect and ask cost on a running service, as ratios to its own empty route.
+"""What detect and ask cost on a running service, as ratios to its own empty route.
 
-Exists so that a figure means something on a noisy machine: one run, interleaved rounds, medians.
+One run, interleaved rounds and medians, so that a figure means something on a noisy machine.
 """
 
 import asyncio

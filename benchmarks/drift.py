@@ -1,7 +1,4 @@
-"""Beside everything: `make bench-drift`, how soon drift is found, how often none is taken for one, and at what cost.
-
-Exists so that the rates in docs/drift.md are measured, and measured again after every change.
-"""
+"""`make bench-drift`: how soon drift is found, how often wrongly and at what cost; the source of docs/drift.md."""
 
 import argparse
 import json

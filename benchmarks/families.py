@@ -1,6 +1,6 @@
-"""Beside everything: `make bench-families`, a thousand models of single tenants behind one service.
+"""`make bench-families`: a thousand models of single tenants behind one service.
 
-Exists so that what a tenant's own model costs, cold and warm, is a ratio to the shared models of the same minutes.
+What a tenant's own model costs, cold and warm, is a ratio to the shared models in the same minutes.
 """
 
 import asyncio

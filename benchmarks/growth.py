@@ -1,6 +1,6 @@
-"""Beside everything: `make bench-growth`, how cost grows with replicas, systems, tenants, families and passages.
+"""`make bench-growth`: how cost grows with replicas, systems, tenants, families and passages.
 
-Exists so that the arithmetic of docs/capacity.md starts from measurements, each a ratio to its curve's first point.
+Each measurement is a ratio to its curve's first point; the arithmetic of docs/capacity.md starts from them.
 """
 
 import asyncio

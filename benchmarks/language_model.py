@@ -1,7 +1,6 @@
-"""Beside everything: the graph's language model beside `vllm serve` alone, on one device, with the assistant's prompts.
+"""The graph's language model beside `vllm serve` alone, on one device, with the assistant's prompts.
 
-Exists so that what the graph adds to vLLM's own server is a figure. `prepare` needs all of HDX, `measure` only Ray and
-vLLM: a GPU node measures what was prepared elsewhere.
+`prepare` needs all of HDX, `measure` only Ray and vLLM: a GPU node measures what was prepared elsewhere.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Beside everything: `make bench-promotion`, versions moved under load: good ones, bad ones, and a registry that dies.
+"""`make bench-promotion`: versions moved under load, good ones, bad ones, and a registry that dies.
 
-Exists so that "never drops a request" and "follows within seconds" are measurements.
+Counts the requests that fail, and times how soon a move is followed.
 """
 
 import json

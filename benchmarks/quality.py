@@ -1,7 +1,4 @@
-"""Beside everything: `make bench-quality`, every promised figure of detection beside what is measured now.
-
-Exists so that no change makes the detectors worse unseen. Figures are of data left out of training.
-"""
+"""`make bench-quality`: every promised figure of detection beside what is measured now on data left out of training."""
 
 import argparse
 import json

@@ -1,7 +1,6 @@
-"""Beside everything: `make bench-retrieval`, every promised figure of search and answer beside what is measured now.
+"""`make bench-retrieval`: every promised figure of search and answer beside what is measured now.
 
-Exists so that no change makes retrieval worse unseen. Figures are of queries that nothing was tuned on, except where
-the page says so; times are those of one core.
+Figures are of queries that nothing was tuned on, except where the page says so; times are those of one core.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Beside everything: `make bench`, HDX beside the servers that a user might pick instead, on one and the same job.
+"""`make bench`: HDX beside the servers that a user might pick instead, on one and the same job.
 
-Exists so that speed is a ratio to the floor of the same run: interleaved rounds, medians, failures counted.
+Speed is a ratio to the floor of the same run: interleaved rounds, medians, failures counted.
 """
 
 import argparse

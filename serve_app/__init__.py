@@ -1,4 +1,1 @@
-"""Floor 4 of the request path: composition, gateway, routes, store, command line.
-
-Exists so that one place knows how the parts meet.
-"""
+"""Floor 4: composes the parts into one service, and speaks to people and programs by HTTP and on the command line."""

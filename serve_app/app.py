@@ -1,6 +1,6 @@
-"""Before the first request: composes all deployments into one application.
+"""Composes all deployments into one application: the whole graph, each part bound to what it needs and to nothing more.
 
-Exists so that one file shows the whole graph, and `serve_config.yaml` only says how much of each.
+`serve_config.yaml` names `build` and says how many replicas of each part there are.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""The floor of the comparison: plain FastAPI on one uvicorn process, as most people begin.
-
-Exists so that every figure is a ratio to what needs no framework at all.
-"""
+"""The floor of the comparison: plain FastAPI on one uvicorn process, which every figure is a ratio to."""
 
 import hmac
 import os

@@ -1,6 +1,6 @@
-"""Inside each peer: the job that all servers are measured on, from the same model files and features as HDX.
+"""The job that all servers are measured on, inside each peer, from the same model files and features as HDX.
 
-Exists so that a difference between servers is a difference of serving, and of nothing else.
+A difference between servers is then a difference of serving, and of nothing else.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Beside the request path: a Ray head on this machine, and the application deployed to it.
+"""A Ray head on this machine, and the application deployed to it by Serve's declarative API.
 
-Exists so that `hdx run` takes the very way a platform engineer takes: `ray start`, then a declarative config.
+Works as a platform engineer does on a cluster: `ray start`, then a config.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""Before the first request on one machine: a first administrator, a tenant and a healthy machine.
-
-Exists so that the quickstart's first call has somebody to make it and something to ask about.
-"""
+"""What a newcomer finds after the first start: a tenant, its administrator, and a healthy machine as system 1."""
 
 import secrets
 from dataclasses import dataclass

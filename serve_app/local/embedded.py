@@ -1,6 +1,6 @@
-"""Beneath the store on one machine: a real PostgreSQL server out of a wheel.
+"""The embedded PostgreSQL: a real server out of a wheel, over one folder and a socket that only its user may open.
 
-Exists so that a laptop runs the very database that production runs, with nothing to install.
+Works for `bootstrap` and `offline`; the store sees an address and no difference.
 """
 
 import atexit

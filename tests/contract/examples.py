@@ -1,7 +1,4 @@
-"""Beside the contract tests: a made-up family with labelled windows, small enough to fit all detectors in seconds.
-
-Exists so that the rules hold for any family and not for a shipped one.
-"""
+"""A made-up family with labelled windows, small enough to fit all detectors in seconds; rules hold for any family."""
 
 from functools import cache
 

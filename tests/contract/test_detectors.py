@@ -1,7 +1,4 @@
-"""Beside detect: the rules that every detector of the registry keeps.
-
-Exists so that a further detector is held to them without a line of its own.
-"""
+"""The rules that every detector of the registry keeps; a further one is held to them without a line of its own."""
 
 import json
 import pickle

@@ -25,7 +25,7 @@ from tests.contract.calls import (
 from tests.contract.stand_ins import PASSWORD, Bench
 
 
-class TestEdge:
+class TestMiddleware:
     """What holds on every path."""
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestHealth:
         assert (rag.status_code, rag.json()["status"]) == (503, "unhealthy")
 
 
-class TestRayEdge:
+class TestRayProxy:
     """The layer around Ray's own HTTP layer, with that layer's habits written out."""
 
     @staticmethod

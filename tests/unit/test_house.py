@@ -166,3 +166,46 @@ def test_prose_is_read_without_scrolling() -> None:
         if len(line) >= 125
     ]
     assert long == []
+
+
+# --- names
+
+
+def python_files() -> list[Path]:
+    """Return the modules of all floors, of the tests and of the benchmarks."""
+    return [path for path in tracked("*.py") if path.suffix == ".py"]
+
+
+# Words that name nothing in hydraulics or in the field, and whole names that the field uses for something else.
+PRIVATE_WORDS = {"lane", "edge", "follower", "wish", "standing", "rehearsal", "shade", "sheet", "checkup", "tried"}
+PRIVATE_NAMES = {"Course", "Move", "Gate", "Front", "Lot", "Owners", "_try"}
+PRIVATE_MODULES = {"front", "listening", "calls", "owners", "own", "jobs", "orders", "pool", "cusum", "watcher", "lot"}
+DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words of an identifier in either manner of writing."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def private(path: Path) -> list[str]:
+    """Return the private names among those of a module and of what it defines; a test's name is a sentence."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined = [node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)]
+    found = [name for name in defined if words_of(name) & PRIVATE_WORDS and not name.startswith("test_")]
+    found += PRIVATE_NAMES & set(defined)
+    if path.parts[len(ROOT.parts)] not in ("tests", "benchmarks"):
+        found += PRIVATE_MODULES & {path.stem}
+    return found + [path.stem] * bool(words_of(path.stem) & PRIVATE_WORDS)
+
+
+def test_names_are_those_of_the_field() -> None:
+    """No class, function or module bears a private word where the field has a term."""
+    found = {str(path.relative_to(ROOT)): names for path in python_files() if (names := private(path))}
+    assert found == {}
+
+
+def test_a_base_name_stands_once_in_a_folder() -> None:
+    """No folder holds a module and a package of one name."""
+    packages = {path.parent for path in python_files() if path.name == "__init__.py"}
+    assert [str(path.relative_to(ROOT)) for path in python_files() if path.with_suffix("") in packages] == []
