@@ -58,6 +58,23 @@ class Database(_Section):
     waits: DatabaseWaits = DatabaseWaits()
 
 
+class Retention(_Section):
+    """How long rows are kept; older ones are deleted every hour.
+
+    Attributes:
+        diagnoses_days: Answers with their windows; those that people have spoken of stay, for models learn from them.
+        audit_days: Notes of the audit; no setting deletes one younger than 30 days.
+        sessions_days: Refresh tokens after their end, so that what became of them can be looked up.
+
+    Source: PCI DSS 4.0, 10.5.1, an audit of at least twelve months, and own choice: a month more, for both, so that a
+        machine can be compared with its last year; a month for ended sessions.
+    """
+
+    diagnoses_days: int = Field(400, ge=1)
+    audit_days: int = Field(400, ge=30)
+    sessions_days: int = Field(30, ge=0)
+
+
 class Redis(_Section):
     """Shared cache; absent, each gateway replica keeps its own in memory."""
 
@@ -217,6 +234,7 @@ class Settings(BaseSettings):
 
     logs: Logs = Logs()
     database: Database = Database()
+    retention: Retention = Retention()
     redis: Redis = Redis()
     tokens: Tokens = Tokens()
     limits: Limits = Limits()

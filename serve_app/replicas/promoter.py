@@ -62,7 +62,7 @@ class Promoter:
         self._store = Store.open(settings.database.url.get_secret_value(), 2, settings.database.waits)
         self._metrics = FleetMetrics()
         self._watcher = DriftWatcher(self._store)
-        self._poll_s = settings.models.poll_s
+        self._poll_s, self._days = settings.models.poll_s, settings.retention
         self._gates = read_gates()
         self._states: dict[_Model, ModelState] = {}
         self._reports: dict[str, tuple[float, Report]] = {}
@@ -83,6 +83,7 @@ class Promoter:
             self._watching = asyncio.create_task(self._watch())
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_for_drift())
+        self._store.retention.keep_up(self._days)
 
     async def _watch(self) -> None:
         while True:

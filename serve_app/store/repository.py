@@ -11,6 +11,7 @@ from serve_app.store.documents import Documents
 from serve_app.store.feedback import Feedback
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
+from serve_app.store.retention import Retention
 from serve_app.store.sessions import Sessions
 from serve_app.store.systems import Systems
 
@@ -30,6 +31,7 @@ class Store:
         self.documents = Documents(database)
         self.promotions = Promotions(database)
         self.audit = Audit(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, url: str, pool_size: int, waits: DatabaseWaits | None = None) -> Self:

@@ -1,0 +1,100 @@
+"""What has outlived its days goes, of all tenants, and nothing else does."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from configs.settings import Retention
+from pipelines.errors import NotFound, Unauthenticated
+from serve_app.store import retention
+from serve_app.store.repository import Store
+from tests.service.houses import House, diagnosis_of, make_house, soon
+
+DAYS = Retention()
+
+
+async def answered(store: Store, house: House, days: float) -> UUID:
+    """Store an answer that was given so many days ago, with its advice."""
+    began = datetime.now(UTC) - timedelta(days=days)
+    answer = replace(diagnosis_of(house.system.system_id), created_at=began)
+    await store.diagnoses.record(house.tenant_id, answer, None)
+    await store.diagnoses.consult(house.tenant_id, answer.trace_id, [{"document_id": "press"}])
+    return answer.trace_id
+
+
+async def is_kept(store: Store, house: House, trace_id: UUID) -> bool:
+    """Tell whether an answer is there."""
+    try:
+        await store.diagnoses.get(house.tenant_id, trace_id)
+    except NotFound:
+        return False
+    return True
+
+
+async def test_answers_go_but_for_those_spoken_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every tenant old answers go with their advice, however many transactions that takes; the rest stays."""
+    monkeypatch.setattr(retention, "ROWS_MAX", 2)
+    houses = [await make_house(store), await make_house(store)]
+    old = [(house, await answered(store, house, DAYS.diagnoses_days + 1)) for house in houses for _ in range(3)]
+    young = [(house, await answered(store, house, DAYS.diagnoses_days - 1)) for house in houses]
+    house, spoken_of = houses[0], await answered(store, houses[0], DAYS.diagnoses_days + 9)
+    await store.feedback.give(house.tenant_id, spoken_of, "confirmed", None, "", "ann")
+    assert (await store.retention.clear(DAYS))["diagnoses"] >= len(old)
+    assert [await is_kept(store, *each) for each in old] == [False] * len(old)
+    assert [await is_kept(store, *each) for each in [*young, (house, spoken_of)]] == [True] * 3
+    assert await store.diagnoses.passages(old[0][0].tenant_id, old[0][1]) == []
+    assert (await store.retention.clear(DAYS))["diagnoses"] == 0
+
+
+async def test_notes_go_when_they_are_old(store: Store, url: str) -> None:
+    """Old notes of the audit go, of a tenant and of the platform; young ones stay."""
+    house, mark = await make_house(store), uuid4().hex
+    for tenant_id in (house.tenant_id, None):
+        for actor in ("old", "young"):
+            await store.audit.note(tenant_id, actor, "test", mark, "")
+    with create_engine(url, poolclass=NullPool).begin() as connection:  # as the owner of the tables
+        for setting, value in (("hdx.tenant", str(house.tenant_id)), ("hdx.platform", "on")):
+            connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": setting, "value": value})
+        query = "UPDATE audit SET created_at = now() - :days * interval '1 day' WHERE actor = 'old' AND subject = :mark"
+        assert connection.execute(text(query), {"days": DAYS.audit_days + 1, "mark": mark}).rowcount == 2
+    assert (await store.retention.clear(DAYS))["notes"] >= 2
+    for tenant_id in (house.tenant_id, None):
+        kept = [note.actor for note in await store.audit.newest(tenant_id) if note.subject == mark]
+        assert kept == ["young"]
+
+
+async def test_ended_sessions_go(store: Store) -> None:
+    """Refresh tokens long past their end go; those that still hold do not."""
+    house, ended = await make_house(store), uuid4()
+    days = timedelta(days=DAYS.sessions_days + 1)
+    await store.sessions.start(house.user_id, uuid4(), ended, datetime.now(UTC) - days)
+    assert (await store.retention.clear(DAYS))["sessions"] >= 1
+    with pytest.raises(Unauthenticated):
+        await store.sessions.rotate(ended, uuid4(), soon())
+    await store.sessions.rotate(house.token_id, uuid4(), soon())
+
+
+async def test_a_failure_does_not_end_the_clearing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a clearing that fails, whatever it raises, the next one comes; asking again starts no second one."""
+    tried = asyncio.Semaphore(0)
+
+    async def fail(_: Retention) -> dict[str, int]:
+        tried.release()
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(retention, "EVERY_S", 0.01)
+    monkeypatch.setattr(store.retention, "clear", fail)
+    store.retention.keep_up(DAYS)
+    task = store.retention._clearing
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            await tried.acquire()
+    store.retention.keep_up(DAYS)
+    assert store.retention._clearing is task
+    assert task is not None
+    task.cancel()
