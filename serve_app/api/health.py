@@ -1,6 +1,6 @@
-"""Beside all journeys: whether the parts behind the routes work now.
+"""Says whether the parts behind the routes work now; a detector counts only when it has judged a window.
 
-Exists so that a load balancer and a person read the truth: a detector counts only when it has judged a window.
+`live` is for whoever restarts processes, `ready` for whoever sends them requests, `/health/` for people and monitoring.
 """
 
 import asyncio
@@ -25,12 +25,18 @@ FRESH_S = 1.0
 # Source: Kubernetes' probes give up after 1 s by default; five leave room for a slow part to be told from a dead one.
 CHECK_TIMEOUT_S = 5.0
 NEEDED = frozenset({"database", "ml_service"})
+# How long a replica that starts waits for its assistant, which comes up seconds after the detectors; one that is
+# missing longer is an outage, and no reason to keep windows waiting. Source: own choice; some ten times what it takes.
+STARTING_S = 60.0
 FIRST_FAMILY = "generic"
 
 Found = TypeVar("Found")
 
 router = APIRouter(prefix="/health", tags=["health"])
 DOWN: dict[int | str, dict[str, Any]] = {503: {"model": HealthReply, "description": "A needed part is down"}}
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": HealthReply, "description": "A needed part is down, or the replica is still starting"}
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,16 @@ class HealthCheck:
         self._services = services
         self._report: Report | None = None
         self._running: asyncio.Task[Report] | None = None
+        self._begun = time.monotonic()
+        self._started = False
+
+    async def ready(self) -> tuple[Report, bool]:
+        """Return the last round of checks, and whether requests can be taken: at first of every kind, then windows."""
+        report = await self.report()
+        if not self._started:
+            whole = all(report.checks[part] != "down" for part in NEEDED | {"rag_service"})
+            self._started = whole or time.monotonic() - self._begun > STARTING_S
+        return report, self._started and report.status != "unhealthy"
 
     async def report(self) -> Report:
         """Return the last round of checks, or run one."""
@@ -128,21 +144,33 @@ async def health_check_of(request: Request) -> HealthCheck:
 CheckedParts = Annotated[HealthCheck, Depends(health_check_of)]
 
 
+def _shown(report: Report, fine: bool) -> Response:
+    body = {"status": report.status, "timestamp": round(report.timestamp, 3), "checks": dict(report.checks)}
+    return JSONResponse(body, 200 if fine else 503)
+
+
 @router.get("/", response_model=HealthReply, responses=DOWN, summary="Check all parts")
 async def health(health_check: CheckedParts) -> Response:
-    """Return 503 when a part that every answer needs is down; degraded parts are named and answered around."""
+    """Say how each part is now, for people and monitoring.
+
+    503 and `unhealthy` while database or detectors are down; any other part that is not `ok` makes it `degraded`, and
+    is answered around.
+    """
     report = await health_check.report()
-    body = {"status": report.status, "timestamp": round(report.timestamp, 3), "checks": dict(report.checks)}
-    return JSONResponse(body, 503 if report.status == "unhealthy" else 200)
+    return _shown(report, report.status != "unhealthy")
 
 
-@router.get("/ready", response_model=HealthReply, responses=DOWN, summary="Check whether requests can be taken")
+@router.get("/ready", response_model=HealthReply, responses=NOT_READY, summary="Check whether requests can be taken")
 async def ready(health_check: CheckedParts) -> Response:
-    """Return the same as the check of all parts: 200 while detect can be answered."""
-    return await health(health_check)
+    """Say whether requests may be sent here, for load balancers, readiness probes and `hdx run`.
+
+    200 promises that windows are judged and stored. While a replica starts it also waits until questions are answered,
+    for a minute at most; an assistant that is lost later takes no replica out.
+    """
+    return _shown(*await health_check.ready())
 
 
 @router.get("/live", response_model=LiveReply, summary="Check that the process answers")
 async def live() -> Response:
-    """Check nothing behind this process: restarting it would not mend a database."""
+    """Say that this process answers, for liveness probes; what stands behind it no restart would mend."""
     return JSONResponse({"status": "alive"})

@@ -172,7 +172,12 @@ async def internal_query(body: QueryBody, services: Ports) -> Response:
     return JSONResponse(await ask(services, Asked(NO_TENANT, body.query, body.max_results)))
 
 
-@router.get("/internal/ml/health", response_model=MlHealthReply, summary="Check the detectors")
+@router.get(
+    "/internal/ml/health",
+    response_model=MlHealthReply,
+    responses={503: {"model": MlHealthReply, "description": "No detector can judge"}},
+    summary="Check the detectors",
+)
 async def ml_health(health_check: CheckedParts) -> Response:
     """Name the detectors that have judged a window with every version they hold."""
     report = await health_check.report()
@@ -187,7 +192,12 @@ async def ml_health(health_check: CheckedParts) -> Response:
     return JSONResponse(body, 503 if state == "down" else 200)
 
 
-@router.get("/internal/rag/health", response_model=RagHealthReply, summary="Check the assistant")
+@router.get(
+    "/internal/rag/health",
+    response_model=RagHealthReply,
+    responses={503: {"model": RagHealthReply, "description": "Questions cannot be answered"}},
+    summary="Check the assistant",
+)
 async def rag_health(health_check: CheckedParts) -> Response:
     """Say whether a known passage was found."""
     report = await health_check.report()

@@ -112,27 +112,19 @@ class RedisCache(AnswerCache):
     shared = True
 
     def __init__(self, url: str, ttl_s: float) -> None:
+        # Here and not at the first window, which would wait for the import and lose it to the time limit.
+        from redis.asyncio import Redis
+
         super().__init__(ttl_s)
-        self._url = url
-        self._client: Redis | None = None
+        self.client: Redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
         self._rests_until = 0.0
         self._probe = PROBE + os.urandom(8).hex()
-
-    def _connection(self) -> "Redis":
-        if self._client is None:
-            from redis.asyncio import Redis
-
-            client: Redis = Redis.from_url(
-                self._url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-            )
-            self._client = client
-        return self._client
 
     async def _ask(self, call: "Callable[[Redis], Awaitable[Any]]") -> Any:
         """Return the reply, or None where Redis gives none in time."""
         try:
             async with asyncio.timeout(2 * REDIS_TIMEOUT_S):
-                reply = await call(self._connection())
+                reply = await call(self.client)
         except Exception as error:
             self._rests_until = time.monotonic() + REDIS_REST_S
             logs.write("cache.down", logging.WARNING, rests_s=REDIS_REST_S, kind=type(error).__name__)
@@ -179,9 +171,7 @@ class RedisCache(AnswerCache):
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self.client.aclose()
 
 
 def _repeated(judgement: Judgement) -> Judgement:

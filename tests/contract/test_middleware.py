@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import NoQuorum
+from serve_app.api import health
 from serve_app.api.app import create_app
 from serve_app.api.middleware.ray_proxy import middlewares
 from serve_app.api.schemas.health import HealthReply, MlHealthReply, RagHealthReply
@@ -152,9 +153,9 @@ class TestHealth:
         answer = client.get("/internal/ml/health").json()
         assert lost.detector not in answer["models_loaded"]
         assert answer["status"] == "degraded"
-        health = client.get("/health/")
-        assert (health.status_code, health.json()["status"]) == (200, "degraded")
-        assert health.json()["checks"]["ml_service"] == "degraded"
+        whole = client.get("/health/")
+        assert (whole.status_code, whole.json()["status"]) == (200, "degraded")
+        assert whole.json()["checks"]["ml_service"] == "degraded"
 
     def test_no_detector_is_unhealthy(self, client: TestClient, bench: Bench) -> None:
         """Without any usable detector the service cannot answer: 503, and not ready."""
@@ -172,8 +173,38 @@ class TestHealth:
         assert "hunter2" not in reply.text
         assert client.get("/health/live").json() == {"status": "alive"}
 
-    def test_a_lost_assistant_is_degraded(self, client: TestClient, bench: Bench) -> None:
+    def test_ready_waits_for_the_assistant_once(
+        self, client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A replica that starts is ready when every kind of request can be taken; `/health/` says what is missing."""
+        monkeypatch.setattr(health, "FRESH_S", 0.0)
+        bench.assistant.state = "down"
+        reply, whole = client.get("/health/ready"), client.get("/health/")
+        assert (reply.status_code, reply.json()["checks"]["rag_service"]) == (503, "down")
+        assert (whole.status_code, whole.json()["status"]) == (200, "degraded")
+        bench.assistant.state = "degraded"
+        assert client.get("/health/ready").status_code == 200
+        bench.assistant.state = "down"
+        assert client.get("/health/ready").status_code == 200
+        bench.store.up = False
+        assert client.get("/health/ready").status_code == 503
+
+    def test_ready_does_not_wait_for_ever(
+        self, client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An assistant that does not come up is an outage, and keeps no window waiting."""
+        monkeypatch.setattr(health, "FRESH_S", 0.0)
+        bench.assistant.state = "down"
+        assert client.get("/health/ready").status_code == 503
+        monkeypatch.setattr(health, "STARTING_S", 0.0)
+        assert client.get("/health/ready").status_code == 200
+
+    def test_a_lost_assistant_is_degraded(
+        self, client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Detect still answers, so the service stays in."""
+        monkeypatch.setattr(health, "FRESH_S", 0.0)
+        assert client.get("/health/ready").status_code == 200
         bench.assistant.state = "down"
         reply = client.get("/health/ready")
         assert (reply.status_code, reply.json()["status"]) == (200, "degraded")

@@ -59,8 +59,16 @@ def test_all_errors_are_problems() -> None:
     """Whatever an operation may answer beside success is described as problem+json, health's 503 apart."""
     for _, path, operation in operations():
         for status, reply in operation["responses"].items():
-            if int(status) >= 400 and not path.startswith("/health"):
+            if int(status) >= 400 and not path.rstrip("/").startswith("/health") and not path.endswith("/health"):
                 assert set(reply["content"]) == {"application/problem+json"}, (path, status)
+
+
+@pytest.mark.parametrize("path", ["/health/", "/health/ready", "/internal/ml/health", "/internal/rag/health"])
+def test_what_is_down_is_described(path: str) -> None:
+    """A check's 503 has the same shape as its 200, and is in the contract."""
+    replies = contract()["paths"][path]["get"]["responses"]
+    assert set(replies) == {"200", "503"}
+    assert replies["503"]["content"] == replies["200"]["content"]
 
 
 @pytest.mark.parametrize("path", ["/api/diagnostics/anomaly/detect/", "/api/rag/query/", "/api/systems/"])

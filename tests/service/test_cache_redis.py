@@ -19,6 +19,7 @@ from configs.settings import Cache, Redis, Settings
 from pipelines.diagnosis.records import Judgement
 from pipelines.machines.baseline import Baseline
 from serve_app.api.app import create_app
+from serve_app.shared import cache as cache_module
 from serve_app.shared.cache import PREFIX, REDIS_TIMEOUT_S, AnswerCache, RedisCache
 from tests.contract.calls import DETECT, INTERNAL, WINDOW
 from tests.contract.stand_ins import API_KEY, Bench, make_bench
@@ -47,6 +48,12 @@ def redis_server(socket: Path, *options: str) -> Iterator[int]:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer limits than a service has: the machine of the tests does much else."""
+    monkeypatch.setattr(cache_module, "REDIS_TIMEOUT_S", 5.0)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ async def test_redis_forgets_after_the_lifetime(socket: Path) -> None:
     with redis_server(socket):
         cache = RedisCache(f"unix://{socket}", 60)
         await cache.put({"k": JUDGEMENT})
-        client = cache._connection()
+        client = cache.client
         [key] = await client.keys(PREFIX + "*")
         assert 0 < await client.pttl(key) <= 60_000
         await cache.close()
@@ -89,11 +96,11 @@ async def test_foreign_bytes_count_as_absent(socket: Path) -> None:
     with redis_server(socket):
         cache = RedisCache(f"unix://{socket}", 60)
         await cache.put({"ours": JUDGEMENT})
-        ours = await cache._connection().get(PREFIX + "ours")
+        ours = await cache.client.get(PREFIX + "ours")
         assert isinstance(ours, bytes)
         foreign = {"pickle": b"\x80\x04N.", "json": b"{}", "cut": ours[:-1], "empty": b""}
         for key, value in foreign.items():
-            await cache._connection().set(PREFIX + key, value)
+            await cache.client.set(PREFIX + key, value)
         assert await cache.get([*foreign, "ours"]) == [None] * len(foreign) + [JUDGEMENT]
         await cache.close()
 
@@ -113,8 +120,9 @@ async def test_an_outage_is_no_error_and_ends_by_itself(socket: Path) -> None:
     await cache.close()
 
 
-async def test_a_silent_redis_holds_nobody_up_twice(socket: Path) -> None:
+async def test_a_silent_redis_holds_nobody_up_twice(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing costs one time-out; then it is left alone for a while."""
+    monkeypatch.setattr(cache_module, "REDIS_TIMEOUT_S", REDIS_TIMEOUT_S)
     with redis_server(socket) as pid:
         cache = cache_at(socket)
         await cache.put({"k": JUDGEMENT})
@@ -133,7 +141,7 @@ async def test_a_redis_that_keeps_nothing_is_down(socket: Path) -> None:
     with redis_server(socket, "--maxmemory", "1", "--maxmemory-policy", "noeviction"):
         cache = cache_at(socket)
         assert isinstance(cache, RedisCache)
-        assert await cache._connection().ping()
+        assert await cache.client.ping()
         assert not await cache.ping()
         await cache.close()
 
