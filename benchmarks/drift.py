@@ -1,7 +1,6 @@
 """`make bench-drift`: how soon drift is found, how often wrongly and at what cost; the source of docs/drift.md."""
 
 import argparse
-import json
 import sys
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -282,7 +281,6 @@ def cost(family: Family) -> Iterator[Row]:
         yield Row("cost", title, "us a window", 50, False, 1e6 * seconds / 64)
     monitor = DriftMonitor.new(family, "7")  # largest one window before its reference is known
     monitor.observe(random.normal(100, 1, (FIRST - 1, len(streams(family)))), random.random(FIRST - 1))
-    yield Row("cost", "state of a system as JSON, at most", "bytes", 16_384, False, len(json.dumps(monitor.plain())))
     yield Row(
         "cost", f"arrays of a system, {len(streams(family))} streams, at most", "bytes", 4096, False, size(monitor)
     )

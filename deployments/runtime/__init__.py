@@ -1,4 +1,1 @@
-"""What a replica of Ray Serve needs at run time and no part of the graph is: addresses, cancellation, scaling, HAProxy.
-
-Works with Ray alone.
-"""
+"""What replicas of Ray Serve need at run time beside the graph: addresses, cancellation, scaling, HAProxy."""

@@ -1,6 +1,6 @@
-"""Beside the request path, in Serve's controller: how many replicas a deployment should have.
+"""Decides in Serve's controller how many replicas a deployment should have, so that they follow load without swinging.
 
-Exists so that replicas follow load without swinging: what calls for one more lies well above what lets one go.
+What calls for one more lies well above what lets one go.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""Inside every replica, before it listens: where its server for calls between deployments binds.
-
-Exists so that no port of HDX is open on an interface that nobody chose.
-"""
+"""Binds a replica's server for calls between deployments to its node's address, before it listens."""
 
 from typing import Any
 

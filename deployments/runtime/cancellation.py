@@ -1,7 +1,4 @@
-"""On every hop between deployments: what a replica leaves behind when it is stopped in the middle of a call.
-
-Exists so that a caller can tell the end of a replica from its own.
-"""
+"""Tells, on every hop of the graph, a replica that was stopped in the middle of a call from a caller that left."""
 
 import asyncio
 from collections.abc import Iterator

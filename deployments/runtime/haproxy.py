@@ -1,6 +1,4 @@
-"""Before the gateway: what Ray starts as HAProxy, which is HAProxy with listeners and errors as HDX wants them.
-
-Exists so that the fast front listens on no interface that nobody chose, and speaks of errors as the rest does.
+"""Becomes the HAProxy that Ray starts, on a mended configuration: listeners on loopback, errors as the rest has them.
 
 Ray 2.60 writes the configuration and has settings for neither (`ray/serve/_private/haproxy_templates.py`); it takes any
 binary, so this one reads what was written, mends a copy, and becomes the real one.

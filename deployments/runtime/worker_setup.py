@@ -1,7 +1,4 @@
-"""Before a replica exists: what its process imports first.
-
-Exists so that a replica holds no library it does not use.
-"""
+"""Decides what a replica's process imports first, so that it holds no library it does not use."""
 
 import sys
 

@@ -1,4 +1,1 @@
-"""Middle step of detect: one file a detector, behind one protocol and one registry.
-
-Exists so that a further detector costs one file and one line.
-"""
+"""The detectors: one file each behind one protocol, and the registry that lists them."""

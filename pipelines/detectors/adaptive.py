@@ -1,6 +1,4 @@
-"""Middle step of detect: how far a window lies from what is normal for its own system.
-
-Exists so that a machine unlike all that the trained detectors have seen is judged too.
+"""Detects by how far a window lies from what is normal for its own system, also where no trained detector has been.
 
 It keeps no state: the system's baseline comes with the table. A short baseline is shrunk towards the family's prior
 (empirical Bayes): the system's mean by the ratio of its own to the family's variance, its scatter by a pseudo-count.

@@ -1,7 +1,4 @@
-"""Middle step of detect: what every detector is.
-
-Exists so that the ensemble, training and scoring treat all detectors alike.
-"""
+"""Defines what every detector is, reads and says; ensemble, training and scoring treat all of them alike by it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,4 @@
-"""Middle step of detect: a random forest, grown by scikit-learn and served by ONNX Runtime.
-
-Exists so that the ensemble has a member that averages where the boosted ones add, at little cost.
-"""
+"""Detects by a random forest, grown by scikit-learn and served by ONNX Runtime: it averages where boosted trees add."""
 
 import json
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Before a supervised detector is fitted: copies of the examples with whole channels hidden.
+"""Adds copies of the examples with whole channels hidden, before a supervised detector is fitted.
 
-Exists so that a window that lacks a sensor is answered as well as the other sensors allow.
+A window that lacks a sensor is then answered as well as the other sensors allow.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Middle step of detect: the one list of detectors.
-
-Exists so that a further detector costs its own file and one line here.
-"""
+"""Lists the detectors; a further one costs its own file and one line here."""
 
 from collections.abc import Mapping, Sequence
 

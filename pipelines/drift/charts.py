@@ -1,6 +1,6 @@
-"""Beside the request path: Page's charts, which add up evidence of a change until there is enough of it.
+"""Holds Page's charts, which add up evidence of a change until there is enough of it.
 
-Exists so that every kind of drift has one statistic, one threshold and one stated rate of false alarms.
+Every kind of drift has one statistic, one threshold and one stated rate of false alarms by them.
 
 A chart adds up gains, each the logarithm of a likelihood ratio, and never falls below zero. As long as each ratio has a
 mean of at most one while nothing has changed, the mean number of steps to a height of h is at least e^h, and the odds
@@ -9,9 +9,7 @@ of reaching it within n steps are at most n e^-h, whatever the data's distributi
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -151,27 +149,6 @@ class Levels:
         beyond = np.concatenate([z, -z]) - TOLERANCE
         self.chart.add(SHIFT * beyond - SHIFT * SHIFT / 2, np.concatenate([self.limit, self.limit]))
 
-    def plain(self) -> dict[str, Any]:
-        """Return what has been seen as JSON holds it."""
-        arrays = {name: getattr(self, name) for name in ("pending", "blocks", "centre", "scale", "freedom")}
-        arrays |= {"height": self.chart.height, "age": self.chart.age}
-        return {name: None if values is None else nulled(values) for name, values in arrays.items()}
-
-    @classmethod
-    def of_plain(cls, values: Mapping[str, Any], floor: Floats, limit: Floats) -> "Levels":
-        """Rebuild from `plain`."""
-        count = len(floor)
-        return cls(
-            floor,
-            limit,
-            array_of(values["pending"]).reshape(-1, count),
-            array_of(values["blocks"]).reshape(-1, count),
-            None if values["centre"] is None else array_of(values["centre"]),
-            array_of(values["scale"]),
-            array_of(values["freedom"]),
-            Chart(array_of(values["height"]), array_of(values["age"])),
-        )
-
 
 def _mean(rows: Floats) -> Floats:
     """Return the mean of what is known of each column; NaN where nothing is."""
@@ -223,16 +200,3 @@ def miscalibration(probability: Floats, truth: Floats) -> Floats:
     other = expit(shift + slope * logit(stated)[:, None])
     gain: Floats = np.log(np.where(truth[:, None] > 0, other / stated[:, None], (1 - other) / (1 - stated[:, None])))
     return gain
-
-
-def nulled(values: Floats) -> list[Any]:
-    """Return an array as JSON holds it: null for NaN."""
-    kept = values.astype(object)
-    kept[np.isnan(values)] = None
-    listed: list[Any] = kept.tolist()
-    return listed
-
-
-def array_of(values: list[Any]) -> Floats:
-    """Rebuild from `nulled`."""
-    return np.array(values, dtype=np.float64)

@@ -1,12 +1,7 @@
-"""Beside the request path: the drift of many systems together, in one replica and over replicas.
-
-Exists so that a gateway feeds a micro-batch and reads words, and a family is judged by all of its systems.
-"""
+"""Keeps the drift of a family's systems together, judges the family by all of them, and puts drift into words."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-
-import numpy as np
 
 from pipelines.drift.charts import BLOCK
 from pipelines.drift.monitor import KINDS, Drift, DriftMonitor, DriftState, Kind, beside
@@ -87,28 +82,6 @@ def _shared(drifts: Sequence[Drift], kind: Kind) -> Drift:
     since = max((drift.since for drift in moved), default=0) if drifting else 0
     said = f"{len(moved)} of {len(ready)} systems, most often {what}" if drifting else ""
     return Drift(kind, share, FAMILY_SHARE, drifting, since, said, bool(ready))
-
-
-def merged(states: Sequence[DriftState]) -> DriftState:
-    """Return what several replicas know of one system together.
-
-    Each replica compares the windows that it has met with the first ones that it met. Where n of them each may be wrong
-    once in a time, the threshold rises by ln n, so that together they are wrong no more often than one.
-    """
-    first = states[0]
-    drifts = tuple(_strongest([state.of(drift.kind) for state in states]) for drift in first.drifts)
-    return first._replace(windows=sum(state.windows for state in states), drifts=drifts)
-
-
-def _strongest(drifts: Sequence[Drift]) -> Drift:
-    ready = [drift for drift in drifts if drift.ready] or list(drifts)
-    top = max(ready, key=lambda drift: drift.statistic)
-    if top.kind == "baseline":  # it is shared by all replicas already
-        return top
-    limit = top.threshold + float(np.log(len(ready)))
-    if top.statistic >= limit:
-        return top._replace(threshold=limit)
-    return top._replace(threshold=limit, drifting=False, since=0, what="")
 
 
 def drifting(states: Sequence[DriftState]) -> list[str]:

@@ -1,30 +1,17 @@
-"""Beside the request path: whether a system's inputs, scores, normal or calibration have moved since they were known.
-
-Exists so that nobody has to look at plots to see that a machine is no longer the one that the models know.
+"""Tells whether a system's inputs, scores, normal or calibration have moved since they were known.
 
 Drift says that something has changed, and not what: a fault, a new operating point and a failing sensor all are one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pipelines.diagnosis.calibration import logit
-from pipelines.drift.charts import (
-    ALTERNATIVES,
-    BLOCK,
-    CERTAINTY,
-    Chart,
-    Levels,
-    array_of,
-    miscalibration,
-    nulled,
-    threshold,
-)
-from pipelines.errors import InvalidInput
+from pipelines.drift.charts import ALTERNATIVES, BLOCK, CERTAINTY, Chart, Levels, miscalibration, threshold
 from pipelines.machines.baseline import DRIFTED, Baseline, distances
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names, mean_places
@@ -38,7 +25,6 @@ STATISTIC = {LEVEL: "mean", SPREAD: "std"}
 SCORE = "score"
 # Least deviation of a block's mean score, in log-odds. Source: own choice; it changes no decision.
 SCORE_FLOOR = 0.1
-FORMAT = 1
 
 
 class Drift(NamedTuple):
@@ -253,44 +239,6 @@ class DriftMonitor:
         drifting = bool(chart.height[top] >= limit)
         what, since = (_miscalibrated(top), int(chart.age[top])) if drifting else ("", 0)
         return Drift("calibration", float(chart.height[top]), limit, drifting, since, what, self.labels > 0)
-
-    def plain(self) -> dict[str, Any]:
-        """Return everything as JSON holds it; floats come back bit for bit."""
-        return {
-            "format": FORMAT,
-            "family": self.family.name,
-            "system": self.system,
-            "streams": [str(stream) for stream in streams(self.family)],
-            "windows": self.windows,
-            "labels": self.labels,
-            "levels": self.levels.plain(),
-            "calibration": {"height": nulled(self.calibration.height), "age": nulled(self.calibration.age)},
-            "baseline": [*self.moved, self.moved_at, self.settled],
-        }
-
-    @classmethod
-    def of_plain(cls, values: Mapping[str, Any], family: Family) -> "DriftMonitor":
-        """Rebuild from `plain`.
-
-        Raises:
-            InvalidInput: It is of another format, or watches other streams than the family has now.
-        """
-        known = [FORMAT, family.name, [str(stream) for stream in streams(family)]]
-        given = [values.get(name) for name in ("format", "family", "streams")]
-        if given != known:
-            raise InvalidInput("drift", given, f"must be {known}")
-        distance, channel, moved_at, settled = values["baseline"]
-        return cls(
-            family,
-            values["system"],
-            values["windows"],
-            values["labels"],
-            Levels.of_plain(values["levels"], _floors(family), _limits(family)),
-            Chart(array_of(values["calibration"]["height"]), array_of(values["calibration"]["age"])),
-            (distance, channel),
-            moved_at,
-            settled,
-        )
 
 
 def _miscalibrated(alternative: int) -> str:

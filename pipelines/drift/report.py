@@ -1,7 +1,4 @@
-"""Beside the request path: the drift of recordings, followed as the service would, and shown as one HTML page.
-
-Exists so that an engineer sees which system has moved, when, and by which channel, before and after a model is trained.
-"""
+"""Follows the drift of recordings as the service would, and shows as one HTML page who has moved, when and in what."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

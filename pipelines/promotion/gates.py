@@ -1,6 +1,6 @@
-"""Beside the request path: what a candidate did on the windows that the live version judged, and whether that will do.
+"""Counts what a candidate did on the windows that the live version judged, and decides whether that will do.
 
-Exists so that the same gates hold for live traffic, for stored windows and for feedback.
+Live traffic, stored windows and feedback meet the same gates.
 """
 
 import math
