@@ -152,6 +152,20 @@ def test_a_two_megabyte_body_is_too_large(client: TestClient, headers: LogIn, st
     assert "1000000" in str(problem["rule"])
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("path", "setting"), [(DETECT, "body_bytes"), ("/api/rag/documents/", "document_bytes")])
+def test_a_body_may_be_just_as_long_as_the_limit(
+    client: TestClient, bench: Bench, headers: LogIn, path: str, setting: str, streamed: bool
+) -> None:
+    """The limit itself is allowed, one byte more is not; so for JSON and for uploads, declared or streamed."""
+    limit = getattr(bench.services.settings.limits, setting)
+    content_type = JSON if path == DETECT else {"content-type": "multipart/form-data; boundary=x"}
+    for size in (limit, limit + 1):
+        content: Any = iter([b" " * size]) if streamed else b" " * size
+        reply = client.post(path, content=content, headers={**headers("engineer"), **content_type})
+        assert (reply.status_code == 413) == (size > limit), reply.text
+
+
 def test_a_false_length_does_not_help(client: TestClient, headers: LogIn) -> None:
     """What counts is what arrives."""
     sent = {**headers(), **JSON, "content-length": "10"}

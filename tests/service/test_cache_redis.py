@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket as socketlib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ pytestmark = pytest.mark.skipif(
 JUDGEMENT = Judgement('{"notes": ["давление"]}'.encode(), True, 0.75, {"catboost": "3"}, None, bytes(64), True)
 
 
+def listens(path: Path) -> bool:
+    """Tell whether a server takes connections: its file is there a moment before."""
+    with socketlib.socket(socketlib.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def redis_server(socket: Path, *options: str) -> Iterator[int]:
     """Start a server of this test's own, in memory only; yields its process id."""
@@ -39,7 +46,7 @@ def redis_server(socket: Path, *options: str) -> Iterator[int]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
-        while not socket.exists():
+        while not listens(socket):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
