@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipelines.errors import NotFound
@@ -21,7 +21,10 @@ class Documents:
         self._database = database
 
     async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
-        """Take a document in; one with the same name and content stays as it is, unless it failed or is going."""
+        """Take a document in; one with the same name and content stays as it is, unless it failed or is going.
+
+        Either way it is the newest of its name from now on.
+        """
         row = {
             "tenant_id": tenant_id,
             "document_id": document_id,
@@ -34,10 +37,12 @@ class Documents:
             **dict.fromkeys(("reason", "title"), ""),
             **dict.fromkeys(("passages", "flagged", "attempts"), 0),
         }
+        over = documents.c.state.in_(["failed", "removing"])
+        begun_anew = {
+            name: case((over, row[name]), else_=documents.c[name]) for name in ("state", "reason", "attempts")
+        }
         again = upsert(documents).values(row).on_conflict_do_update(
-            index_elements=["tenant_id", "document_id"],
-            set_={"state": "queued", "reason": "", "attempts": 0},
-            where=documents.c.state.in_(["failed", "removing"]),
+            index_elements=["tenant_id", "document_id"], set_={**begun_anew, "created_at": func.now()}
         )  # fmt: skip
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(again)
@@ -76,21 +81,57 @@ class Documents:
             return [StoredDocument(*row) for row in await connection.execute(query)]
 
     async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
-        """Note what has become of a document.
+        """Note what is wanted of a document; of one that is going, nothing but that.
 
         Raises:
-            NotFound: There is none in this tenant.
+            NotFound: There is none in this tenant, or it is going.
         """
         own = documents.c.document_id == document_id
+        if changes.get("state") != "removing":
+            own &= documents.c.state != "removing"
         async with self._database.tenant(tenant_id) as connection:
             changed = await connection.execute(update(documents).where(own).values(changes))
         if not changed.rowcount:
             raise NotFound("document", document_id)
 
-    async def drop(self, tenant_id: int, document_id: str) -> None:
-        """Delete a document's row."""
+    async def begin(self, tenant_id: int, document_id: str) -> bool:
+        """Count an attempt to index a document; false when it is not to be indexed any more."""
+        wanted = (documents.c.document_id == document_id) & documents.c.state.in_(["queued", "indexing"])
+        counted = {"state": "indexing", "attempts": documents.c.attempts + 1}
         async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(delete(documents).where(documents.c.document_id == document_id))
+            changed = await connection.execute(update(documents).where(wanted).values(counted))
+        return bool(changed.rowcount)
+
+    async def finish(self, tenant_id: int, document_id: str, **changes: Any) -> list[str]:
+        """Note what came of an attempt, unless something else has been asked of the document meanwhile.
+
+        Of all documents of its name the newest that is ready stays: those before it are marked as going.
+
+        Returns:
+            The ids of those.
+        """
+        begun = (documents.c.document_id == document_id) & (documents.c.state == "indexing")
+        this, other = documents.alias(), documents.alias()
+        name = select(this.c.name).where(this.c.document_id == document_id).scalar_subquery()
+        newest = select(func.max(other.c.created_at)).where(other.c.name == name, other.c.state == "ready")
+        older = (documents.c.created_at < newest.scalar_subquery()) & (documents.c.state != "removing")
+        going = (
+            update(documents)
+            .where(documents.c.name == name, older)
+            .values(state="removing")
+            .returning(documents.c.document_id)
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            changed = await connection.execute(update(documents).where(begun).values(changes))
+            if not changed.rowcount or changes["state"] != "ready":
+                return []
+            return [key for (key,) in await connection.execute(going)]
+
+    async def drop(self, tenant_id: int, document_id: str) -> None:
+        """Delete a document's row, unless it was uploaded again meanwhile."""
+        going = (documents.c.document_id == document_id) & (documents.c.state == "removing")
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(delete(documents).where(going))
 
     async def namesakes(self, tenant_id: int, document_id: str, name: str) -> list[str]:
         """Return the ids of the other documents of a name: what it held before."""

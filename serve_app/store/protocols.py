@@ -185,7 +185,7 @@ class DocumentStore(Protocol):
         ...
 
     async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
-        """Note what has become of a document."""
+        """Note what is wanted of a document; one that is going is none any more, but for going."""
         ...
 
 

@@ -258,7 +258,10 @@ class MemoryDocuments:
         return [self._rows.kept_documents[tenant_id, key] for key in own[:limit]]
 
     async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
-        changed = replace(await self.get(tenant_id, document_id), **changes)
+        known = await self.get(tenant_id, document_id)
+        if known.state == "removing" and changes.get("state") != "removing":
+            raise NotFound("document", document_id)
+        changed = replace(known, **changes)
         self._rows.kept_documents[tenant_id, document_id] = changed
 
 

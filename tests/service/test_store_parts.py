@@ -200,6 +200,18 @@ async def test_documents_are_taken_in_once(parts: StoreParts) -> None:
     assert [each.document_id for each in await parts.documents.page(tenant_id, "a", 10)] == ["b"]
 
 
+async def test_a_document_that_is_going_goes(parts: StoreParts) -> None:
+    """Whoever asks for anything else of it finds none; asked again to go, it goes still."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    await parts.documents.add(tenant_id, "a", "a.md", "0", b"# A")
+    await parts.documents.change(tenant_id, "a", state="removing")
+    for state in ("ready", "queued", "failed"):
+        with pytest.raises(NotFound):
+            await parts.documents.change(tenant_id, "a", state=state)
+    await parts.documents.change(tenant_id, "a", state="removing")
+    assert (await parts.documents.get(tenant_id, "a")).state == "removing"
+
+
 async def test_deeds_are_noted_newest_first(parts: StoreParts) -> None:
     """A word on an answer and a deed stand in the tenant's audit alone; the platform's notes are no tenant's."""
     mine, theirs = await make_plant(parts), await make_plant(parts)
