@@ -186,8 +186,11 @@ class GraphLibrary:
         self._indexer = indexer
 
     def announce(self, tenant_id: int, document_id: str) -> None:
-        """Say that a document waits."""
-        self._indexer.work.remote(tenant_id, document_id)
+        """Say that a document waits; where that fails, it is found by itself."""
+        try:
+            self._indexer.work.remote(tenant_id, document_id)
+        except Exception as error:
+            logs.write("hop.failed", logging.WARNING, error, part="indexer")
 
     async def settle(self, tenant_id: int, document_id: str) -> None:
         """Wait until a document is ready, failed, or gone."""
@@ -211,5 +214,8 @@ class GraphPromotions:
         return version
 
     def look(self, name: str) -> None:
-        """Say that an alias of a model has moved."""
-        self._look.remote(name)
+        """Say that an alias of a model has moved; where that fails, it is seen by itself."""
+        try:
+            self._look.remote(name)
+        except Exception as error:
+            logs.write("hop.failed", logging.WARNING, error, part="promoter")

@@ -1,18 +1,19 @@
-"""Beside the request path: the one replica that writes the index.
+"""The one replica that writes the index: it reads uploads, has them encoded, writes and removes them.
 
-Exists so that an upload answers at once, no two writers meet, and work that a dying replica left is found and finished.
+The store tells it what waits, so work that a dying replica left is found and finished.
 """
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from ray import serve
 
 from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
-from pipelines.errors import HdxError, InvalidInput
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.knowledge.records import Document, Made, Passage
 from serve_app.replicas.graph_ports import Handle, reach
 from serve_app.shared import logs
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 SWEEP_S = 5
 # Texts that the encoder gets at once, so that questions come in between.
 BATCH = 32
-# A document whose reading kills the replica this often is given up.
+# A document whose reading kills the replica, or fails in a way nobody foresaw, this often is given up.
 ATTEMPTS = 3
-PATIENCE_S = 120  # for one batch; a question's share of the encoder goes first
+# Source: own choices; a batch waits for questions, which go first; a manual of 1,000 pages with tables takes minutes.
+PROBE_S, PATIENCE_S, READ_S, INDEX_S = 5, 120, 600, 300
+
+Result = TypeVar("Result")
 
 
 @serve.deployment
@@ -49,87 +53,128 @@ class Indexer:
         self._sweeping: asyncio.Task[None] | None = None
         self._opened: Index | None = None
         self._dirty: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
+        self._stuck = False
 
     async def check_health(self) -> None:
-        """Keep looking for work; Ray calls this first when the replica starts."""
+        """Keep looking for work; Ray calls this first when the replica starts.
+
+        Raises:
+            Unavailable: A thread does not end; only a new replica is rid of it.
+        """
+        if self._stuck:
+            raise Unavailable("indexer", "a step does not end")
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
         while True:
             try:
-                for tenant_id, document_id in await self._store.documents.waiting():
-                    await self.work(tenant_id, document_id)
-                await self._tidy()
-            except HdxError as error:
+                await self.look()
+            except Exception as error:
                 logs.write("index.waits", logging.WARNING, error)
             await asyncio.sleep(SWEEP_S)
 
+    async def look(self) -> None:
+        """Do all that waits, each document by itself, then fold what was written into the indexes."""
+        for tenant_id, document_id in await self._store.documents.waiting():
+            try:
+                await self.work(tenant_id, document_id)
+            except Exception as error:
+                logs.write("document.waits", logging.WARNING, error, tenant_id=tenant_id, document_id=document_id)
+        for tenant_id in sorted(self._dirty):
+            async with self._alone:
+                await self._in_thread(INDEX_S, self._index.optimise, tenant_id)
+            self._dirty.discard(tenant_id)
+
     async def work(self, tenant_id: int, document_id: str) -> None:
-        """Bring one document to its end: ready, failed, or gone."""
+        """Bring one document to its end: ready, failed, or gone; whoever asked may leave, and it goes on.
+
+        Raises:
+            Unavailable: A part is away; the document waits on, and no attempt is counted.
+        """
+        task = asyncio.create_task(self._work(tenant_id, document_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _work(self, tenant_id: int, document_id: str) -> None:
         async with self._alone:
             if (tenant_id, document_id) not in await self._store.documents.waiting():
                 return  # done meanwhile
             self._dirty.add(tenant_id)
             document = await self._store.documents.get(tenant_id, document_id)
             if document.state == "removing":
-                await asyncio.to_thread(self._index.remove, tenant_id, document_id)
-                await self._store.documents.drop(tenant_id, document_id)
-                return
-            try:
+                await self._remove(tenant_id, document_id)
+            else:
                 await self._index_one(tenant_id, document)
-            except InvalidInput as error:
-                await self._store.documents.change(tenant_id, document_id, state="failed", reason=error.rule)
+
+    async def _remove(self, tenant_id: int, document_id: str) -> None:
+        await self._in_thread(INDEX_S, self._index.remove, tenant_id, document_id)
+        await self._store.documents.drop(tenant_id, document_id)
 
     async def _index_one(self, tenant_id: int, stored: StoredDocument) -> None:
-        """Write one document's passages, then note that it is ready; killed in between, it is written once more.
+        """Bring a document to `ready` or `failed`; killed on the way, or a part away, it is begun once more."""
+        store, document_id = self._store.documents, stored.document_id
+        _, made = await self._encode([], PROBE_S)  # before anything is counted
+        content = await store.content(tenant_id, document_id)
+        if not await store.begin(tenant_id, document_id):
+            return
+        try:
+            document, passages = await self._read(stored, content)
+        except InvalidInput as error:
+            await store.finish(tenant_id, document_id, state="failed", reason=error.rule)
+            return
+        try:
+            vectors = await self._vectors(document, passages)
+            await self._in_thread(INDEX_S, self._index.add, tenant_id, passages, vectors, document.sha256, made)
+        except Exception:
+            await store.finish(tenant_id, document_id, state="queued", attempts=stored.attempts)
+            raise
+        for other in await store.finish(tenant_id, document_id, state="ready", **_known(document, passages)):
+            await self._remove(tenant_id, other)
+
+    async def _read(self, stored: StoredDocument, content: bytes) -> tuple[Document, list[Passage]]:
+        """Read a document and cut it.
 
         Raises:
-            InvalidInput: It cannot be read.
+            InvalidInput: It cannot be read, or not in time, or it was tried too often.
         """
-        from pipelines.knowledge.ingest.ingest import prepare, summary
+        from pipelines.knowledge.ingest.ingest import prepare
 
-        store, document_id = self._store, stored.document_id
         if stored.attempts >= ATTEMPTS:
             raise InvalidInput("document.content", stored.name, f"could not be read in {ATTEMPTS} attempts")
-        await store.documents.change(tenant_id, document_id, state="indexing", attempts=stored.attempts + 1)
-        content = await store.documents.content(tenant_id, document_id)
-        document, passages = await asyncio.to_thread(prepare, stored.name, content)
-        vectors, made = await self._encoded(document, passages)
-        await asyncio.to_thread(self._index.add, tenant_id, passages, vectors, document.sha256, made)
-        known = summary(document, passages)
-        await store.documents.change(
-            tenant_id,
-            document_id,
-            state="ready",
-            title=known.title,
-            language=known.language,
-            passages=known.passages,
-            flagged=known.flagged,
-            pages=[page.text for page in document.pages],
-        )
-        for other in await store.documents.namesakes(tenant_id, document_id, stored.name):
-            await asyncio.to_thread(self._index.remove, tenant_id, other)
-            await store.documents.drop(tenant_id, other)
+        try:
+            return await self._in_thread(READ_S, prepare, stored.name, content)
+        except Unavailable:
+            raise InvalidInput("document.content", stored.name, f"must be readable within {READ_S} s") from None
 
-    async def _encoded(self, document: Document, passages: list[Passage]) -> "tuple[Vectors | None, Made]":
-        """Return the vectors of passages where their language is searched by them, and what made them."""
+    async def _vectors(self, document: Document, passages: list[Passage]) -> "Vectors | None":
+        """Return the vectors of passages, where their language is searched by them."""
         from pipelines.knowledge.search.index import indexed_text, needs_vector
 
-        wanted = needs_vector(document.language, self._settings.knowledge.encoder_multilingual)
+        if not needs_vector(document.language, self._settings.knowledge.encoder_multilingual):
+            return None
         texts = [indexed_text(passage) for passage in passages]
-        parts = []
-        for start in range(0, len(texts) if wanted else 1, BATCH):
-            part, made = await reach("embedder", self._embedder.encode.remote(texts[start : start + BATCH]), PATIENCE_S)
-            parts.append(part)
-        return (np.concatenate(parts).astype(np.float32) if wanted else None), made
+        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        return np.concatenate([(await self._encode(batch, PATIENCE_S))[0] for batch in batches]).astype(np.float32)
 
-    async def _tidy(self) -> None:
-        """Fold what was written into the indexes, once nothing waits."""
-        for tenant_id in sorted(self._dirty):
-            async with self._alone:
-                await asyncio.to_thread(self._index.optimise, tenant_id)
-        self._dirty.clear()
+    async def _encode(self, texts: list[str], timeout_s: float) -> "tuple[Vectors, Made]":
+        encoded: tuple[Vectors, Made] = await reach("embedder", self._embedder.encode.remote(texts), timeout_s)
+        return encoded
+
+    async def _in_thread(self, timeout_s: float, call: Callable[..., Result], *given: Any) -> Result:
+        """Run a call beside the loop.
+
+        Raises:
+            Unavailable: It takes too long. No thread can be stopped: the replica asks to be replaced.
+        """
+        running = asyncio.create_task(asyncio.to_thread(call, *given))
+        done, _ = await asyncio.wait([running], timeout=timeout_s)
+        if not done:
+            self._stuck = True
+            raise Unavailable("indexer", "a step does not end")
+        return running.result()
 
     @property
     def _index(self) -> "Index":
@@ -140,3 +185,12 @@ class Indexer:
             multilingual = self._settings.knowledge.encoder_multilingual
             self._opened = Index.open(self._settings.home / "knowledge", multilingual)
         return self._opened
+
+
+def _known(document: Document, passages: list[Passage]) -> dict[str, Any]:
+    """Return what the store keeps of a document that was read."""
+    from pipelines.knowledge.ingest.ingest import summary
+
+    known = summary(document, passages)
+    pages = [page.text for page in document.pages]
+    return {name: getattr(known, name) for name in ("title", "language", "passages", "flagged")} | {"pages": pages}

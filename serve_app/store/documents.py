@@ -133,12 +133,6 @@ class Documents:
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(delete(documents).where(going))
 
-    async def namesakes(self, tenant_id: int, document_id: str, name: str) -> list[str]:
-        """Return the ids of the other documents of a name: what it held before."""
-        own = (documents.c.name == name) & (documents.c.document_id != document_id)
-        async with self._database.tenant(tenant_id) as connection:
-            return [key for (key,) in await connection.execute(select(documents.c.document_id).where(own))]
-
     async def waiting(self) -> list[tuple[int, str]]:
         """Return tenant and id of every document that is to be indexed or removed, the oldest first."""
         query = select(documents.c.tenant_id, documents.c.document_id).order_by(documents.c.created_at)

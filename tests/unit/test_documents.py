@@ -1,6 +1,7 @@
 """Rules of reading files."""
 
 import pickle
+import time
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -153,6 +154,31 @@ def test_what_cannot_be_read_names_field_and_rule(name: str, content: bytes, fie
     assert caught.value.field == field
     assert caught.value.rule
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+
+
+@pytest.mark.parametrize(("value", "title"), [("!!timestamp foo", "foo"), ("!!bool foo", "foo"), ("2024", "2024")])
+def test_front_matter_is_text(value: str, title: str) -> None:
+    """No tag and no look of a value makes anything else of it."""
+    assert read_document("a.md", f"---\ntitle: {value}\n---\nText.".encode()).title == title
+
+
+def test_front_matter_does_not_multiply() -> None:
+    """Merged into each other over and over, a few hundred bytes of YAML take no time."""
+    lines = ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12))]
+    begun = time.perf_counter()
+    assert read_document("a.md", "\n".join(["---", *lines, "---", "Text."]).encode()).title == "a"
+    assert time.perf_counter() - begun < 1
+
+
+def test_what_a_library_raises_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that fails in a way nobody foresaw refuses its file, and ends no reading of many."""
+
+    def failing(name: str, content: bytes) -> formats.Read:
+        raise LookupError("of a library")
+
+    monkeypatch.setitem(formats.READERS, ".md", failing)
+    with pytest.raises(InvalidInput, match="it is broken"):
+        read_document("a.md", b"Text.")
 
 
 def test_a_pdf_with_an_owner_password_alone_is_read() -> None:

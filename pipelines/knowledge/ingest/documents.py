@@ -25,7 +25,12 @@ def read_document(name: str, content: bytes) -> Document:
     """
     read = reader_of(name, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    title, language, texts = read(name, content)
+    try:
+        title, language, texts = read(name, content)
+    except InvalidInput:
+        raise
+    except Exception:  # a parser of hostile files fails in every way there is
+        raise InvalidInput("document.content", name, "must be readable as what it is named; it is broken") from None
     pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
     whole = "\n".join(texts)
     if not whole.strip():
