@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-drift install help openapi
+.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-drift install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -26,6 +26,10 @@ check: install  ## Format, lint, strict types, import contracts, declared librar
 	@$(BIN)/deptry .
 	@$(BIN)/deptry . --optional-dependencies-dev-groups dev --extend-exclude tests/ --extend-exclude benchmarks/
 	@$(BIN)/python -m pytest tests/unit
+
+mutants: $(VENV)/.mutants  ## Change decisions in the code and count the changes that tests notice; ten minutes
+	@rm -rf mutants
+	@$(BIN)/python -P tests/mutants.py
 
 bench: install  ## Measure HDX beside other servers on the same job; needs wrk, takes half an hour
 	@$(BIN)/python -m benchmarks.speed
@@ -69,6 +73,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.mutants: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev,mutants]'
 	@touch $@
 
 # vLLM wants other versions than the service is tested with, and of what it brings along the pictures and sounds are not read.

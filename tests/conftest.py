@@ -1,5 +1,6 @@
 """One started service, and two real PostgreSQL servers: the embedded one, and one known only by its address."""
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -44,8 +45,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The server that `hdx run` starts."""
-    server = start_embedded(tmp_path_factory.mktemp("embedded") / "postgres")
+    """The server that `hdx run` starts; `make mutants` names a folder whose server outlives the test run."""
+    kept = os.environ.get("TEST_POSTGRES_FOLDER")
+    server = start_embedded(Path(kept) if kept else tmp_path_factory.mktemp("embedded") / "postgres")
     yield server
     server.stop()
 
