@@ -124,6 +124,21 @@ async def test_a_connection_forgets_its_tenant(url: str) -> None:
         await database.close()
 
 
+async def test_a_connection_forgets_who_logged_in(url: str) -> None:
+    """The account that a log-in names is seen in its own transaction: the next one on that connection is blind."""
+    database = Database.open(url, 1)
+    try:
+        store = Store(database)
+        ours, theirs = await make_house(store), await make_house(store)
+        assert await store.accounts.by_login(theirs.username)
+        assert await store.accounts.get(theirs.user_id)
+        async with database.tenant(ours.tenant_id) as connection:
+            seen = await connection.execute(text("SELECT user_id FROM users"))
+            assert [user_id for (user_id,) in seen] == [ours.user_id]
+    finally:
+        await database.close()
+
+
 # --- every method keeps to its tenant
 
 Deed = Callable[[Store, int, House], Awaitable[object]]
