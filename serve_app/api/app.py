@@ -1,7 +1,4 @@
-"""Around all routes: one FastAPI application over the ports it is given.
-
-Exists so that the same application runs on fakes, on the graph in local testing mode and in a cluster.
-"""
+"""Makes one FastAPI application of all routes over the ports it is given: stand-ins, a local graph or a cluster."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""Beside detect: which trained versions judge now, which is on its way in, and who may move them.
-
-Exists so that an engineer sees what the replicas hold and not what a registry promises.
-"""
+"""Shows which trained versions the replicas hold and which is on its way in, and lets admins move them."""
 
 import base64
 import hashlib

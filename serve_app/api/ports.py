@@ -1,6 +1,6 @@
-"""Between routes and what stands behind them: the ports that a route may ask for.
+"""The ports that a route may ask for, and `Services`, which holds what stands behind them.
 
-Exists so that one set of routes runs on fakes, on the graph in local testing mode and in a cluster.
+`replicas/graph_ports` reaches the graph through them; tests put stand-ins in their place.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence

@@ -1,7 +1,4 @@
-"""On every path that ends badly: an exception becomes an RFC 9457 problem.
-
-Exists so that all errors look alike from outside, name field, value and rule, and never quote what is inside.
-"""
+"""Turns every exception into an RFC 9457 problem that names field, value and rule, and quotes nothing of the inside."""
 
 import json
 import logging

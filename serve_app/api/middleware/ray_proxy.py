@@ -1,4 +1,4 @@
-"""Around Ray Serve's own HTTP proxy: its refusals as problems, and one request id an answer.
+"""Turns what Ray Serve's own HTTP proxy refuses into problems, and sees to one request id an answer.
 
 Works with `request`, which does the same for the application itself; Ray is told of it by an environment variable.
 """

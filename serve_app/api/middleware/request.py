@@ -1,6 +1,6 @@
-"""First and last step of every request, around the routes: trace id, limits, headers, one log line.
+"""Outermost layer of the application: trace id, limits of a body, security headers and one log line for every request.
 
-Exists so that these hold on every path, the ones no route answers included. Plain ASGI: it runs for each request.
+Plain ASGI, so that it holds on paths that no route answers, too, and costs little.
 """
 
 import time
