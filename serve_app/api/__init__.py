@@ -1,4 +1,1 @@
-"""Where HTTP ends: routes as plain functions over ports.
-
-Exists so that the same routes run on fakes, local graph and cluster.
-"""
+"""The HTTP face: routes as plain functions, a file a resource, over the ports of `ports`."""

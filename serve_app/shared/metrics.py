@@ -1,7 +1,4 @@
-"""Beside every request: what is counted, under the names the former system's dashboards read.
-
-Exists so that counts of all replicas on all nodes come out of one scrape, next to Ray's own.
-"""
+"""Counts and durations, under the names that dashboards of the former system read, beside Ray's own."""
 
 import asyncio
 import re

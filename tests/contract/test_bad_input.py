@@ -153,7 +153,6 @@ def test_a_two_megabyte_body_is_too_large(client: TestClient, headers: LogIn, st
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-<<<<<<< HEAD
 @pytest.mark.parametrize(("path", "setting"), [(DETECT, "body_bytes"), ("/api/rag/documents/", "document_bytes")])
 def test_a_body_may_be_just_as_long_as_the_limit(
     client: TestClient, bench: Bench, headers: LogIn, path: str, setting: str, streamed: bool
@@ -165,15 +164,6 @@ def test_a_body_may_be_just_as_long_as_the_limit(
         content: Any = iter([b" " * size]) if streamed else b" " * size
         reply = client.post(path, content=content, headers={**headers("engineer"), **content_type})
         assert (reply.status_code == 413) == (size > limit), reply.text
-=======
-@pytest.mark.parametrize(("size", "status"), [(1_000_000, 400), (1_000_001, 413)])
-def test_a_body_of_just_the_limit_is_read(
-    client: TestClient, headers: LogIn, size: int, status: int, streamed: bool
-) -> None:
-    """A million bytes are taken, and found to be no JSON; one more is too large, declared or as they come."""
-    content: Any = iter([b" " * size]) if streamed else b" " * size
-    assert client.post(DETECT, content=content, headers={**headers(), **JSON}).status_code == status
->>>>>>> e991a8e (wip3)
 
 
 def test_a_false_length_does_not_help(client: TestClient, headers: LogIn) -> None:

@@ -1,4 +1,1 @@
-"""What stands around all routes: the outermost layer, and the fast path of the routes that judge windows.
-
-Works with `api/problems` for errors.
-"""
+"""Layers around all routes: `request` outermost, then `fast_path`; `ray_proxy` stands around Ray's own HTTP layer."""
