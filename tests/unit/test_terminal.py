@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from serve_app.cli import users
 from serve_app.local.demo import Login
 from serve_app.local.doctor import examine
 from serve_app.local.terminal import first_start, screen
@@ -13,12 +14,13 @@ CURE = "hdx user password admin"
 
 
 def test_a_lost_password_has_a_way_back(tmp_path: Path) -> None:
-    """Where the password is not shown, screen and doctor name the command that sets a new one; README does, too."""
+    """Where the password is not shown, screen, doctor, `hdx user --help` and README name what sets a new one."""
     ports = {name.lower(): port for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     settings = settings_for(tmp_path, **ports)
     assert CURE in screen(settings, Login("admin", None))
     assert CURE not in screen(settings, Login("admin", "fresh"))
     assert any(CURE in finding.words for finding in examine(settings))
+    assert "hdx user password" in str(users.app.info.help)
     assert CURE in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
