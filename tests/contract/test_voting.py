@@ -18,7 +18,7 @@ from pipelines.datasets.simulator import simulate
 from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.errors import NotFound, Unavailable
+from pipelines.errors import NotFound, Unavailable, UnknownFamily
 
 INSIDE = "password=hunter2 in /srv/inside.py"
 OURS = NotFound("model version", "hdx-generic-xgboost/7")
@@ -135,8 +135,8 @@ async def test_a_group_that_cannot_be_judged_fails_alone() -> None:
     graph, _ = ensemble(wide)
     families = ["generic", "rig", "removed", "generic"]
     answers = await graph.diagnose([inspection(family) for family in families])
-    assert [type(answer) for answer in answers] == [Judgement, Unavailable, Unavailable, Judgement]
-    assert [str(answer) for answer in answers[1:3]] == ["ensemble: failed: ValueError", "ensemble: failed: KeyError"]
+    assert [type(answer) for answer in answers] == [Judgement, Unavailable, UnknownFamily, Judgement]
+    assert str(answers[1]) == "ensemble: failed: ValueError"
 
 
 async def test_who_cannot_say_what_it_holds_holds_nothing() -> None:
