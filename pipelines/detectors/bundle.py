@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import Detail, Detector, Examples, FeatureTable
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
-from pipelines.errors import ArtefactRejected, HdxError, Unavailable
+from pipelines.errors import ArtefactRejected, HdxError, Unavailable, UnknownFamily
 from pipelines.machines.baseline import SETTLED
 from pipelines.machines.family import Family, read_family
 from pipelines.signals.features import channels_of
@@ -317,7 +317,7 @@ def _rebuilt(files: Mapping[str, bytes], family: Family | None) -> Bundle:
         raise ArtefactRejected(card.detector, "no such detector")
     try:
         kind = family or read_family(card.family)
-    except KeyError as error:
+    except UnknownFamily as error:
         raise ArtefactRejected(card.family, "no such family") from error
     if card.features != read_names(kind):
         raise ArtefactRejected(card.detector, f"was fitted on other features than family {card.family} has now")

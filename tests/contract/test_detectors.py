@@ -192,6 +192,12 @@ def test_changed_files_are_refused(name: str) -> None:
         assert caught.value.part in {model, "extra.bin"}
 
 
+def test_a_card_of_a_family_that_is_not_shipped_is_refused() -> None:
+    """It is a wrong version, and no error of the moment that would let its rollout wait for ever."""
+    with pytest.raises(ArtefactRejected, match="made-up: no such family"):
+        unpack(pack(bundle("adaptive")))
+
+
 @every
 def test_unreadable_files_are_refused(name: str) -> None:
     """A registered file that is empty, junk or cut off is refused as any other, whatever its library does with it."""
