@@ -18,6 +18,7 @@ EXAMPLES: list[HdxError] = [
     errors.Forbidden("needs one of the roles admin"),
     errors.NotFound("system", 7),
     errors.Conflict("username", "admin"),
+    errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
     errors.Unavailable("database", "does not answer"),
     errors.NoQuorum("ensemble", "1 of 4 voted"),
