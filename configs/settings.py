@@ -32,7 +32,8 @@ class DatabaseWaits(_Section):
     """How long anything waits for PostgreSQL before it is given up as unavailable.
 
     Units: seconds; `connect_s` for a free connection, and for a new one, `lock_s` for a row that another transaction
-        holds, `statement_s` for one statement, `transaction_s` for a whole transaction, a silent server included.
+        holds, `statement_s` for one statement, `transaction_s` for a whole transaction, a silent server included,
+        `long_s` for a transaction that deletes a system with its answers, or reads all tenants' for the models.
     Source: own choice; all end well within the 60 s of a request in `serve_config.yaml`, and the statement of the
         largest document that is taken (50 MB) takes two seconds.
     """
@@ -41,6 +42,7 @@ class DatabaseWaits(_Section):
     lock_s: float = Field(2, gt=0, le=60)
     statement_s: float = Field(15, gt=0, le=600)
     transaction_s: float = Field(20, gt=0, le=600)
+    long_s: float = Field(50, gt=0, le=3600)
 
 
 class Database(_Section):

@@ -49,8 +49,7 @@ async def add_document(
     reader_of(name, content)
     sha256 = hashlib.sha256(content).hexdigest()
     document_id = document_key(name, sha256)
-    document = await services.store.documents.add(caller.tenant_id, document_id, name, sha256, content)
-    await services.store.audit.note(caller.tenant_id, caller.name, "document.added", document_id, name)
+    document = await services.store.documents.add(caller.tenant_id, document_id, name, sha256, content, caller.name)
     if document.state != "ready":
         services.library.announce(caller.tenant_id, document_id)
     return JSONResponse(_shown(document), 202, {"location": f"/api/rag/documents/{document_id}/"})
@@ -105,8 +104,7 @@ async def read_page(
 )
 async def remove_document(document_id: DocumentId, caller: Editor, services: Ports) -> Response:
     """Remove a document and all its passages; two seconds after this answers, no question finds it any more."""
-    await services.store.documents.change(caller.tenant_id, document_id, state="removing")
-    await services.store.audit.note(caller.tenant_id, caller.name, "document.removed", document_id, "")
+    await services.store.documents.remove(caller.tenant_id, document_id, caller.name)
     await services.library.settle(caller.tenant_id, document_id)
     return Response(status_code=204)
 

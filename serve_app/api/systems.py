@@ -1,7 +1,4 @@
-"""Around detect: the machines of a tenant.
-
-Exists so that every window belongs to a system, and every system to one tenant and one family.
-"""
+"""The machines of a tenant: every window belongs to one, and each to one family."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -49,10 +46,8 @@ async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Respo
     """Add a machine of one of the shipped families."""
     if body.family not in family_names():
         raise InvalidInput("family", body.family, f"must be one of {', '.join(family_names())}")
-    system = await services.store.systems.add(caller.tenant_id, body.name, body.family, body.description)
-    await services.store.audit.note(
-        caller.tenant_id, caller.name, "system.added", f"system {system.system_id}", body.name
-    )
+    given = body.name, body.family, body.description
+    system = await services.store.systems.add(caller.tenant_id, *given, caller.name)
     return JSONResponse(_shown(system), 201, {"location": f"/api/systems/{system.system_id}/"})
 
 
@@ -72,11 +67,7 @@ async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> R
 )
 async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Editor, services: Ports) -> Response:
     """Change the name or the description; what is left out stays."""
-    system = await services.store.systems.change(
-        caller.tenant_id, system_id, name=body.name, description=body.description
-    )
-    changed = ", ".join(sorted(body.model_fields_set))
-    await services.store.audit.note(caller.tenant_id, caller.name, "system.changed", f"system {system_id}", changed)
+    system = await services.store.systems.change(caller.tenant_id, system_id, body.name, body.description, caller.name)
     return JSONResponse(_shown(system))
 
 
@@ -88,8 +79,7 @@ async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Edi
 )
 async def delete_system(system_id: SystemId, caller: Editor, services: Ports) -> Response:
     """Delete a system with its baseline and its diagnoses."""
-    await services.store.systems.delete(caller.tenant_id, system_id)
-    await services.store.audit.note(caller.tenant_id, caller.name, "system.deleted", f"system {system_id}", "")
+    await services.store.systems.delete(caller.tenant_id, system_id, caller.name)
     return Response(status_code=204)
 
 

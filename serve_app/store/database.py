@@ -70,14 +70,14 @@ class Database:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def transaction(self, setting: str, value: str) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction whose rows are those that `setting` allows.
+    async def transaction(self, setting: str, value: str, long: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction whose rows are those that `setting` allows; a long one may take `long_s`.
 
         Raises:
             Unavailable: The server cannot be reached, all its connections stay taken, or a limit of time has passed.
         """
         try:
-            connection, limit = await self._begin(setting, value)
+            connection, limit = await self._begin(setting, value, long)
             try:
                 yield connection
                 await connection.commit()
@@ -95,35 +95,37 @@ class Database:
                 raise
             raise Unavailable("database", "closed the connection") from None
 
-    async def _begin(self, setting: str, value: str) -> tuple[AsyncConnection, asyncio.TimerHandle]:
+    async def _begin(self, setting: str, value: str, long: bool) -> tuple[AsyncConnection, asyncio.TimerHandle]:
         """Take a connection and begin; one that died while it lay in the pool is replaced, with all older ones."""
         try:
-            return await self._try_to_begin(setting, value)
+            return await self._try_to_begin(setting, value, long)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            return await self._try_to_begin(setting, value)
+            return await self._try_to_begin(setting, value, long)
 
-    async def _try_to_begin(self, setting: str, value: str) -> tuple[AsyncConnection, asyncio.TimerHandle]:
+    async def _try_to_begin(self, setting: str, value: str, long: bool) -> tuple[AsyncConnection, asyncio.TimerHandle]:
         async with asyncio.timeout(2 * self._waits.connect_s):  # for a free one, and for the new one that it may be
             connection = await self._engine.connect()
         raw = (await connection.get_raw_connection()).driver_connection
-        limit = asyncio.get_running_loop().call_later(self._waits.transaction_s, _cut, raw)
+        limit_s = self._waits.long_s if long else self._waits.transaction_s
+        limit = asyncio.get_running_loop().call_later(limit_s, _cut, raw)
+        settings = {setting: value} | ({"statement_timeout": str(ceil(1e3 * limit_s))} if long else {})
         try:
-            await connection.execute(select(func.set_config(setting, value, True)))
+            await connection.execute(select(*(func.set_config(*each, True) for each in settings.items())))
         except BaseException:
             limit.cancel()
             await asyncio.shield(connection.close())
             raise
         return connection, limit
 
-    def tenant(self, tenant_id: int) -> AbstractAsyncContextManager[AsyncConnection]:
+    def tenant(self, tenant_id: int, long: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that sees the rows of one tenant.
 
         Raises:
             Unavailable: As `transaction`.
         """
-        return self.transaction("hdx.tenant", str(tenant_id))
+        return self.transaction("hdx.tenant", str(tenant_id), long)
 
 
 def constraint(error: IntegrityError) -> str | None:

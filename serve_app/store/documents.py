@@ -7,8 +7,9 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipelines.errors import NotFound
+from serve_app.store.audit import note
 from serve_app.store.database import Database
-from serve_app.store.records import StoredDocument
+from serve_app.store.records import COMMAND_LINE, StoredDocument
 from serve_app.store.tables import documents
 
 DOCUMENT = tuple(documents.c[name] for name in StoredDocument.__dataclass_fields__)
@@ -20,7 +21,9 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
+    async def add(
+        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes, actor: str = COMMAND_LINE
+    ) -> StoredDocument:
         """Take a document in; one with the same name and content stays as it is, unless it failed or is going.
 
         Either way it is the newest of its name from now on.
@@ -46,6 +49,7 @@ class Documents:
         )  # fmt: skip
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(again)
+            await note(connection, tenant_id, actor, "document.added", document_id, name)
         return await self.get(tenant_id, document_id)
 
     async def get(self, tenant_id: int, document_id: str) -> StoredDocument:
@@ -81,18 +85,28 @@ class Documents:
             return [StoredDocument(*row) for row in await connection.execute(query)]
 
     async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
-        """Note what is wanted of a document; of one that is going, nothing but that.
+        """Note what is wanted of a document.
 
         Raises:
             NotFound: There is none in this tenant, or it is going.
         """
-        own = documents.c.document_id == document_id
-        if changes.get("state") != "removing":
-            own &= documents.c.state != "removing"
+        own = (documents.c.document_id == document_id) & (documents.c.state != "removing")
         async with self._database.tenant(tenant_id) as connection:
             changed = await connection.execute(update(documents).where(own).values(changes))
         if not changed.rowcount:
             raise NotFound("document", document_id)
+
+    async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
+        """Mark a document as going; its row is dropped once its passages are.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        own = update(documents).where(documents.c.document_id == document_id).values(state="removing")
+        async with self._database.tenant(tenant_id) as connection:
+            if not (await connection.execute(own)).rowcount:
+                raise NotFound("document", document_id)
+            await note(connection, tenant_id, actor, "document.removed", document_id, "")
 
     async def begin(self, tenant_id: int, document_id: str) -> bool:
         """Count an attempt to index a document; false when it is not to be indexed any more."""

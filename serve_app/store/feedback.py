@@ -74,7 +74,7 @@ class Feedback:
             .order_by(feedback.c.created_at)
             .limit(limit)
         )
-        async with self._database.transaction("hdx.learning", "all") as connection:
+        async with self._database.transaction("hdx.learning", "all", long=True) as connection:
             return [Verified(*tuple(row)) for row in await connection.execute(query)]
 
     async def labelled(self, family: str, limit: int, tenant_id: int | None = None) -> list[Labelled]:
@@ -93,7 +93,9 @@ class Feedback:
             .limit(limit)
         )
         reach = (
-            self._database.transaction("hdx.learning", "all") if tenant_id is None else self._database.tenant(tenant_id)
+            self._database.transaction("hdx.learning", "all", long=True)
+            if tenant_id is None
+            else self._database.tenant(tenant_id, long=True)
         )
         async with reach as connection:
             return [Labelled(*row) for row in await connection.execute(query)]

@@ -24,7 +24,7 @@ class Promotions:
             .order_by(diagnoses.c.created_at.desc())
             .limit(limit)
         )
-        async with self._database.transaction("hdx.learning", "all") as connection:
+        async with self._database.transaction("hdx.learning", "all", long=True) as connection:
             rows = list(await connection.execute(query))
         return [StoredWindow(row.window, row.baseline, None) for row in rows]
 
@@ -38,5 +38,5 @@ class Promotions:
             .order_by(diagnoses.c.created_at)
             .limit(limit)
         )
-        async with self._database.transaction("hdx.learning", "all") as connection:
+        async with self._database.transaction("hdx.learning", "all", long=True) as connection:
             return [Seen(*tuple(row)) for row in await connection.execute(query)]

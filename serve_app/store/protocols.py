@@ -1,4 +1,7 @@
-"""What routes ask of the store, part by part; PostgreSQL answers in service, and plain memory in contract tests."""
+"""What routes ask of the store, part by part; PostgreSQL answers in service, and plain memory in contract tests.
+
+A deed and its note in the audit are one: what takes an `actor` writes both, or neither.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -114,17 +117,22 @@ class SystemStore(Protocol):
         """Return a system with its baseline."""
         ...
 
-    async def add(self, tenant_id: int, name: str, family: str, description: str) -> System:
+    async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
         """Add a system."""
         ...
 
     async def change(
-        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+        self,
+        tenant_id: int,
+        system_id: int,
+        name: str | None = None,
+        description: str | None = None,
+        actor: str = COMMAND_LINE,
     ) -> System:
         """Change what is given."""
         ...
 
-    async def delete(self, tenant_id: int, system_id: int) -> None:
+    async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
         """Delete a system with its baseline and diagnoses."""
         ...
 
@@ -168,7 +176,9 @@ class FeedbackStore(Protocol):
 class DocumentStore(Protocol):
     """Documents that were uploaded."""
 
-    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
+    async def add(
+        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes, actor: str = COMMAND_LINE
+    ) -> StoredDocument:
         """Take a document in; one with the same name and content stays as it is, unless it failed or is going."""
         ...
 
@@ -186,6 +196,10 @@ class DocumentStore(Protocol):
 
     async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
         """Note what is wanted of a document; one that is going is none any more, but for going."""
+        ...
+
+    async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
+        """Mark a document as going."""
         ...
 
 

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pipelines.errors import NotFound
 from pipelines.machines.baseline import MEMORY, SETTLED, Baseline
 from serve_app.shared.tenant_batches import TenantBatches
+from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
-from serve_app.store.records import System
+from serve_app.store.records import COMMAND_LINE, System
 from serve_app.store.tables import baselines, systems
 
 SYSTEM = tuple(systems.c[name] for name in System.__dataclass_fields__)
@@ -44,42 +45,50 @@ class Systems:
         """
         return (await self.machine(tenant_id, system_id))[0]
 
-    async def add(self, tenant_id: int, name: str, family: str, description: str) -> System:
+    async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
         """Add a system."""
         row = {"tenant_id": tenant_id, "name": name, "family": family, "description": description}
         async with self._database.tenant(tenant_id) as connection:
-            return System(*(await connection.execute(insert(systems).values(row).returning(*SYSTEM))).one())
+            made = System(*(await connection.execute(insert(systems).values(row).returning(*SYSTEM))).one())
+            await note(connection, tenant_id, actor, "system.added", f"system {made.system_id}", name)
+        return made
 
     async def change(
-        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+        self,
+        tenant_id: int,
+        system_id: int,
+        name: str | None = None,
+        description: str | None = None,
+        actor: str = COMMAND_LINE,
     ) -> System:
         """Change what is given.
 
         Raises:
             NotFound: There is none in this tenant.
         """
-        # What is not given keeps its own value.
-        changes = {
-            "name": systems.c.name if name is None else name,
-            "description": systems.c.description if description is None else description,
-        }
-        query = update(systems).where(systems.c.system_id == system_id).values(changes).returning(*SYSTEM)
+        given = {"name": name, "description": description}
+        changes = {column: value for column, value in given.items() if value is not None}
+        # What is not given keeps its own value; a change of nothing is one, too.
+        query = update(systems).where(systems.c.system_id == system_id).values(changes or {"name": systems.c.name})
         async with self._database.tenant(tenant_id) as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound("system", system_id)
+            row = (await connection.execute(query.returning(*SYSTEM))).one_or_none()
+            if row is None:
+                raise NotFound("system", system_id)
+            changed = ", ".join(sorted(changes))
+            await note(connection, tenant_id, actor, "system.changed", f"system {system_id}", changed)
         return System(*row)
 
-    async def delete(self, tenant_id: int, system_id: int) -> None:
+    async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
         """Delete a system with its baseline and diagnoses.
 
         Raises:
             NotFound: There is none in this tenant.
         """
-        async with self._database.tenant(tenant_id) as connection:
+        async with self._database.tenant(tenant_id, long=True) as connection:
             gone = await connection.execute(delete(systems).where(systems.c.system_id == system_id))
-        if not gone.rowcount:
-            raise NotFound("system", system_id)
+            if not gone.rowcount:
+                raise NotFound("system", system_id)
+            await note(connection, tenant_id, actor, "system.deleted", f"system {system_id}", "")
 
     async def machine(self, tenant_id: int, system_id: int) -> _Machine:
         """Return a system with its baseline, in one query together with others that are asked for now.

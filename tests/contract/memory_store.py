@@ -150,8 +150,8 @@ class MemoryKeys:
 
 
 class MemorySystems:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
 
     async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
         owned = self._rows.owned.values()
@@ -166,23 +166,33 @@ class MemorySystems:
     async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
         return await self.get(tenant_id, system_id), self._rows.baselines.get(system_id)
 
-    async def add(self, tenant_id: int, name: str, family: str, description: str) -> System:
+    async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
         system_id = max(self._rows.owned, default=0) + 1
         system = System(system_id, name, family, description, False, datetime.now(UTC))
         self._rows.owned[system_id] = (tenant_id, system)
+        await self._store.audit.note(tenant_id, actor, "system.added", f"system {system_id}", name)
         return system
 
     async def change(
-        self, tenant_id: int, system_id: int, name: str | None = None, description: str | None = None
+        self,
+        tenant_id: int,
+        system_id: int,
+        name: str | None = None,
+        description: str | None = None,
+        actor: str = COMMAND_LINE,
     ) -> System:
         system = await self.get(tenant_id, system_id)
         given = {"name": name, "description": description}
-        changed = replace(system, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+        changes = {key: value for key, value in given.items() if value is not None}
+        changed = replace(system, **changes)  # type: ignore[arg-type]
         self._rows.owned[system_id] = (tenant_id, changed)
+        detail = ", ".join(sorted(changes))
+        await self._store.audit.note(tenant_id, actor, "system.changed", f"system {system_id}", detail)
         return changed
 
-    async def delete(self, tenant_id: int, system_id: int) -> None:
+    async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
         await self.get(tenant_id, system_id)
+        await self._store.audit.note(tenant_id, actor, "system.deleted", f"system {system_id}", "")
         del self._rows.owned[system_id]
         self._rows.recorded = [row for row in self._rows.recorded if row[1].system_id != system_id]
 
@@ -238,10 +248,13 @@ class MemoryFeedback:
 
 
 class MemoryDocuments:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
 
-    async def add(self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes) -> StoredDocument:
+    async def add(
+        self, tenant_id: int, document_id: str, name: str, sha256: str, content: bytes, actor: str = COMMAND_LINE
+    ) -> StoredDocument:
+        await self._store.audit.note(tenant_id, actor, "document.added", document_id, name)
         fresh = StoredDocument(document_id, name, sha256, len(content), "queued", "", "", None, 0, 0, 0, BEGAN)
         return self._rows.kept_documents.setdefault((tenant_id, document_id), fresh)
 
@@ -263,6 +276,10 @@ class MemoryDocuments:
             raise NotFound("document", document_id)
         changed = replace(known, **changes)
         self._rows.kept_documents[tenant_id, document_id] = changed
+
+    async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
+        await self.change(tenant_id, document_id, state="removing")
+        await self._store.audit.note(tenant_id, actor, "document.removed", document_id, "")
 
 
 class MemoryAudit:

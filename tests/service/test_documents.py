@@ -87,10 +87,10 @@ async def test_another_tenants_namesake_stays(store: Store) -> None:
 async def test_a_row_goes_only_when_it_is_to_go(store: Store) -> None:
     """Uploaded again while its passages are being removed, a document stays."""
     tenant_id = await given(store, "one")
-    await store.documents.change(tenant_id, "one", state="removing")
+    await store.documents.remove(tenant_id, "one")
     await store.documents.add(tenant_id, "one", "press.md", "one", b"one")
     await store.documents.drop(tenant_id, "one")
     assert await states(store, tenant_id) == {"one": "queued"}
-    await store.documents.change(tenant_id, "one", state="removing")
+    await store.documents.remove(tenant_id, "one")
     await store.documents.drop(tenant_id, "one")
     assert await states(store, tenant_id) == {}

@@ -94,7 +94,7 @@ async def desk(own_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = deployment.func_or_class(settings, embedder)
     yield Desk(store, embedder, made, await store.tenants.ensure(uuid4().hex), tmp_path)
     for tenant_id, document_id in await store.documents.waiting():  # what a test left would be the next one's work
-        await store.documents.change(tenant_id, document_id, state="removing")
+        await store.documents.remove(tenant_id, document_id)
         await store.documents.drop(tenant_id, document_id)
     await made._store.close()
     await store.close()
@@ -155,7 +155,7 @@ async def test_what_is_removed_while_it_is_indexed_is_gone(desk: Desk) -> None:
     removed: list[asyncio.Task[None]] = []
 
     async def remove() -> None:
-        await desk.store.documents.change(desk.tenant_id, key, state="removing")
+        await desk.store.documents.remove(desk.tenant_id, key)
         removed.append(asyncio.create_task(desk.indexer.work(desk.tenant_id, key)))
 
     desk.embedder.meanwhile = remove

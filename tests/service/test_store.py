@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
@@ -64,7 +64,7 @@ async def test_a_tenant_sees_its_own_rows_alone(store: Store) -> None:
             await attempt
     assert (await store.systems.get(a, system.system_id)).name == "press"
     await store.audit.note(a, "admin", "system.added", "system 1", "")
-    assert len(await store.audit.newest(a)) == 1
+    assert len(await store.audit.newest(a)) == 2
     assert await store.audit.newest(b) == []
 
 
@@ -253,3 +253,33 @@ async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store)
         _, baseline = await store.systems.machine(tenant, system.system_id)
         assert baseline is not None
         np.testing.assert_allclose(baseline.count, 20 * SUMS.count)
+
+
+async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:
+    """Where the audit cannot be written, nothing is made, changed, deleted or withdrawn."""
+    nobody: str = None  # type: ignore[assignment]  # the audit refuses it
+    a, _ = await two_tenants(store)
+    system = await store.systems.add(a, "press", "generic", "")
+    account = await store.accounts.add(a, "ann", "ann@example.com", "hash", "viewer")
+    await store.keys.add(a, "line 4", "operator", b"digest")
+    (key,) = await store.keys.page(a)
+    await store.documents.add(a, "press", "press.md", "0", b"# Press")
+    for deed in (
+        store.systems.add(a, "lift", "generic", "", nobody),
+        store.systems.change(a, system.system_id, "lift", None, nobody),
+        store.systems.delete(a, system.system_id, nobody),
+        store.accounts.add(a, "bob", "bob@example.com", "hash", "viewer", nobody),
+        store.accounts.set_active(account, False, nobody),
+        store.accounts.set_password(account, "other", nobody),
+        store.keys.add(a, "line 5", "operator", b"other digest", nobody),
+        store.keys.revoke(a, key.key_id, nobody),
+        store.documents.add(a, "lift", "lift.md", "1", b"# Lift", nobody),
+        store.documents.remove(a, "press", nobody),
+    ):
+        with pytest.raises((IntegrityError, NotFound)):
+            await deed
+    assert await store.systems.page(a) == [system]
+    assert await store.accounts.get(account.user_id) == account
+    assert await store.accounts.by_login("bob") is None
+    assert await store.keys.page(a) == [key]
+    assert [document.state for document in await store.documents.page(a, "", 10)] == ["queued"]

@@ -179,7 +179,7 @@ async def test_what_another_tenant_has_is_not_found(parts: StoreParts) -> None:
         parts.feedback.give(mine.tenant_id, answer.trace_id, "confirmed", None, "", "x"),
         parts.documents.get(mine.tenant_id, "press"),
         parts.documents.pages(mine.tenant_id, "press"),
-        parts.documents.change(mine.tenant_id, "press", state="removing"),
+        parts.documents.remove(mine.tenant_id, "press"),
     ):
         with pytest.raises(NotFound):
             await attempt
@@ -204,11 +204,11 @@ async def test_a_document_that_is_going_goes(parts: StoreParts) -> None:
     """Whoever asks for anything else of it finds none; asked again to go, it goes still."""
     tenant_id = await parts.tenants.ensure(uuid4().hex)
     await parts.documents.add(tenant_id, "a", "a.md", "0", b"# A")
-    await parts.documents.change(tenant_id, "a", state="removing")
+    await parts.documents.remove(tenant_id, "a")
     for state in ("ready", "queued", "failed"):
         with pytest.raises(NotFound):
             await parts.documents.change(tenant_id, "a", state=state)
-    await parts.documents.change(tenant_id, "a", state="removing")
+    await parts.documents.remove(tenant_id, "a")
     assert (await parts.documents.get(tenant_id, "a")).state == "removing"
 
 
@@ -222,9 +222,35 @@ async def test_deeds_are_noted_newest_first(parts: StoreParts) -> None:
     await parts.audit.note(mine.tenant_id, "bob", "system.changed", "system 1", "name")
     await parts.audit.note(None, "registry", "model.finish", "hdx-generic-catboost", "")
     found = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(mine.tenant_id)]
-    assert found == [("bob", "system.changed", "name"), ("ann", "feedback", "missed pump")]
-    assert list(await parts.audit.newest(theirs.tenant_id)) == []
+    assert found[:2] == [("bob", "system.changed", "name"), ("ann", "feedback", "missed pump")]
+    assert [note.action for note in await parts.audit.newest(theirs.tenant_id)] == ["system.added"]
     assert [note.actor for note in await parts.audit.newest(None, 1)] == ["registry"]
+
+
+async def test_what_is_done_to_systems_and_documents_is_noted(parts: StoreParts) -> None:
+    """Adding, changing, deleting and removing each leave one note, with who did it; what was not found leaves none."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    number = (await parts.systems.add(tenant_id, "Press", "generic", "", "ann")).system_id
+    await parts.systems.change(tenant_id, number, "Lift", None, "bob")
+    await parts.systems.delete(tenant_id, number, "eve")
+    await parts.documents.add(tenant_id, "press", "press.md", "0", b"# Press", "ann")
+    await parts.documents.remove(tenant_id, "press", "bob")
+    assert (await parts.documents.get(tenant_id, "press")).state == "removing"
+    for missing in (
+        parts.systems.change(tenant_id, number, "Hoist", None, "x"),
+        parts.systems.delete(tenant_id, number, "x"),
+        parts.documents.remove(tenant_id, "lift", "x"),
+    ):
+        with pytest.raises(NotFound):
+            await missing
+    notes = [(each.actor, each.action, each.subject, each.detail) for each in await parts.audit.newest(tenant_id)]
+    assert notes[::-1] == [
+        ("ann", "system.added", f"system {number}", "Press"),
+        ("bob", "system.changed", f"system {number}", "name"),
+        ("eve", "system.deleted", f"system {number}", ""),
+        ("ann", "document.added", "press", "press.md"),
+        ("bob", "document.removed", "press", ""),
+    ]
 
 
 async def test_it_answers(parts: StoreParts) -> None:

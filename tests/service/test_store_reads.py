@@ -85,15 +85,15 @@ async def test_the_last_answer_is_a_systems_newest(store: Store) -> None:
     assert await store.diagnoses.last(house.tenant_id, house.system.system_id) == house.diagnosis
 
 
-async def test_one_document_goes_and_its_namesakes_are_known(store: Store) -> None:
-    """The others of a name are what it held before; dropping one drops no other."""
+async def test_one_document_goes_and_its_namesake_stays(store: Store) -> None:
+    """Dropping what is going drops no other, of its name or not; what is not going stays."""
     house = await make_house(store)
     for key, name in (("press-2", "press.md"), ("lathe", "lathe.md")):
         await store.documents.add(house.tenant_id, key, name, key, b"# Text")
-    assert await store.documents.namesakes(house.tenant_id, "press-2", "press.md") == ["press"]
+    await store.documents.drop(house.tenant_id, "lathe")
+    await store.documents.remove(house.tenant_id, "press")
     await store.documents.drop(house.tenant_id, "press")
     assert [each.document_id for each in await store.documents.page(house.tenant_id, "", 10)] == ["lathe", "press-2"]
-    assert await store.documents.namesakes(house.tenant_id, "press-2", "press.md") == []
 
 
 async def test_a_tenant_is_found_by_its_name_alone(store: Store) -> None:
