@@ -1,4 +1,1 @@
-"""Floor 3 of the request path: Ray Serve classes, wiring only.
-
-Exists so that mathematics, SQL and HTTP stay testable without Ray.
-"""
+"""Floor 3: Ray Serve classes, wiring only; mathematics, SQL and HTTP stay testable without Ray."""

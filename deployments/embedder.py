@@ -1,7 +1,4 @@
-"""On the ask path, after the gateway: questions become vectors.
-
-Exists so that the one part that gains from a GPU can be placed on one.
-"""
+"""Turns questions and passages into vectors; the one part that gains from a GPU."""
 
 import numpy as np
 from ray import serve

@@ -1,6 +1,6 @@
-"""On the ask path, last: passages become an answer whose every sentence is cited.
+"""Turns passages into an answer whose every sentence is cited, by quoting or by a language model.
 
-Exists so that a language model can be put in, taken out or fail without the route noticing.
+A model can be put in, taken out or fail without the route noticing.
 """
 
 from collections.abc import AsyncIterator

@@ -1,7 +1,4 @@
-"""On the ask path, behind the generator: a language model on vLLM, in the same graph.
-
-Exists so that a GPU node words answers without another server to run, and the generator sees one more writer.
-"""
+"""A language model on vLLM in the same graph; to the generator one more writer."""
 
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any

@@ -1,7 +1,4 @@
-"""On the ask path, after the embedder: a question finds its passages.
-
-Exists so that readers of the index scale apart from its single writer.
-"""
+"""Finds the passages of a question; readers of the index scale apart from its one writer."""
 
 from pathlib import Path
 

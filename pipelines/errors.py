@@ -1,6 +1,6 @@
-"""On every path: the one tree of errors, and how each one looks from outside.
+"""The one tree of errors, and how each one looks from outside.
 
-Exists so that a caller learns field, value and rule, and nothing internal.
+A caller learns field, value and rule, and nothing internal.
 
     HdxError                    500 internal
     +-- InvalidInput            422 field, value, rule

@@ -1,4 +1,1 @@
-"""The ask path: documents, passages, index, encoder and answer.
-
-Exists so that every sentence of an answer can be traced to its source.
-"""
+"""Documents become passages (`ingest`), passages are found (`search`), and quoted with their source (`answer`)."""

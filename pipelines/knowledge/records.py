@@ -1,7 +1,4 @@
-"""The ask path: documents, passages, questions and answers.
-
-Exists so that index, generator, HTTP and tests agree on where a quote stands in its source.
-"""
+"""Documents, passages, questions and answers, and where a quote stands in its source."""
 
 from dataclasses import dataclass, field
 from typing import Literal

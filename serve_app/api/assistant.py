@@ -1,7 +1,4 @@
-"""Ask, from question to cited answer, whole or as it is written.
-
-Exists so that the public and the internal face give one and the same shape of answer.
-"""
+"""Ask, from question to cited answer, whole or as it is written, in one shape for the public and the internal face."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Ask, in the words of OpenAI's chat completions.
-
-Exists so that any tool that speaks to OpenAI can speak to the manuals; answers are the assistant's, citations included.
-"""
+"""The assistant in the words of OpenAI's chat completions, citations included."""
 
 import time
 from collections.abc import AsyncGenerator

@@ -1,6 +1,6 @@
 """Detect and ask in one call: what is wrong, and what the manuals say to do about it.
 
-Exists so that whoever sends a window need not put the question; the finding comes first, and no advice can lose it.
+The finding comes first, and no failure of the advice can lose it.
 """
 
 import time

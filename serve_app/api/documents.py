@@ -1,7 +1,4 @@
-"""Before ask: a tenant's own manuals, from upload to removal.
-
-Exists so that an upload answers at once and is indexed behind, and every quote can be looked up in its page.
-"""
+"""A tenant's own manuals, from upload to removal; an upload answers at once and is indexed behind."""
 
 import hashlib
 from dataclasses import asdict

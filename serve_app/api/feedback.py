@@ -1,6 +1,6 @@
-"""Feedback, from body to row: what a person knows of a window is set against what was answered.
+"""Takes what a person knows of a window, and sets it against what was answered.
 
-Exists so that no label reaches training that contradicts the answer it is about.
+No label that contradicts its own answer reaches training.
 """
 
 from typing import Any

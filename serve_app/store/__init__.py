@@ -1,4 +1,1 @@
-"""Where rows live: PostgreSQL tables, migrations and the repository.
-
-Exists so that every row is read through its tenant.
-"""
+"""PostgreSQL: one part a kind of row over one database, each row read through its tenant, and the migrations."""

@@ -1,7 +1,4 @@
-"""Before the first query: brings a database to the tables that this version expects.
-
-Exists so that every start, also two at once, ends on the same tables.
-"""
+"""Brings a database to the tables that this version expects; two starts at once end on the same ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

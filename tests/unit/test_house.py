@@ -209,3 +209,9 @@ def test_a_base_name_stands_once_in_a_folder() -> None:
     """No folder holds a module and a package of one name."""
     packages = {path.parent for path in python_files() if path.name == "__init__.py"}
     assert [str(path.relative_to(ROOT)) for path in python_files() if path.with_suffix("") in packages] == []
+
+
+def test_docstrings_of_modules_follow_no_formula() -> None:
+    """A module says what it is responsible for, in its own words."""
+    said = {path: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in python_files()}
+    assert [str(path.relative_to(ROOT)) for path, text in said.items() if "Exists so that" in text] == []

@@ -1,7 +1,4 @@
-"""Last step of the ask path for who asks for a remedy: the manual's own sections become steps to take.
-
-Exists so that a technician sees what to do first, why, and whether the machine must stand still for it, each quoted.
-"""
+"""Turns the manual's sections into steps, each quoted: what first, why, and whether the machine must stand still."""
 
 import re
 from collections.abc import Iterable, Sequence

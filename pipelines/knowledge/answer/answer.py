@@ -1,6 +1,6 @@
-"""Last step of the ask path: sentences of the found passages become a cited answer, or a refusal.
+"""Turns sentences of the found passages into a cited answer, or a refusal, without a language model.
 
-Exists so that an answer needs no language model and says nothing that its sources do not say word for word.
+An answer says nothing that its sources do not say word for word.
 """
 
 import math

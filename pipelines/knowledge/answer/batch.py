@@ -1,7 +1,4 @@
-"""Beside the ask path: a corpus searched and asked as a whole, offline, with the very code that serves.
-
-Exists so that retrieval can be judged on any collection, by any tool that reads Parquet.
-"""
+"""Searches and asks a corpus as a whole, offline, with the code that serves; Parquet in and out."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

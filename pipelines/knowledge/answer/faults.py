@@ -1,7 +1,4 @@
-"""Between detect and ask: what a finding is called, in the words of the manuals.
-
-Exists so that the repair of a finding can be looked up by the one who has only the finding.
-"""
+"""Says what a finding is called in the words of the manuals, so that its repair can be asked for."""
 
 from collections.abc import Mapping
 from functools import cache

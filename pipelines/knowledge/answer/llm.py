@@ -1,7 +1,6 @@
-"""Last step of the ask path, where a language model is set up: it words the answer, and only what it can cite stays.
+"""Lets a language model word the answer, and keeps only what it can cite.
 
-Exists so that any model may write, none is trusted, and none can make a question fail: a sentence goes out when a quote
-bears it out and not before, and whatever goes wrong, the extractive answer carries on.
+A sentence goes out when a quote bears it out and not before; whatever goes wrong, the extractive answer carries on.
 """
 
 import re

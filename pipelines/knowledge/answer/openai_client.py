@@ -1,7 +1,4 @@
-"""Beside the ask path: a language model behind any server that speaks OpenAI's chat completions.
-
-Exists so that Ollama, vLLM, llama.cpp or a hosted model can word answers by one setting.
-"""
+"""A language model behind any server that speaks OpenAI's chat completions, such as Ollama, vLLM or llama.cpp."""
 
 import json
 from collections.abc import AsyncGenerator

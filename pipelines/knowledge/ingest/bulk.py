@@ -1,7 +1,4 @@
-"""Before the ask path: many files indexed at once by Ray Data, with the very functions that index one.
-
-Exists so that an archive of manuals is read and encoded on every core of a cluster, while one process writes.
-"""
+"""Indexes many files at once by Ray Data with the functions that index one; one process writes."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping

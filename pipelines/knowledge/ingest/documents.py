@@ -1,8 +1,8 @@
-"""First step of ingest: a file's bytes become a document with readable pages.
+"""Turns a file's bytes into a document with readable pages, the text that quotes point into.
 
-Exists so that every quote can point into one fixed text. A page's text holds one block a line: a heading as
-`## Pressure drop`, a list item as `- ...` or `1. ...`, a table row as `Column: cell; Column: cell`, else a paragraph.
-Inline markup is dropped, soft line breaks are joined, and offsets count in the text so made.
+A page's text holds one block a line: a heading as `## Pressure drop`, a list item as `- ...` or `1. ...`, a table row
+as `Column: cell; Column: cell`, else a paragraph. Inline markup is dropped, soft line breaks are joined, and offsets
+count in the text so made.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""First step of ingest, inside `documents`: one file type after another becomes pages of plain blocks.
-
-Exists so that a new type costs one reader, and every reader writes the same form of text.
-"""
+"""One reader a file type, each turning a file into pages of plain blocks; works for `documents`."""
 
 import io
 import re

@@ -1,7 +1,4 @@
-"""Before the ask path: files are read, cut, encoded and written to the index.
-
-Exists so that running it twice changes nothing, and one broken file harms no other.
-"""
+"""Reads files, cuts, encodes and indexes them; twice changes nothing, and one broken file harms no other."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,4 @@
-"""Third step of ingest: passages that speak to whoever answers, and not to a technician, are told apart.
-
-Exists so that a document can inform an answer and never command it.
+"""Tells passages that give orders to whoever answers from those that inform a technician.
 
 Source: OWASP LLM01:2025 (prompt injection); the forms that its examples and public red-team sets share, in both
 languages of the index.

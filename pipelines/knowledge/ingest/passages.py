@@ -1,7 +1,4 @@
-"""Second step of ingest: a document's pages are cut into passages, and any text into sentences.
-
-Exists so that what is found is long enough to be understood and every cut falls between sentences.
-"""
+"""Cuts a document's pages into passages, and any text into sentences; every cut falls between sentences."""
 
 import re
 from collections.abc import Iterator

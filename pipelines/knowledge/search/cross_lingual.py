@@ -1,7 +1,6 @@
-"""Under the index: forms of a text in which English and Russian meet.
+"""Forms of a text in which English and Russian meet, for an encoder that reads one of the two.
 
-Exists so that a Russian question finds an English manual, and the other way round, with an encoder that reads one of
-the two: words of the trade meet in the glossary, and names, brands and loan words meet in their sound.
+Words of the trade meet in the glossary; names, brands and loan words meet in their sound.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Beside the ask path: text becomes a vector, for questions and passages alike.
-
-Exists so that one pinned model, read from disk alone, stands behind every vector of an index.
-"""
+"""Turns text into vectors, questions and passages alike, by one pinned model that is read from disk alone."""
 
 import hashlib
 from collections.abc import Sequence

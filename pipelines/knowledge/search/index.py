@@ -1,7 +1,4 @@
-"""Middle of the ask path: passages stored and searched in LanceDB, one table a tenant.
-
-Exists so that a tenant finds its own passages and the built-in ones, and can never name another's.
-"""
+"""Stores and searches passages in LanceDB, one table a tenant; a search reads the caller's and the built-in one."""
 
 import math
 from collections import Counter

@@ -1,6 +1,6 @@
-"""Under the index: one LanceDB table a tenant, and which of its generations is read.
+"""One LanceDB table a tenant, and which of its generations is read.
 
-Exists so that another encoder means a new table that is swapped in whole, and a reader never sees half of one.
+Another encoder means a new table that is swapped in whole; a reader never sees half of one.
 """
 
 import fcntl

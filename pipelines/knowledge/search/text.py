@@ -1,7 +1,4 @@
-"""Under passages, index and answer: how text becomes stems, in English and Russian.
-
-Exists so that a question and a sentence meet in one form, whatever their endings.
-"""
+"""Turns text into stems, in English and Russian, so that a question and a sentence meet in one form."""
 
 import re
 from collections.abc import Iterable, Mapping

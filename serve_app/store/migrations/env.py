@@ -1,7 +1,4 @@
-"""Before the first query: where Alembic takes its connection from.
-
-Exists so that migrations run on a connection that `migrate` opened and locked.
-"""
+"""Runs migrations on the connection that `migrate` has opened and locked."""
 
 from alembic import context
 

@@ -1,7 +1,4 @@
-"""First step of the database: all tables, the role that owns nothing, row-level security.
-
-Exists so that a tenant's rows stay its own even where a query forgets to ask.
-"""
+"""All tables, the role that owns nothing, and row-level security, which keeps a tenant's rows its own."""
 
 import sqlalchemy as sa
 from alembic import op

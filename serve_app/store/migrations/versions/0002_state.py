@@ -1,7 +1,4 @@
-"""Second step of the database: a system's alarm state, and baselines that fade and remember where they began.
-
-Exists so that a state does not flicker from window to window, and a slow change of a machine is seen.
-"""
+"""A system's alarm state, and baselines that fade and remember where they began."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,4 @@
-"""Third step of the database: the documents of a tenant, from upload to removal.
-
-Exists so that an upload that was accepted is indexed, whoever dies on the way.
-"""
+"""The documents of a tenant, from upload to removal; what was accepted is indexed, whoever dies on the way."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,4 @@
-"""Fourth step of the database: what people say of an answer.
-
-Exists so that the models learn from the windows on which they were wrong, or were told to be right.
-"""
+"""What people say of an answer."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,4 @@
-"""Fifth step of the database: what an answer followed from beside its window, and an audit of the models.
-
-Exists so that an answer can be given again bit for bit, and a model's promotion is on record though it is no tenant's.
-"""
+"""What an answer followed from beside its window, and an audit of the models, which are no tenant's."""
 
 import sqlalchemy as sa
 from alembic import op
