@@ -1,17 +1,17 @@
 """Stores and searches passages in LanceDB, one table a tenant; a search reads the caller's and the built-in one."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
 from pipelines.knowledge.records import Found, Hit, Language, Made, Passage, Question
 from pipelines.knowledge.search.cross_lingual import neutral
 from pipelines.knowledge.search.encoder import Vectors
+from pipelines.knowledge.search.ranking import POOL, Row, Rows, by_title, fused, ordered
 from pipelines.knowledge.search.tables import KEPT, PASSAGE_FIELDS, STEMMERS, Tables
 from pipelines.knowledge.search.text import asks_for_remedy, coverage, stems, synonyms, topics
 from pipelines.signals.windows import Floats
@@ -22,27 +22,9 @@ BUILT_IN = 0  # the tenant id of the knowledge that everyone may read
 # Source: SciFact, train claims: nDCG@10 .740 with 50 an arm, .741 with 100; 100 take a quarter more time.
 DEPTH = 50
 
-# Share of the vector arm in a hybrid score.
-# Source: nDCG@10: SciFact train claims .735, .737, .741, .742 with .45, .5, .55, .6; XQuAD en .983, .984 with .45, .55.
-VECTOR_SHARE = 0.55
-
 # What a synonym counts beside a word of the question itself.
 # Source: SciFact, train claims: nDCG@10 .732, .735, .737 with 1, .5, .25; biology has none of the trade's synonyms.
 SYNONYMS = 0.5
-
-# Share that the pieces of words have in the order of the passages found, and how many of them are put in order by it.
-# Source: nDCG@10 with 0, .1, .2, .33: XQuAD .979, .983, .985, .982 (en), .955, .957, .958, .956 (ru); SciFact, train
-# claims, .731, .732, .730, .717.
-PIECES_SHARE = 0.1
-
-# Passages returned at least: the answer weighs words over more passages than it shows as sources.
-POOL = 20
-
-# How far passages step back for a remedy behind those whose title holds more of it: the manual on a fault is the one
-# named after it, and many others mention it.
-# Source: the repairs of the 35 faults that detectors name, in the built-in articles: without it 14 English and 7
-# Russian ones quote another fault's manual, at .5 none and 5, at .8 none.
-TITLED = 0.8
 
 # What passages of the question's own language must hold of it, or those of the other language are searched, too.
 # Source: the refusal thresholds of `answer`: below it the answer would be a refusal.
@@ -74,20 +56,6 @@ class IndexedDocument:
     flagged: int
 
 
-class _Row(NamedTuple):
-    """A passage found.
-
-    Attributes:
-        keys: Its concepts and the pieces of its words.
-        score: By the arm, or the arms, that found it; 0..1.
-    """
-
-    passage: Passage
-    keys: frozenset[str]
-    score: float
-
-
-_Rows = dict[str, _Row]  # by passage id
 Encode = Callable[[Sequence[str]], Vectors]
 
 
@@ -240,20 +208,20 @@ class Index:
         read = [known for key in dict.fromkeys((tenant_id, BUILT_IN)) if (known := self._tables.current(key))]
         most = max(depth, question.limit)
         least = max(DEPTH, most)
-        lexical: _Rows = {}
-        dense: _Rows = {}
+        lexical: Rows = {}
+        dense: Rows = {}
         for known in read:
             lexical |= _lexical(known.table, question, least)
             comparable = question.made is None or self._own(question.made) == known.made
             if question.vector is not None and comparable and needs_vector(question.language, self.multilingual):
                 dense |= _dense(known.table, question.vector, least)
-        hits = _ordered(_fused(lexical, dense) if dense else lexical, keys, most)
+        hits = ordered(fused(lexical, dense) if dense else lexical, keys, most)
         if not hits or hits[0].score < OWN_LANGUAGE:
-            other: _Rows = {}
+            other: Rows = {}
             for known in read:
                 other |= _other_language(known.table, question.language, keys, least)
-            hits = sorted([*hits, *_ordered(other, keys, most)], key=lambda hit: -hit.score)
-        return (_by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
+            hits = sorted([*hits, *ordered(other, keys, most)], key=lambda hit: -hit.score)
+        return (by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
 
     def nearest(self, tenant_id: int, question: Question, count: int) -> list[str]:
         """Return the ids of the tenant's passages whose vectors are nearest to the question's, nearest first."""
@@ -304,7 +272,7 @@ def _optimise(table: Any) -> None:
     table.optimize(cleanup_older_than=KEPT)
 
 
-def _lexical(table: Any, question: Question, least: int) -> _Rows:
+def _lexical(table: Any, question: Question, least: int) -> Rows:
     """Search by words; the best hit's score is the share of the question's topics that it holds.
 
     A table's BM25 scores hang on its own word counts; the share brings two tables to one scale, in 0..1.
@@ -333,7 +301,7 @@ def _words_asked(question: Question) -> Any:
     return BooleanQuery([(Occur.SHOULD, asked), (Occur.SHOULD, match(alike, column, boost=SYNONYMS))])
 
 
-def _other_language(table: Any, language: Language, keys: frozenset[str], least: int) -> _Rows:
+def _other_language(table: Any, language: Language, keys: frozenset[str], least: int) -> Rows:
     """Search the passages of the other language by concepts and sounds; scored like words, by share of the keys."""
     from lancedb import col, lit
 
@@ -349,66 +317,19 @@ def _other_language(table: Any, language: Language, keys: frozenset[str], least:
     return _found(rows, [row["_score"] * scale for row in rows])
 
 
-def _dense(table: Any, vector: Floats, least: int) -> _Rows:
+def _dense(table: Any, vector: Floats, least: int) -> Rows:
     """Search by vector; the score is the cosine, cut to 0..1."""
     query = table.search(np.asarray(vector, np.float32), vector_column_name="vector").distance_type("cosine")
     rows = query.limit(least).refine_factor(REFINE).select([*PASSAGE_FIELDS, "keys", "_distance"]).to_list()
     return _found(rows, [min(1.0, max(0.0, 1.0 - row["_distance"])) for row in rows])
 
 
-def _found(rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> _Rows:
+def _found(rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> Rows:
     return {
-        row["passage_id"]: _Row(_passage(row), frozenset(row["keys"].split()), score)
+        row["passage_id"]: Row(_passage(row), frozenset(row["keys"].split()), score)
         for row, score in zip(rows, scores, strict=True)
     }
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:
     return Passage(**{name: row[name] for name in PASSAGE_FIELDS})
-
-
-def _fused(lexical: _Rows, dense: _Rows) -> _Rows:
-    """Add the two arms; a passage that an arm did not find has that arm's lowest score."""
-    missing = _lowest(lexical.values()), _lowest(dense.values())
-
-    def both(key: str) -> float:
-        words = lexical[key].score if key in lexical else missing[0]
-        meaning = dense[key].score if key in dense else missing[1]
-        return (1 - VECTOR_SHARE) * words + VECTOR_SHARE * meaning
-
-    return {key: row._replace(score=both(key)) for key, row in {**lexical, **dense}.items()}
-
-
-def _lowest(rows: Iterable[_Row]) -> float:
-    return min((row.score for row in rows), default=0.0)
-
-
-def _ordered(found: _Rows, keys: frozenset[str], most: int) -> list[Hit]:
-    """Put the first of those found in order by the pieces of words they share with the question, too.
-
-    A piece weighs by its rarity among them. It finds what stemming parts: build and building, насос and насосный.
-    """
-    ranked = sorted(found.values(), key=lambda row: (-row.score, row.passage.passage_id))[:most]
-    first = ranked[:POOL]
-    holding = {key: sum(key in row.keys for row in first) for key in keys}
-    weight = {key: math.log(1 + (len(first) - count + 0.5) / (count + 0.5)) for key, count in holding.items()}
-    total = sum(weight.values()) or 1.0
-
-    def score(place: int, row: _Row) -> float:
-        shared = sum(weight[key] for key in keys & row.keys) / total if place < POOL else 0.0
-        return (1 - PIECES_SHARE) * row.score + PIECES_SHARE * shared
-
-    hits = [Hit(row.passage, score(place, row)) for place, row in enumerate(ranked)]
-    return sorted(hits, key=lambda hit: -hit.score)
-
-
-def _by_title(hits: Sequence[Hit], question: Question) -> list[Hit]:
-    """Let passages step back behind those of documents whose title says more of what a remedy is asked for."""
-    wanted = topics(question.text, question.language)
-    alike = dict.fromkeys(wanted, 1.0)
-    shares = [coverage(wanted, stems(hit.passage.title, question.language), alike) for hit in hits]
-    most = max(shares, default=0.0)
-    found = [
-        replace(hit, score=hit.score * (1 - TITLED * (most - share))) for hit, share in zip(hits, shares, strict=True)
-    ]
-    return sorted(found, key=lambda hit: -hit.score)
