@@ -24,7 +24,7 @@ check: install  ## Format, lint, strict types, import contracts, declared librar
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
-	@$(BIN)/deptry . --optional-dependencies-dev-groups dev --extend-exclude tests/ --extend-exclude benchmarks/
+	@$(BIN)/deptry . --optional-dependencies-dev-groups dev,mutants --extend-exclude tests/ --extend-exclude benchmarks/
 	@$(BIN)/python -m pytest tests/unit
 
 mutants: $(VENV)/.mutants  ## Change decisions in the code and count the changes that tests notice; ten minutes

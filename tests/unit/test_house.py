@@ -110,6 +110,13 @@ def test_files_that_contributing_names_are_there() -> None:
     assert all(f"make {name}" in text for name in ("help", "check", "test", "run", "bench"))
 
 
+def test_readme_lists_what_make_help_lists() -> None:
+    """Each command of the Makefile that has a line of help stands in the README's table."""
+    told = re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE)
+    assert len(told) > 10
+    assert [name for name in told if f"| `make {name}` |" not in text_of("README.md")] == []
+
+
 def test_a_newcomer_finds_twenty_answers() -> None:
     """Each question of the table leads to a file that holds the name it gives, as a definition, a key or a value."""
     rows = re.findall(r"^\| ([^|]+\?) \| `([^`]+)` \| `([^`]+)` \|$", text_of("CONTRIBUTING.md"), re.MULTILINE)
