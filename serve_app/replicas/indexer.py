@@ -76,16 +76,19 @@ class Indexer:
             await asyncio.sleep(SWEEP_S)
 
     async def look(self) -> None:
-        """Do all that waits, each document by itself, then fold what was written into the indexes."""
+        """Do all that waits, each document by itself, then fold what was written into the indexes of each tenant."""
         for tenant_id, document_id in await self._store.documents.waiting():
             try:
                 await self.work(tenant_id, document_id)
             except Exception as error:
                 logs.write("document.waits", logging.WARNING, error, tenant_id=tenant_id, document_id=document_id)
         for tenant_id in sorted(self._dirty):
-            async with self._alone:
-                await self._in_thread(INDEX_S, self._index.optimise, tenant_id)
-            self._dirty.discard(tenant_id)
+            try:
+                async with self._alone:
+                    await self._in_thread(INDEX_S, self._index.optimise, tenant_id)
+                self._dirty.discard(tenant_id)
+            except Exception as error:
+                logs.write("index.waits", logging.WARNING, error, tenant_id=tenant_id)
 
     async def work(self, tenant_id: int, document_id: str) -> None:
         """Bring one document to its end: ready, failed, or gone; whoever asked may leave, and it goes on.

@@ -19,7 +19,9 @@ from pipelines.errors import Unavailable
 from pipelines.knowledge.ingest import ingest
 from pipelines.knowledge.ingest.documents import document_key
 from pipelines.knowledge.records import Made
+from pipelines.knowledge.search import tables
 from pipelines.knowledge.search.index import Index
+from pipelines.knowledge.search.tables import Tables
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.replicas import indexer as indexers
 from serve_app.replicas.indexer import ATTEMPTS, Indexer
@@ -53,7 +55,7 @@ class Desk:
 
     def __init__(self, store: Store, embedder: Embedder, indexer: Any, tenant_id: int, home: Path) -> None:
         self.store, self.embedder, self.indexer, self.tenant_id = store, embedder, indexer, tenant_id
-        self._folder = home / "knowledge"
+        self.folder = home / "knowledge"
 
     async def upload(self, name: str, bar: int = 217) -> str:
         """Add a document as the route does; return its id."""
@@ -71,7 +73,7 @@ class Desk:
 
     def quoted(self) -> str:
         """Return all text that a question could find."""
-        index = Index.open(self._folder, multilingual=False)
+        index = Index.open(self.folder, multilingual=False)
         ids = [each.document_id for each in index.documents(self.tenant_id)]
         return " ".join(part.text for key in ids for part in index.passages(self.tenant_id, key))
 
@@ -148,6 +150,18 @@ async def test_an_index_of_another_encoder_fails_no_document(desk: Desk) -> None
 
 async def _reply(value: object) -> object:
     return value
+
+
+async def test_another_writer_is_not_waited_for_without_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process writes the document waits, and the indexer sees to the next; then it is ready."""
+    monkeypatch.setattr(tables, "WRITER_S", 0.2)
+    key = await desk.upload("press.md")
+    with Tables(desk.folder).writing():
+        await asyncio.wait_for(desk.indexer.look(), 20)
+        found = await desk.state(key)
+        assert (found.state, found.attempts) == ("queued", 0)
+    await desk.indexer.look()
+    assert (await desk.state(key)).state == "ready"
 
 
 async def test_what_is_removed_while_it_is_indexed_is_gone(desk: Desk) -> None:

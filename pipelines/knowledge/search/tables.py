@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.knowledge.records import Language, Made, Passage
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ FORM = "1"
 CONSISTENCY = timedelta(seconds=1)
 # Versions younger than this are kept at clean-up, for readers that still stand on them.
 KEPT = timedelta(hours=1)
+# Longest wait for another writer. Source: own choice; a document is written in seconds, an archive in minutes.
+WRITER_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,17 @@ class Tables:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Wait until no other process writes, and keep all others waiting."""
+        """Wait until no other process writes, and keep all others waiting.
+
+        Raises:
+            Unavailable: Another one writes for too long, as when it makes all tables anew.
+        """
+        end = time.monotonic() + WRITER_S
         with (self._folder / "writer.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _taken(lock):
+                if time.monotonic() > end:
+                    raise Unavailable("index", "another process writes to it")
+                time.sleep(0.05)
             yield
 
     def current(self, tenant_id: int, *, fresh: bool = False) -> Generation | None:
@@ -140,6 +150,15 @@ class Tables:
         if name not in self._open:
             self._open[name] = self._database.open_table(name)
         return self._open[name]
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Take a lock when nobody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _schema(dims: int) -> "pa.Schema":
