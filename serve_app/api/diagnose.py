@@ -3,6 +3,7 @@
 The finding comes first, and no failure of the advice can lose it.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,7 +16,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
-from pipelines.errors import HdxError
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.machines.family import read_family
 from serve_app.api import problems
@@ -45,25 +45,26 @@ async def diagnose(
     """
     path = request.scope["path"]
     answer, is_anomaly = await detect_one(detection, caller, body, time.perf_counter())
-    question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
-    asked = Asked(caller.tenant_id, question, body.max_results)
-    if wants_events(request):
-        finding = format_sse_event(event="finding", data_str=answer.decode())
-        if not is_anomaly:
-            return EventSourceResponse(iter([finding, event_of("done", {"query": ""})]))
-        try:
-            return await streamed(services, asked, path, finding, noted=partial(_note, services, caller))
-        except HdxError as error:
-            lost = event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
-            return EventSourceResponse(iter([finding, lost]))
+    question, reason = "", ""
     advice: dict[str, Any] | None = None
-    reason = ""
-    if is_anomaly:
-        try:
+    finding = format_sse_event(event="finding", data_str=answer.decode())
+    try:
+        question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
+        asked = Asked(caller.tenant_id, question, body.max_results)
+        if wants_events(request):
+            if not is_anomaly:
+                return EventSourceResponse(iter([finding, event_of("done", {"query": ""})]))
+            return await streamed(services, asked, path, finding, noted=partial(_note, services, caller))
+        if is_anomaly:
             advice = await ask(services, asked)
             await _note(services, caller, advice["sources"])
-        except HdxError as error:
-            reason = problems.problem_of(error).title
+    except Exception as error:
+        problem = problems.problem_of(error)
+        logs.write("advice.failed", logging.WARNING, problems.cause_of(error), code=problem.code)
+        if wants_events(request):
+            lost = event_of("error", problem.body(path, logs.trace_id()))
+            return EventSourceResponse(iter([finding, lost]))
+        reason = problem.title
     ends = {"query": question, "advice": advice, "reason": reason}
     return Response(b'{"finding":%b,%b' % (answer, orjson.dumps(ends)[1:]), media_type=JSON)
 

@@ -279,10 +279,13 @@ class TestDiagnose:
         assert [name for name, _ in events] == ["finding", "sources", *["token"] * 5, "citations", "done"]
         assert events[0][1]["prediction"]["is_anomaly"]
 
-    def test_no_outage_of_the_assistant_loses_a_finding(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
+    @pytest.mark.parametrize("failure", [Unavailable("retriever", "no reply"), LookupError("of a library")])
+    def test_nothing_that_befalls_the_assistant_loses_a_finding(
+        self, client: TestClient, headers: LogIn, bench: Bench, failure: Exception
+    ) -> None:
         """Without advice the answer still has the finding, and the reason."""
         bench.diagnoser.alarm = True
-        bench.assistant.failure = Unavailable("retriever", "no reply")
+        bench.assistant.failure = failure
         answer = client.post(DIAGNOSE, json=WINDOW, headers=headers()).json()
         DiagnoseReply.model_validate(answer)
         assert answer["finding"]["prediction"]["is_anomaly"]
