@@ -57,8 +57,7 @@ def test_uploads_outlive_the_death_of_their_writer(service: Service) -> None:
             for number in range(8)
         ]
         wait_for(lambda: state_of(client, addresses[0]) in ("indexing", "ready"))
-        (writer,) = [p for p in psutil.process_iter(["cmdline"]) if is_ours(p, service, "ServeReplica:hdx:Indexer")]
-        writer.kill()
+        replica_of(service, "Indexer").kill()
         wait_for(lambda: all(state_of(client, address) == "ready" for address in addresses))
         time.sleep(2)
         for number, address in enumerate(addresses):
@@ -66,6 +65,12 @@ def test_uploads_outlive_the_death_of_their_writer(service: Service) -> None:
             assert f"QX{number}Z" in quotes(answer), answer["metadata"]
             assert sum(f"QX{number}Z" in source["snippet"] for source in answer["sources"]) == 1
             assert client.delete(address).status_code == 204
+
+
+def replica_of(service: Service, name: str) -> psutil.Process:
+    """Return the process of a deployment that has one replica."""
+    (found,) = [p for p in psutil.process_iter(["cmdline"]) if is_ours(p, service, f"ServeReplica:hdx:{name}")]
+    return found
 
 
 def is_ours(process: psutil.Process, service: Service, name: str) -> bool:
@@ -79,6 +84,29 @@ def is_ours(process: psutil.Process, service: Service, name: str) -> bool:
         )
     except psutil.NoSuchProcess:
         return False
+
+
+def test_questions_are_answered_while_the_encoder_hangs(service: Service) -> None:
+    """English by words alone, marked; Russian as ever; a document waits and is indexed when the encoder is back."""
+    russian = "Как устранить падение давления в гидросистеме?"
+    with service.client() as client:
+        whole, embedder = asked(client, russian)["response"], replica_of(service, "Embedder")
+        embedder.suspend()
+        try:
+            address = upload(client, "waits.md", "# Waiting\n\nThe code of the waiting press is WT77.")
+            answer = asked(client, "How to fix hydraulic pressure drop?")
+            assert answer["citations"]
+            assert (answer["metadata"]["degraded"], "embedder" in answer["metadata"]["reason"]) == (True, True)
+            answer = asked(client, russian)
+            assert (answer["response"], answer["metadata"]["degraded"]) == (whole, False)
+            checks = client.get("/health/").json()["checks"]
+            assert checks["rag_service"] == "degraded"
+        finally:
+            embedder.resume()
+        wait_for(lambda: state_of(client, address) == "ready")
+        wait_for(lambda: client.get("/health/").json()["checks"]["rag_service"] == "ok")
+        wait_for(lambda: "WT77" in quotes(asked(client, "What is the code of the waiting press?")), 10)
+        assert client.delete(address).status_code == 204
 
 
 def test_a_document_comes_within_seconds_and_goes_at_once(service: Service) -> None:
