@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
+from pipelines.errors import cause_of
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.machines.family import read_family
 from serve_app.api import problems
@@ -60,7 +61,7 @@ async def diagnose(
             await _note(services, caller, advice["sources"])
     except Exception as error:
         problem = problems.problem_of(error)
-        logs.write("advice.failed", logging.WARNING, problems.cause_of(error), code=problem.code)
+        logs.write("advice.failed", logging.WARNING, cause_of(error), code=problem.code)
         if wants_events(request):
             lost = event_of("error", problem.body(path, logs.trace_id()))
             return EventSourceResponse(iter([finding, lost]))
