@@ -28,7 +28,7 @@ from mutmut.utils.file_utils import walk_mutatable_files
 REASONS = Path(__file__).with_suffix(".yaml")
 LEAST = 0.9
 # Of what is no operator, number or branch, but an argument, a word or an assigned value: so many a file, always those.
-DRAWN, DRAWN_OF_STORE = 50, 10
+DRAWN, DRAWN_OF_STORE = 30, 6
 PLAIN = (cst.Call, cst.BaseString, cst.Assign, cst.AnnAssign)
 NOTICED = ("killed", "timeout", "segfault")
 
