@@ -9,12 +9,23 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import Unavailable
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
-from serve_app.shared.cache import HEAD, MAGIC, MemberVersions, MemoryCache, answer_key, packed, unpacked
+from serve_app.shared.cache import (
+    HEAD,
+    MAGIC,
+    AnswerCache,
+    MemberVersions,
+    MemoryCache,
+    RedisCache,
+    answer_key,
+    packed,
+    unpacked,
+)
 
 FAMILY = read_family("generic")
 WINDOW = Window({"pressure": np.array([1.0, 2.0, 3.0]), "flow": np.array([4.0, 5.0, 6.0])}, 1.0)
@@ -190,3 +201,14 @@ async def test_no_report_means_no_look_up() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert await versions.of("press") == {"catboost": "1"}
+
+
+async def test_redis_is_taken_where_it_is_named() -> None:
+    """Without an address a replica keeps its own answers, which always works; with one all replicas share them."""
+    own = AnswerCache.open(Settings(_env_file=None))
+    assert isinstance(own, MemoryCache)
+    assert await own.ping()
+    named = {"redis": {"url": "redis://127.0.0.1:1/0"}, "cache": {"ttl_s": 7}}
+    shared = AnswerCache.open(Settings.model_validate(named))
+    assert isinstance(shared, RedisCache)
+    assert (own.shared, shared.shared, shared.ttl_s) == (False, True, 7)
