@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, create_engine, select, text
@@ -13,7 +14,7 @@ from pipelines.errors import Conflict, NotFound
 from serve_app.store.database import Database
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE, metadata
-from tests.service.houses import House, diagnosis_of, learned, make_house
+from tests.service.houses import House, diagnosis_of, learned, make_house, soon
 
 
 @contextmanager
@@ -135,10 +136,14 @@ async def test_a_connection_forgets_who_logged_in(url: str) -> None:
         store = Store(database)
         ours, theirs = await make_house(store), await make_house(store)
         assert await store.accounts.by_login(theirs.username)
-        assert await store.accounts.get(theirs.user_id)
+        theirs_account = await store.accounts.get(theirs.user_id)
+        assert theirs_account
+        await store.accounts.set_active(theirs_account, True)
+        await store.sessions.rotate(theirs.token_id, uuid4(), soon())
         async with database.tenant(ours.tenant_id) as connection:
             seen = await connection.execute(text("SELECT user_id FROM users"))
             assert [user_id for (user_id,) in seen] == [ours.user_id]
+            assert (await connection.execute(text("SELECT count(*) FROM refresh_tokens"))).scalar() == 0
     finally:
         await database.close()
 

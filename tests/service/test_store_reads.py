@@ -102,3 +102,13 @@ async def test_a_tenant_is_found_by_its_name_alone(store: Store) -> None:
     assert await store.tenants.get(ours.username) == ours.tenant_id
     with pytest.raises(NotFound, match="tenant"):
         await store.tenants.get(uuid4().hex)
+
+
+async def test_one_key_is_revoked(store: Store) -> None:
+    """Revoking a key ends that one; the tenant's others go on."""
+    house = await make_house(store)
+    await store.keys.add(house.tenant_id, "line 5", "viewer", b"k" * 16 + house.key[16:])
+    (number,) = [key.key_id for key in await store.keys.page(house.tenant_id) if key.name == "line 5"]
+    await store.keys.revoke(house.tenant_id, number)
+    assert await store.keys.principal(b"k" * 16 + house.key[16:]) is None
+    assert await store.keys.principal(house.key) is not None

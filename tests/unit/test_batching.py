@@ -158,3 +158,17 @@ async def test_a_second_batch_leaves_beside_the_first_only_when_full() -> None:
     line.open.set()
     assert await asyncio.gather(*results) == [2 * item for item in range(9)]
     assert line.batches[2:] == [[5, 6, 7], [8]]
+
+
+async def test_a_batch_of_just_the_limit_is_full() -> None:
+    """As many as the limit leave beside the first batch, without waiting for one more."""
+    line = Line()
+    line.open.clear()
+    batch: MicroBatch[int, int] = MicroBatch(line.run, 2)
+    first = batch.submit(0)
+    await asyncio.sleep(0)
+    rest = [batch.submit(item) for item in (1, 2)]
+    await asyncio.sleep(0)
+    assert line.batches == [[0], [1, 2]]
+    line.open.set()
+    assert await asyncio.gather(first, *rest) == [0, 2, 4]
