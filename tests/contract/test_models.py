@@ -28,7 +28,9 @@ def listed(client: TestClient, headers: LogIn) -> dict[str, Any]:
 
 def test_what_stands_where_is_shown(client: TestClient, headers: LogIn, bench: Bench) -> None:
     """Beside what a replica holds stands what the fleet does, and how far a new version has come."""
-    fleet = listed(client, headers)["fleet"]
+    found = listed(client, headers)
+    assert list(found) == ["name", "family", "detector", "version", "sha256", "usable", "reason", "fleet"]
+    fleet = found["fleet"]
     assert fleet == {"champion": "2", "live": "2", "previous": "1", "replicas": {"2": 3}, "rollout": None, "drift": []}
     bench.promotions.rollout = Rollout("3", "canary", 1767225600.0)
     assert listed(client, headers)["fleet"]["rollout"] == {

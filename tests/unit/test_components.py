@@ -8,7 +8,7 @@ import pytest
 from pipelines.machines.family import Head
 from pipelines.signals.windows import Window
 from tests.contract.examples import family, window
-from tests.unit.test_ensemble import NAN, NOMINAL, PUMP_WORN, member, one
+from tests.unit.test_ensemble import NAN, NOMINAL, PUMP_WORN, answers, member, one
 
 
 def test_components_are_named_in_an_anomaly() -> None:
@@ -111,3 +111,24 @@ def test_a_channel_that_speaks_against_names_nothing() -> None:
     assert quiet.anomaly_type.endswith("pressure")
     assert one(member("a", 0.9, contributions={"flow_mean": -2.0})).anomaly_type is None
     assert one(member("a", 0.9, contributions={})).anomaly_type is None
+
+
+def test_what_no_head_knows_is_no_cause() -> None:
+    """A component of which nothing is known gives an anomaly no name; one that is surely nominal does where all are."""
+    unknown = {"pump": [NAN] * 3, "cooler": [0.3, 0.7]}
+    assert one(member("a", 0.9, heads=unknown)).anomaly_type == "overheating"
+    assert one(member("a", 0.9, heads=unknown | {"cooler": [NAN] * 2})).anomaly_type is None
+    assert one(member("a", 0.9, heads={"pump": [1.0, 0.0, 0.0], "cooler": [1.0, 0.0]})).anomaly_type == "leakage"
+
+
+def test_a_shared_head_is_read_window_by_window() -> None:
+    """What another component's fault weighs in one window counts for that window alone."""
+    parts = {
+        name: family().components["pump"].model_copy(update={"head": "fault", "faulty": (name,), "kinds": {}})
+        for name in ("leak", "clog")
+    }
+    head = Head(column="fault", classes=("none", "leak", "clog"))
+    kind = family().model_copy(update={"heads": {"fault": head}, "components": parts})
+    votes = replace(member("a", 0.9, 0.9), heads={"fault": np.array([[0.1, 0.1, 0.8], [0.3, 0.6, 0.1]])})
+    _, second = answers(votes, kind=kind)
+    assert {found.component: found.grade for found in second.components} == {"leak": "leak", "clog": "none"}

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
-from pipelines.diagnosis.ensemble import judge
+from pipelines.diagnosis.ensemble import decide, judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
 from pipelines.machines.family import Family, Severity
@@ -150,6 +150,9 @@ def test_an_abstention_is_answered_by_the_rest() -> None:
     assert (silent.score, silent.weight, silent.confidence, silent.reason) == (None, 0.0, 0.0, OUTSIDE)
     assert heard.weight == pytest.approx(1)
     assert second.votes[0].reason == ""
+    assert (heard.version, heard.milliseconds) == ("1", 0.1)
+    assert heard.confidence == pytest.approx(0.8 * first.quality.score)
+    assert second.votes[0].confidence == pytest.approx(0.9 * second.quality.score)
 
 
 def test_silence_of_all_spoils_no_other_window() -> None:
@@ -182,6 +185,8 @@ def test_an_alarm_ends_below_the_release() -> None:
     apart = judge(family(), [i._replace(alarm=True) for i in inspections], feature_table_of(rows), votes, {}, 1)
     assert [one.is_anomaly for one in apart] == [True, True, True, False, True]
     assert apart[0].learned is None
+    alone = decide(family(), feature_table_of(rows), np.full(5, 30.0), np.zeros(5, dtype=np.bool_), votes)
+    assert alone.is_anomaly.tolist() == [False, True, False, False, False]
 
 
 def test_a_new_machine_is_learned_before_it_is_judged() -> None:
