@@ -10,6 +10,7 @@ from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
+from configs.settings import Retention
 from pipelines.errors import Conflict, NotFound
 from serve_app.store.database import Database
 from serve_app.store.repository import Store
@@ -129,8 +130,8 @@ async def test_a_connection_forgets_its_tenant(url: str) -> None:
         await database.close()
 
 
-async def test_a_connection_forgets_who_logged_in(url: str) -> None:
-    """The account that a log-in names is seen in its own transaction: the next one on that connection is blind."""
+async def test_a_connection_forgets_whom_it_served(url: str) -> None:
+    """What a log-in, a session or the clearing of all tenants may see, the connection's next transaction may not."""
     database = Database.open(url, 1)
     try:
         store = Store(database)
@@ -138,12 +139,15 @@ async def test_a_connection_forgets_who_logged_in(url: str) -> None:
         assert await store.accounts.by_login(theirs.username)
         theirs_account = await store.accounts.get(theirs.user_id)
         assert theirs_account
-        await store.accounts.set_active(theirs_account, True)
         await store.sessions.rotate(theirs.token_id, uuid4(), soon())
+        await store.accounts.set_password(theirs_account, "hash")
+        await store.retention.clear(Retention())
         async with database.tenant(ours.tenant_id) as connection:
             seen = await connection.execute(text("SELECT user_id FROM users"))
             assert [user_id for (user_id,) in seen] == [ours.user_id]
             assert (await connection.execute(text("SELECT count(*) FROM refresh_tokens"))).scalar() == 0
+            rows = await connection.execute(text("SELECT DISTINCT tenant_id FROM diagnoses"))
+            assert [tenant_id for (tenant_id,) in rows] == [ours.tenant_id]
     finally:
         await database.close()
 

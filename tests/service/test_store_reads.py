@@ -112,3 +112,9 @@ async def test_one_key_is_revoked(store: Store) -> None:
     await store.keys.revoke(house.tenant_id, number)
     assert await store.keys.principal(b"k" * 16 + house.key[16:]) is None
     assert await store.keys.principal(house.key) is not None
+
+
+async def test_spellings_of_a_log_in_fold_to_one(store: Store) -> None:
+    """The count of attempts is kept by what the server takes all spellings for."""
+    assert await store.accounts.folded(" Ann@Example.com ") == await store.accounts.folded("ANN@example.COM")
+    assert await store.accounts.folded("ann") != await store.accounts.folded("bob")
