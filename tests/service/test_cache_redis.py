@@ -88,14 +88,19 @@ async def test_replicas_share_judgements(socket: Path) -> None:
 
 
 async def test_redis_forgets_after_the_lifetime(socket: Path) -> None:
-    """A value carries its lifetime in Redis itself."""
+    """A value carries its lifetime in Redis itself; without one nothing is kept."""
     with redis_server(socket):
         cache = RedisCache(f"unix://{socket}", 60)
         await cache.put({"k": JUDGEMENT})
         client = cache.client
         [key] = await client.keys(PREFIX + "*")
-        assert 0 < await client.pttl(key) <= 60_000
+        assert 50_000 < await client.pttl(key) <= 60_000
         await cache.close()
+        for ttl_s, kept in ((0.9, True), (0.0, False)):
+            brief = RedisCache(f"unix://{socket}", ttl_s)
+            await brief.put({f"{ttl_s}": JUDGEMENT})
+            assert ((await brief.get([f"{ttl_s}"]))[0] is not None) is kept
+            await brief.close()
 
 
 async def test_foreign_bytes_count_as_absent(socket: Path) -> None:
