@@ -8,6 +8,8 @@ import pytest
 from pipelines.errors import Unavailable
 from serve_app.shared.batching import MicroBatch
 
+pytestmark = pytest.mark.timeout(4)  # what hangs is a fault, and found soon
+
 
 class Line:
     """Doubles numbers, refuses 13, and remembers the batches it was given."""

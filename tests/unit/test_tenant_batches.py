@@ -3,7 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from serve_app.shared.tenant_batches import KEPT_MAX, TenantBatches
+
+pytestmark = pytest.mark.timeout(4)  # what hangs is a fault, and found soon
 
 
 async def test_a_tenant_waits_for_no_other() -> None:
@@ -24,10 +28,11 @@ async def test_a_tenant_waits_for_no_other() -> None:
 
 async def test_idle_tenants_are_let_go() -> None:
     """However many tenants have come, the kept ones are bounded; one in flight is never among the dropped."""
-    stuck = asyncio.Event()
+    stuck, asked = asyncio.Event(), list[Sequence[int]]()
 
     async def run(tenant_id: int, items: Sequence[int]) -> Sequence[int]:
         if tenant_id == 0:
+            asked.append(items)
             await stuck.wait()
         return items
 
@@ -38,6 +43,7 @@ async def test_idle_tenants_are_let_go() -> None:
     assert len(batches) <= KEPT_MAX
     second = batches.submit(0, 1)
     await asyncio.sleep(0)
+    assert asked == [[0]]
     assert not second.done()  # type: ignore[attr-defined]  # it waits in the batch of the first, which is in flight
     stuck.set()
     assert [await first, await second] == [0, 1]
