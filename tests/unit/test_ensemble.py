@@ -278,7 +278,9 @@ def test_confidence() -> None:
     sure = one(member("a", 0.02), member("b", 0.02)).confidence
     assert sure == pytest.approx(0.98)
     assert one(member("a", 0.4), member("b", 0.4)).confidence < sure
-    assert one(member("a", 0.02), member("b", 0.02), windows=[window(1, samples=3)]).confidence < 0.7 * sure
+    short = one(member("a", 0.02), member("b", 0.02), windows=[window(1, samples=3)])
+    assert short.confidence < 0.7 * sure
+    assert short.votes[0].confidence == pytest.approx(0.98 * short.quality.score)
     assert one(member("a", 0.001), member("b", 0.6)).confidence < one(member("a", 0.05), member("b", 0.05)).confidence
 
 
