@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from pipelines.errors import ArtefactRejected, HdxError, NotFound, Unavailable, 
 from pipelines.machines.family import read_family
 from pipelines.promotion.gates import Evidence, compared
 from pipelines.promotion.mlflow_client import Registry, Release, model_name, owner_of
-from pipelines.promotion.rollout import Assignment, Report, assignment_of
+from pipelines.promotion.rollout import Assignment, Report, assignment_of, canary_rows
 from pipelines.signals.windows import Floats
 
 LOGGER = logging.getLogger(__name__)
@@ -61,12 +60,6 @@ class Trial:
     evidence: Evidence
     copies: deque[tuple[FeatureTable, Detail]]
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def chosen(self, hash_buckets: Floats) -> NDArray[np.int64]:
-        """Return the windows whose systems the candidate answers: other systems for every version."""
-        turn = crc32(f"{self.held.release.name}/{self.held.release.version}".encode()) / 2**32
-        chosen: NDArray[np.int64] = np.flatnonzero((hash_buckets + turn) % 1 < self.share)
-        return chosen
 
     def add(self, piece: Evidence) -> None:
         """Add what was seen."""
@@ -214,7 +207,10 @@ class ModelLoader:
         if trial is None:
             return votes
         trial.copies.append((table.rows(np.arange(min(ROWS, len(table.raw)))), detail))
-        rows = np.empty(0, dtype=np.int64) if hash_buckets is None or not trial.share else trial.chosen(hash_buckets)
+        if hash_buckets is None or not trial.share:
+            return votes
+        release = trial.held.release
+        rows = canary_rows(release.name, release.version, trial.share, hash_buckets)
         return self._answered_by(trial, votes, table, detail, rows) if len(rows) else votes
 
     def past(self, family: str, version: str) -> Held:

@@ -11,10 +11,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple, get_args
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.gates import Gates
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.promotion.gates import Evidence, broken, enough, pooled
+from pipelines.signals.windows import Floats
 
 Stage = Literal["shadow", "canary", "urgent"]
 
@@ -132,6 +137,17 @@ def assignment_of(state: ModelState, gates: Gates) -> Assignment:
         return Assignment(state.live, state.previous)
     share = gates.canary.share if rollout.stage == "canary" else 0.0
     return Assignment(state.live, state.previous, rollout.version, rollout.stage, share)
+
+
+def canary_rows(name: str, version: str, share: float, hash_buckets: Floats) -> NDArray[np.int64]:
+    """Return the windows whose systems a canary answers: always the same ones, and others for every version.
+
+    Args:
+        hash_buckets: `float64[N]` each window's `Inspection.hash_bucket`.
+    """
+    turn = crc32(f"{name}/{version}".encode()) / 2**32
+    rows: NDArray[np.int64] = np.flatnonzero((hash_buckets + turn) % 1 < share)
+    return rows
 
 
 def next_transition(

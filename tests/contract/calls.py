@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-from uuid import uuid4
+from uuid import UUID
 
 from serve_app.api.problems import ProblemReply
 from serve_app.api.schemas.base import HEALTHY
@@ -30,13 +30,14 @@ DETECT_KEYS = [
 ]
 CHAT: dict[str, Any] = {"model": "hdx-assistant", "messages": [{"role": "user", "content": "why"}]}
 OPEN = ["/health/", "/health/live", "/health/ready", "/internal/ml/health", "/internal/rag/health", "/openapi.json"]
+UNKNOWN = UUID(int=0)  # the same in every process: it is part of the names of tests
 GUARDED: list[tuple[str, str, Any]] = [
     ("POST", DETECT, WINDOW),
     ("POST", DETECT + "batch/", {"items": [WINDOW]}),
     ("POST", "/api/diagnostics/diagnose/", WINDOW),
-    ("GET", f"/api/diagnostics/{uuid4()}/", None),
-    ("POST", f"/api/diagnostics/{uuid4()}/replay/", None),
-    ("POST", f"/api/diagnostics/{uuid4()}/feedback/", {"verdict": "confirmed"}),
+    ("GET", f"/api/diagnostics/{UNKNOWN}/", None),
+    ("POST", f"/api/diagnostics/{UNKNOWN}/replay/", None),
+    ("POST", f"/api/diagnostics/{UNKNOWN}/feedback/", {"verdict": "confirmed"}),
     ("POST", "/api/rag/query/", {"query": "why"}),
     ("GET", "/api/rag/documents/", None),
     ("GET", "/api/rag/documents/d1/", None),
