@@ -148,8 +148,8 @@ class Answer:
     Attributes:
         grounded: Every sentence carries a citation.
         abstained: Nothing found answers the question; `reason` says so.
-        degraded: A part was away, and the answer did without: the extractive engine in place of a language model, words
-            alone in place of words and vectors. `reason` says so.
+        degraded: A part was away, and the answer did without: the extractive engine in place of a language model or of
+            the generator's replicas, words alone in place of words and vectors. `reason` says so.
         steps: Of the manual, where a remedy was asked for.
         safety: Notes of the same manual.
     """

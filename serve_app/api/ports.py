@@ -71,7 +71,7 @@ class Assistant(Protocol):
         ...
 
     async def health(self) -> Health:
-        """Search the index for a known passage; anything but finding it is not `ok`."""
+        """Search the index for a known passage: `degraded` where it is found, but encoder or generator is away."""
         ...
 
 

@@ -161,7 +161,7 @@ def part_findings(settings: Settings) -> list[Finding]:
     cures = {
         "database": "see HDX_DATABASE__URL",
         "ml_service": "a detector has no usable champion: GET /api/models/ says why; `hdx train --family generic`",
-        "rag_service": "the index is empty or out of reach: `hdx index --built-in`",
+        "rag_service": "index empty or away: `hdx index --built-in`; or encoder or generator away: `hdx status`",
         "redis": "see HDX_REDIS__URL; answers are not cached meanwhile",
     }
     return [

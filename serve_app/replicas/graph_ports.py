@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,7 +19,8 @@ from configs.settings import Settings
 from deployments.runtime.cancellation import replica_may_stop
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import HdxError, Overloaded, Unavailable, cause_of
-from pipelines.knowledge.answer.answer import Event
+from pipelines.knowledge.answer.advice import advised
+from pipelines.knowledge.answer.answer import Event, extract, pieces
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Question
@@ -37,7 +39,11 @@ PROMOTER_S = 15  # its slowest step is one look at a registry that hangs; source
 # Source: own choice; room for the batch of an upload that is encoded before, and less than a health check waits.
 EMBEDDER_S = 3
 BY_WORDS = "searched by words alone: the embedder is away"
-FALLBACK_S = 5  # the generator answers without its model after its own limit; what is later is a lost replica
+BY_GATEWAY = "quoted by the gateway: the generator is away"
+# The generator quotes at once, or after its model's limit; what is later is a lost replica. Source: own choice; quoting
+# takes milliseconds, the rest is room for those who wait before.
+FALLBACK_S = 5
+PROBE_S = 3  # for the generator to refuse a question without passages; source: own choice, less than a health check
 SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
 
 
@@ -117,15 +123,16 @@ class GraphAssistant:
         self._embedder, self._retriever, self._generator = embedder, retriever, generator
         self._streaming = generator.options(stream=True)
         self._knowledge = settings.knowledge
-        self._patience_s = settings.knowledge.timeout_s + FALLBACK_S
+        model_s = 0 if settings.knowledge.generator == "extractive" else settings.knowledge.timeout_s
+        self._patience_s = model_s + FALLBACK_S
 
     async def ask(self, asked: Asked) -> Answer:
         """Answer from the tenant's documents and the built-in knowledge, or abstain."""
         begun = time.perf_counter()
         question, found = await self._search(asked)
         searched = time.perf_counter()
-        answer: Answer = await reach("generator", self._generator.answer.remote(question, found), self._patience_s)
-        return self._told(answer, question, begun, searched)
+        answer = await self._answered(question, found, self._patience_s)
+        return self._told(answer or await self._quoted(question, found), question, begun, searched)
 
     async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
         """Yield the passages found, the answer in pieces, and the whole of it last."""
@@ -133,15 +140,43 @@ class GraphAssistant:
         question, found = await self._search(asked)
         searched = time.perf_counter()
         yield found.hits[: asked.limit]
+        async with aclosing(self._written(question, found)) as events:
+            async for event in events:
+                yield self._told(event, question, begun, searched) if isinstance(event, Answer) else event
+
+    async def _answered(self, question: Question, found: Found, timeout_s: float) -> Answer | None:
+        """Return the generator's answer; None while it is away."""
+        try:
+            answer: Answer = await reach("generator", self._generator.answer.remote(question, found), timeout_s)
+        except Unavailable:
+            return None
+        return answer
+
+    async def _written(self, question: Question, found: Found) -> AsyncGenerator[Event]:
+        """Yield what the generator writes; where it is lost before its first piece, what this process quotes."""
         events: Any = self._streaming.stream.remote(question, found)
+        begun = False
         try:
             with replica_may_stop():
                 async for event in within(events, self._patience_s):
-                    yield self._told(event, question, begun, searched) if isinstance(event, Answer) else event
+                    begun = True
+                    yield event
         except Exception as error:
-            raise _our_error("generator", error) from None
+            ours = _our_error("generator", error)
+            if begun or not isinstance(ours, Unavailable):
+                raise ours from None
         finally:
             events.cancel()  # whoever stopped listening stops the model, too
+        if not begun:
+            answer = await self._quoted(question, found)
+            for piece in pieces(answer.text):
+                yield piece
+            yield answer
+
+    async def _quoted(self, question: Question, found: Found) -> Answer:
+        """Answer in this process as the generator does without a language model."""
+        extracting = asyncio.to_thread(lambda: advised(extract(question, found.hits), question, found))
+        return _without(await reach("generator", extracting, FALLBACK_S), BY_GATEWAY)
 
     async def _search(self, asked: Asked) -> tuple[Question, Found]:
         question = Question(asked.text, language_of(asked.text), asked.limit, context=asked.context)
@@ -166,17 +201,24 @@ class GraphAssistant:
         now = time.perf_counter()
         times = {"search": 1e3 * (searched - begun), "answer": 1e3 * (now - searched)}
         answer = replace(answer, milliseconds=answer.milliseconds | times)
-        if not self._wants_vector(question):
-            return answer
-        return replace(answer, degraded=True, reason="; ".join(filter(None, (answer.reason, BY_WORDS))))
+        return _without(answer, BY_WORDS) if self._wants_vector(question) else answer
 
     async def health(self) -> Health:
-        """Walk the whole way to the index once."""
+        """Walk the whole way to the index once, and let the generator refuse a question that nothing was found for."""
+        asked = Asked(BUILT_IN, "hydraulic pump", 1)
+        generator = self._answered(Question(asked.text, "en", asked.limit), Found(()), PROBE_S)
         try:
-            question, found = await self._search(Asked(BUILT_IN, "hydraulic pump", 1))
+            (question, found), refusal = await asyncio.gather(self._search(asked), generator)
+        except Overloaded:
+            return "degraded"
         except HdxError:
             return "down"
-        return "ok" if found.hits and not self._wants_vector(question) else "degraded"
+        return "ok" if found.hits and refusal and not self._wants_vector(question) else "degraded"
+
+
+def _without(answer: Answer, said: str) -> Answer:
+    """Mark an answer as one that a part was missing for."""
+    return replace(answer, degraded=True, reason="; ".join(filter(None, (answer.reason, said))))
 
 
 class GraphLibrary:

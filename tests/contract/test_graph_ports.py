@@ -1,6 +1,8 @@
 """Rules of the ports over the graph: a hop's failure is one of our errors, and tells a caller nothing of the inside."""
 
 import asyncio
+import time
+from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,12 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from structlog.testing import capture_logs
 
-from configs.settings import Knowledge
 from pipelines.errors import HdxError, NotFound, Overloaded, Unavailable
-from pipelines.knowledge.answer.answer import Event
-from pipelines.knowledge.records import Found, Hit, Made
+from pipelines.knowledge.answer.answer import Event, extract
+from pipelines.knowledge.records import Answer, Found, Hit, Made, Question
 from serve_app.api.ports import Asked
 from serve_app.replicas import graph_ports
-from serve_app.replicas.graph_ports import GraphAssistant, reach
+from serve_app.replicas.graph_ports import BY_GATEWAY, GraphAssistant, reach
 from tests.contract.stand_ins import PASSAGE, settings_for
 
 INSIDE = "password=hunter2 in /srv/inside.py"
@@ -107,31 +108,47 @@ class Pieces:
 
 
 def reply(value: object) -> Any:
-    """A handle's method with one reply."""
+    """A handle's method with one reply; None never comes."""
 
     async def call() -> object:
-        if isinstance(value, Exception):
+        if value is None:
+            await asyncio.sleep(60)
+        if isinstance(value, BaseException):
             raise value
         return value
 
     return SimpleNamespace(remote=lambda *_: call())
 
 
-def assistant_over(pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GraphAssistant:
+FOUND = Found((Hit(PASSAGE, 0.9),))
+ASKED = Asked(1, "Check the suction line", 1)
+QUOTED = extract(Question(ASKED.text, "en", 1), FOUND.hits)
+LOST = [
+    pytest.param(None, id="late"),
+    pytest.param(asyncio.CancelledError(), id="stopped"),
+    pytest.param(ActorDiedError(), id="lost"),
+    pytest.param(TimeoutError(INSIDE), id="timeout"),
+    pytest.param(over_actors(ValueError(INSIDE)), id="broken"),
+    pytest.param(over_actors(Unavailable("model", "no reply")), id="unavailable"),
+]
+
+
+def assistant_over(answers: Any, tmp_path: Path, found: Found = FOUND) -> GraphAssistant:
     """The port over handles that answer at once, and a generator that is waited for a tenth of a second."""
-    monkeypatch.setattr(graph_ports, "FALLBACK_S", 0.1 - Knowledge().timeout_s)
     embedder: Any = SimpleNamespace(encode=reply((np.ones((1, 2)), Made("stand-in", 2))))
-    retriever: Any = SimpleNamespace(search=reply(Found((Hit(PASSAGE, 0.9),))))
-    streaming = SimpleNamespace(stream=SimpleNamespace(remote=lambda *_: pieces))
-    generator: Any = SimpleNamespace(options=lambda **_: streaming)
-    return GraphAssistant(embedder, retriever, generator, settings_for(tmp_path))
+    retriever: Any = SimpleNamespace(search=reply(found))
+    streaming = SimpleNamespace(stream=SimpleNamespace(remote=lambda *_: answers))
+    generator: Any = SimpleNamespace(options=lambda **_: streaming, answer=reply(answers))
+    assistant = GraphAssistant(embedder, retriever, generator, settings_for(tmp_path))
+    assistant._patience_s = 0.1
+    return assistant
 
 
-async def test_a_slow_reader_gets_the_whole_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_reader_gets_the_whole_stream(tmp_path: Path) -> None:
     """The limit counts waiting for the model: who takes their time over each piece is not cut."""
     pieces = Pieces("one", "two", "three")
     read = []
-    async for event in assistant_over(pieces, tmp_path, monkeypatch).stream(Asked(1, "why", 1)):
+    async for event in assistant_over(pieces, tmp_path).stream(ASKED):
         await asyncio.sleep(0.06)
         read.append(event)
     assert read[1:] == ["one", "two", "three"]
@@ -149,13 +166,94 @@ async def test_a_slow_reader_gets_the_whole_stream(tmp_path: Path, monkeypatch: 
     ids=["late", "stopped", "lost", "broken"],
 )
 async def test_a_stream_whose_model_is_lost_ends_in_an_error(
-    end: BaseException | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    end: BaseException | None, reason: str, tmp_path: Path
 ) -> None:
     """Late, stopped, lost or broken: the reader is told, by an error that a route makes its last event of."""
     pieces = Pieces("one", end)
     read = []
     with pytest.raises(Unavailable, match=f"generator: {reason}"):
-        async for event in assistant_over(pieces, tmp_path, monkeypatch).stream(Asked(1, "why", 1)):
+        async for event in assistant_over(pieces, tmp_path).stream(ASKED):
             read.append(event)
     assert read[1:] == ["one"]
     assert pieces.cancelled
+
+
+@pytest.mark.parametrize("end", LOST)
+async def test_without_the_generator_the_gateway_quotes(end: BaseException | None, tmp_path: Path) -> None:
+    """Late, stopped, lost or broken: the extractive answer, marked as one that a part was missing for."""
+    answer = await assistant_over(end, tmp_path).ask(ASKED)
+    assert (answer.text, answer.citations, answer.grounded) == (QUOTED.text, QUOTED.citations, True)
+    assert (answer.degraded, answer.reason) == (True, BY_GATEWAY)
+    assert answer.milliseconds.keys() == {"search", "answer"}
+
+
+@pytest.mark.parametrize("end", LOST)
+async def test_a_stream_without_a_piece_is_quoted_by_the_gateway(end: BaseException | None, tmp_path: Path) -> None:
+    """As long as no text has gone out the reader misses nothing: the pieces add up to the extractive answer."""
+    pieces = Pieces(end)
+    hits, *words, answer = [event async for event in assistant_over(pieces, tmp_path).stream(ASKED)]
+    assert hits == FOUND.hits
+    assert isinstance(answer, Answer)
+    assert "".join(str(word) for word in words) == answer.text == QUOTED.text
+    assert (answer.degraded, answer.reason) == (True, BY_GATEWAY)
+    assert pieces.cancelled
+
+
+async def test_a_refusal_of_the_gateway_says_both(tmp_path: Path) -> None:
+    """Why it abstains, and who was away."""
+    answer = await assistant_over(ActorDiedError(), tmp_path, Found(())).ask(ASKED)
+    assert (answer.abstained, answer.degraded) == (True, True)
+    assert answer.reason.endswith(f"of it; {BY_GATEWAY}")
+
+
+async def test_a_generator_with_too_much_to_do_is_no_lost_one(tmp_path: Path) -> None:
+    """Overload is the caller's to wait for; work done in another place would make it worse."""
+    with pytest.raises(Overloaded):
+        await assistant_over(BackPressureError(5, 5), tmp_path).ask(ASKED)
+    stream = assistant_over(Pieces(BackPressureError(5, 5)), tmp_path).stream(ASKED)
+    with pytest.raises(Overloaded):
+        _ = [event async for event in stream]
+
+
+async def test_whoever_leaves_gets_no_answer_of_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving while the generator is waited for stays a cancellation."""
+    extracted: list[object] = []
+    monkeypatch.setattr(graph_ports, "extract", lambda *given: extracted.append(given))
+    pieces = Pieces(None)
+
+    async def read() -> None:
+        async with aclosing(assistant_over(pieces, tmp_path).stream(ASKED)) as events:
+            _ = [event async for event in events]
+
+    for reading in (asyncio.create_task(read()), asyncio.create_task(assistant_over(None, tmp_path).ask(ASKED))):
+        await asyncio.sleep(0.02)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert pieces.cancelled
+    assert extracted == []
+
+
+async def test_the_gateway_quotes_beside_its_loop_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that takes too long to quote from ends in an error, and holds up no other request."""
+    monkeypatch.setattr(graph_ports, "FALLBACK_S", 0.05)
+    monkeypatch.setattr(graph_ports, "extract", lambda *_: time.sleep(0.5))
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="generator: no reply"):
+        await assistant_over(ActorDiedError(), tmp_path).ask(ASKED)
+    assert time.monotonic() - begun < 0.4
+
+
+@pytest.mark.parametrize(
+    ("generator", "state"),
+    [(QUOTED, "ok"), (None, "degraded"), (ActorDiedError(), "degraded"), (BackPressureError(5, 5), "degraded")],
+    ids=["there", "late", "lost", "busy"],
+)
+async def test_health_tells_of_the_generator(
+    generator: object, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it questions are answered, so it takes nothing down."""
+    monkeypatch.setattr(graph_ports, "PROBE_S", 0.05)
+    assert await assistant_over(generator, tmp_path).health() == state

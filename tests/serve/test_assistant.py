@@ -109,6 +109,36 @@ def test_questions_are_answered_while_the_encoder_hangs(service: Service) -> Non
         assert client.delete(address).status_code == 204
 
 
+def test_questions_are_answered_while_the_generator_hangs(service: Service) -> None:
+    """Whole, streamed, by chat and in a diagnosis: the gateway quotes the same, marked, and health says so."""
+    body = {"query": "How to fix hydraulic pressure drop?"}
+    faulty = {name: samples.tolist() for name, samples in simulate("cavitation", 1.0, 60, 3).values.items()}
+    with service.client() as client:
+        system = client.post("/api/systems/", json={"name": "stopped", "family": "generic"}).json()["system_id"]
+        whole, generator = asked(client, body["query"]), replica_of(service, "Generator")
+        generator.suspend()
+        try:
+            answer = asked(client, body["query"])
+            assert {name: answer[name] for name in ("response", "citations", "steps")} == {
+                name: whole[name] for name in ("response", "citations", "steps")
+            }
+            assert (answer["metadata"]["degraded"], "generator" in answer["metadata"]["reason"]) == (True, True)
+            events = read_events(client.post(QUERY, json=body, headers=STREAM).text)
+            assert "".join(data["text"] for name, data in events if name == "token") == whole["response"]
+            assert (events[-1][0], events[-1][1]["degraded"]) == ("done", True)
+            chat = {"model": "hdx-assistant", "messages": [{"role": "user", "content": body["query"]}]}
+            told = client.post("/v1/chat/completions", json=chat).raise_for_status().json()
+            assert (bool(told["citations"]), told["degraded"]) == (True, True)
+            window = {"system_id": system, "sensor_data": faulty, "language": "en"}
+            advice = client.post("/api/diagnostics/diagnose/", json=window).raise_for_status().json()["advice"]
+            assert (bool(advice["steps"]), advice["metadata"]["degraded"]) == (True, True)
+            assert client.get("/health/").json()["checks"]["rag_service"] == "degraded"
+        finally:
+            generator.resume()
+        wait_for(lambda: client.get("/health/").json()["checks"]["rag_service"] == "ok")
+        assert not asked(client, body["query"])["metadata"]["degraded"]
+
+
 def test_a_document_comes_within_seconds_and_goes_at_once(service: Service) -> None:
     """Its quote stands in its page; readers see it two seconds after it is ready; removed, nobody finds it."""
     with service.client() as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from ray.exceptions import ActorDiedError
 from configs.settings import Knowledge
 from deployments.generator import engine_of
 from pipelines.errors import Unavailable
+from pipelines.knowledge.answer.advice import advised
 from pipelines.knowledge.answer.answer import Event, Params
 from pipelines.knowledge.ingest.ingest import articles, ingest
 from pipelines.knowledge.records import Answer, Found, Made, Question
@@ -20,7 +22,7 @@ from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import BUILT_IN, Index
 from serve_app.api.ports import Asked
 from serve_app.replicas import graph_ports
-from serve_app.replicas.graph_ports import BY_WORDS, GraphAssistant
+from serve_app.replicas.graph_ports import BY_GATEWAY, BY_WORDS, GraphAssistant
 from tests.contract.stand_ins import settings_for
 
 ENGLISH = Asked(7, "How to fix hydraulic pressure drop?", 3)
@@ -61,11 +63,12 @@ class Cancellable:
 
 
 class Parts:
-    """Encoder, index and generator behind handles; the encoder's may be taken away."""
+    """Encoder, index and generator behind handles; those of encoder and generator may be taken away."""
 
     def __init__(self, encoder: Encoder, index: Index, home: Path) -> None:
         self.asked: list[str] = []
         self.outage: Callable[[], Awaitable[object]] | None = None
+        self.generator_lost = False
         self._encoder, self._index, self._engine = encoder, index, engine_of(Knowledge(), None)
         generator: Any = SimpleNamespace(
             answer=method(self._answer),
@@ -85,9 +88,11 @@ class Parts:
         return await asyncio.to_thread(self._index.find, tenant_id, question)
 
     async def _answer(self, question: Question, found: Found) -> Answer:
+        if self.generator_lost:
+            raise ActorDiedError
         *_, answer = [event async for event in self._engine.stream(question, found.hits, Params())]
         assert isinstance(answer, Answer)
-        return answer
+        return advised(answer, question, found)
 
     def _stream(self, question: Question, found: Found) -> Any:
         return Cancellable(self._engine.stream(question, found.hits, Params()))
@@ -141,6 +146,17 @@ async def test_a_refusal_without_the_embedder_says_both(parts: Parts) -> None:
     answer = await parts.assistant.ask(Asked(7, "Who won the football cup?", 3))
     assert (answer.abstained, answer.degraded) == (True, True)
     assert answer.reason.endswith(f"; {BY_WORDS}")
+
+
+async def test_the_gateway_quotes_what_the_generator_would(parts: Parts) -> None:
+    """Text, citations, steps and safety notes are the same; without the encoder too, the reason names both."""
+    whole = await parts.assistant.ask(ENGLISH)
+    parts.generator_lost = True
+    answer = await parts.assistant.ask(ENGLISH)
+    assert whole.steps
+    assert answer == replace(whole, degraded=True, reason=BY_GATEWAY, milliseconds=answer.milliseconds)
+    parts.outage = lost
+    assert (await parts.assistant.ask(ENGLISH)).reason == f"{BY_GATEWAY}; {BY_WORDS}"
 
 
 async def test_without_the_index_there_is_no_answer(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

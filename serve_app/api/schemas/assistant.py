@@ -70,7 +70,7 @@ class QueryMetadata(Reply):
     tokens_used: int
     grounded: bool = Field(description="Every sentence carries a citation")
     abstained: bool = Field(description="Nothing found answers the question")
-    degraded: bool = Field(description="A part was away, language model or encoder, and the answer did without")
+    degraded: bool = Field(description="A part was away, such as language model or encoder, and the answer did without")
     reason: str = Field(description="Why it abstained or is degraded, else empty")
 
 
