@@ -5,6 +5,7 @@ The store tells it what waits, so work that a dying replica left is found and fi
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from ray import serve
 
 from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
-from pipelines.errors import InvalidInput, Unavailable
+from pipelines.errors import InvalidInput, Overloaded, Unavailable, reason_of
 from pipelines.knowledge.records import Document, Made, Passage
 from serve_app.replicas.graph_ports import Handle, reach
 from serve_app.shared import logs
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 SWEEP_S = 5
 # Texts that the encoder gets at once, so that questions come in between.
 BATCH = 32
-# A document whose reading kills the replica, or fails in a way nobody foresaw, this often is given up.
+# A document that kills the replica, or fails in a way nobody foresaw, this often is given up.
 ATTEMPTS = 3
+# Seconds until a document that was begun in vain is begun again: twice as long each time. Source: own choice; a manual
+# takes minutes to read, and whoever mends a part waits a minute at most.
+PAUSE_S, LONGEST_PAUSE_S = 5, 60
+DISK = "LanceError(IO)"  # so LanceDB names what the file system refuses, in the text of a `RuntimeError`
 # Source: own choices; a batch waits for questions, which go first; a manual of 1,000 pages with tables takes minutes.
 PROBE_S, PATIENCE_S, READ_S, INDEX_S = 5, 120, 600, 300
 
@@ -53,6 +58,8 @@ class Indexer:
         self._sweeping: asyncio.Task[None] | None = None
         self._opened: Index | None = None
         self._dirty: set[int] = set()
+        # By document that was begun in vain: its last pause, and when it ends.
+        self._pauses: dict[tuple[int, str], tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
         self._stuck = False
 
@@ -76,8 +83,15 @@ class Indexer:
             await asyncio.sleep(SWEEP_S)
 
     async def look(self) -> None:
-        """Do all that waits, each document by itself, then fold what was written into the indexes of each tenant."""
-        for tenant_id, document_id in await self._store.documents.waiting():
+        """Do all that waits, each document by itself, then fold what was written into the indexes of each tenant.
+
+        A document that was begun in vain waits before it is begun again, longer every time, unless it is announced.
+        """
+        waiting = await self._store.documents.waiting()
+        self._pauses = {key: self._pauses[key] for key in waiting if key in self._pauses}
+        for tenant_id, document_id in waiting:
+            if time.monotonic() < self._pauses.get((tenant_id, document_id), (0, 0))[1]:
+                continue
             try:
                 await self.work(tenant_id, document_id)
             except Exception as error:
@@ -125,17 +139,29 @@ class Indexer:
             return
         try:
             document, passages = await self._read(stored, content)
+            await self._write(tenant_id, document, passages, made)
+            before = await store.finish(tenant_id, document_id, state="ready", **_known(document, passages))
         except InvalidInput as error:
             await store.finish(tenant_id, document_id, state="failed", reason=error.rule)
             return
-        try:
-            vectors = await self._vectors(document, passages)
-            await self._in_thread(INDEX_S, self._index.add, tenant_id, passages, vectors, document.sha256, made)
-        except Exception:
-            await store.finish(tenant_id, document_id, state="queued", attempts=stored.attempts)
+        except Exception as error:
+            await self._put_off(tenant_id, stored, error)
             raise
-        for other in await store.finish(tenant_id, document_id, state="ready", **_known(document, passages)):
+        for other in before:
             await self._remove(tenant_id, other)
+
+    async def _put_off(self, tenant_id: int, stored: StoredDocument, error: Exception) -> None:
+        """Let a document wait, longer every time; one that failed too often for a reason of its own is given up."""
+        key = tenant_id, stored.document_id
+        pause_s = min(LONGEST_PAUSE_S, 2 * self._pauses[key][0]) if key in self._pauses else PAUSE_S
+        self._pauses[key] = pause_s, time.monotonic() + pause_s
+        changes: dict[str, Any] = {"state": "queued"}
+        if isinstance(error, Unavailable | Overloaded):  # a part's fault, and not the document's
+            changes["attempts"] = stored.attempts
+        elif stored.attempts + 1 >= ATTEMPTS:
+            reason = f"could not be indexed in {ATTEMPTS} attempts; the last one {reason_of(error)}"
+            changes = {"state": "failed", "reason": reason}
+        await self._store.documents.finish(*key, **changes)
 
     async def _read(self, stored: StoredDocument, content: bytes) -> tuple[Document, list[Passage]]:
         """Read a document and cut it.
@@ -146,11 +172,27 @@ class Indexer:
         from pipelines.knowledge.ingest.ingest import prepare
 
         if stored.attempts >= ATTEMPTS:
-            raise InvalidInput("document.content", stored.name, f"could not be read in {ATTEMPTS} attempts")
+            raise InvalidInput("document.content", stored.name, f"could not be indexed in {ATTEMPTS} attempts")
         try:
             return await self._in_thread(READ_S, prepare, stored.name, content)
         except Unavailable:
             raise InvalidInput("document.content", stored.name, f"must be readable within {READ_S} s") from None
+
+    async def _write(self, tenant_id: int, document: Document, passages: list[Passage], made: Made) -> None:
+        """Have passages encoded, and write them.
+
+        Raises:
+            Unavailable: A part is away: encoder or disk, or the index is another encoder's.
+        """
+        vectors = await self._vectors(document, passages)
+        try:
+            await self._in_thread(INDEX_S, self._index.add, tenant_id, passages, vectors, document.sha256, made)
+        except InvalidInput as error:
+            raise Unavailable("index", error.rule) from None
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) or DISK in str(error):
+                raise Unavailable("index", "cannot be written") from error
+            raise
 
     async def _vectors(self, document: Document, passages: list[Passage]) -> "Vectors | None":
         """Return the vectors of passages, where their language is searched by them."""

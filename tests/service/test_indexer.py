@@ -2,8 +2,11 @@
 
 import asyncio
 import hashlib
+import resource
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 from ray.exceptions import ActorDiedError
+from structlog.testing import capture_logs
 
 from configs.settings import Database
 from pipelines.errors import Unavailable
@@ -31,6 +35,7 @@ from serve_app.store.records import StoredDocument
 from serve_app.store.repository import Store
 from tests.contract.stand_ins import settings_for
 
+GIVEN_UP = f"could not be indexed in {ATTEMPTS} attempts; the last one failed: LookupError"
 TEXT = "The relief valve of the press opens at {} bar. Set it with the lock nut loose."
 
 
@@ -91,6 +96,7 @@ def own_url(embedded: EmbeddedPostgres) -> str:
 async def desk(own_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     monkeypatch.setattr(indexers, "keep_to_node_address", lambda: None)
     monkeypatch.setattr(logs, "configure", lambda _: None)
+    monkeypatch.setattr(indexers, "PAUSE_S", 0)
     settings = settings_for(tmp_path, database=Database(url=SecretStr(own_url)))
     store, embedder, deployment = Store.open(own_url, 4), Embedder(), cast(Any, Indexer)
     made = deployment.func_or_class(settings, embedder)
@@ -130,11 +136,96 @@ async def test_a_failing_document_holds_up_no_other(desk: Desk, monkeypatch: pyt
     first = await desk.upload("first.md")
     await desk.upload("second.md")
     await desk.indexer.look()
-    assert await desk.states() == {"first.md": "indexing", "second.md": "ready"}
+    assert await desk.states() == {"first.md": "queued", "second.md": "ready"}
     for _ in range(ATTEMPTS):
         await desk.indexer.look()
     found = await desk.state(first)
-    assert (found.state, found.reason) == ("failed", f"could not be read in {ATTEMPTS} attempts")
+    assert (found.state, found.attempts, found.reason) == ("failed", ATTEMPTS, GIVEN_UP)
+
+
+async def test_what_the_index_always_refuses_is_given_up(desk: Desk) -> None:
+    """Vectors that do not fit into the table: refused by LanceDB itself, three times, and then no more."""
+    await desk.upload("before.md")
+    await desk.indexer.look()
+    encode = desk.embedder.encode.remote
+    desk.embedder.encode.remote = lambda texts: _reply((np.ones((len(texts), 3)), Made("stand-in", 4)))
+    key = await desk.upload("after.md")
+    for attempt in range(1, ATTEMPTS):
+        await desk.indexer.look()
+        found = await desk.state(key)
+        assert (found.state, found.attempts) == ("queued", attempt)
+    await desk.indexer.look()
+    found = await desk.state(key)
+    assert (found.state, found.attempts) == ("failed", ATTEMPTS)
+    assert found.reason.startswith(f"could not be indexed in {ATTEMPTS} attempts; the last one failed: ")
+    desk.embedder.encode.remote = encode
+    await desk.store.documents.change(desk.tenant_id, key, state="queued", reason="", attempts=0)
+    await desk.indexer.look()
+    assert (await desk.state(key)).state == "ready"
+
+
+async def test_a_document_that_kills_the_replica_is_given_up(desk: Desk) -> None:
+    """Attempts whose end nobody saw count, too."""
+    key = await desk.upload("press.md")
+    for _ in range(ATTEMPTS):
+        await desk.store.documents.begin(desk.tenant_id, key)
+    await desk.indexer.look()
+    found = await desk.state(key)
+    assert (found.state, found.reason) == ("failed", f"could not be indexed in {ATTEMPTS} attempts")
+
+
+async def test_a_full_disk_costs_no_document(desk: Desk) -> None:
+    """What the file system refuses is no fault of the file, however often: it is ready once there is room."""
+    await desk.upload("before.md")
+    await desk.indexer.look()
+    key = await desk.upload("after.md")
+    with capture_logs(), files_of_at_most(100):  # the log of the test run is a file, too
+        for _ in range(ATTEMPTS + 1):
+            await desk.indexer.look()
+    found = await desk.state(key)
+    assert (found.state, found.attempts) == ("queued", 0)
+    await desk.indexer.look()
+    assert (await desk.state(key)).state == "ready"
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse this process to write more bytes into any file."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+async def test_a_document_in_vain_waits_longer_every_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again after a pause that doubles up to its bound, or at once when it is announced; others do not wait."""
+    now, read = 1000.0, []
+    monkeypatch.setattr(indexers, "PAUSE_S", 5)
+    monkeypatch.setattr(indexers, "time", SimpleNamespace(monotonic=lambda: now))
+    desk.embedder.away = {"passages"}
+    real = ingest.prepare
+
+    def noted(name: str, content: bytes) -> Any:
+        read.append(now)
+        return real(name, content)
+
+    monkeypatch.setattr(ingest, "prepare", noted)
+    key = await desk.upload("press.md")
+    for second in range(200):
+        now = 1000.0 + second
+        await desk.indexer.look()
+    assert read == [1000.0, 1005.0, 1015.0, 1035.0, 1075.0, 1135.0, 1195.0]
+    desk.embedder.away = set()
+    await desk.upload("other.md")
+    await desk.indexer.look()
+    assert await desk.states() == {"other.md": "ready", "press.md": "queued"}
+    await desk.indexer.work(desk.tenant_id, key)
+    await desk.indexer.look()
+    assert (await desk.states(), desk.indexer._pauses) == ({"other.md": "ready", "press.md": "ready"}, {})
 
 
 async def test_an_index_of_another_encoder_fails_no_document(desk: Desk) -> None:
