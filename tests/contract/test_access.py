@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jwt
 import pytest
 from fastapi.testclient import TestClient
 from limits import RateLimitItemPerMinute
@@ -101,7 +102,8 @@ class TestLogIn:
         problem = assert_problem(reply, 401, "unauthenticated")
         assert problem["detail"] == "user name or password is wrong"
         known = name != "nobody"
-        assert any(action == "login.failed" for _, _, action, _ in bench.store.audited) is known
+        failed = [note for note in bench.store.audited if note[2] == "login.failed"]
+        assert [(tenant_id, actor) for tenant_id, actor, _, _ in failed] == ([(1, name)] if known else [])
 
     def test_too_many_failures_must_wait(self, client: TestClient) -> None:
         """After eight failures even the right password waits, and is told how long; another account does not."""
@@ -140,6 +142,8 @@ class TestLogIn:
         assert second.status_code == 200
         TokenReply.model_validate(second.json())
         assert second.json()["refresh"] != first["refresh"]
+        claims = [jwt.decode(each["refresh"], options={"verify_signature": False}) for each in (first, second.json())]
+        assert claims[0]["family"] == claims[1]["family"]
         token = {"authorization": f"Bearer {second.json()['access']}"}
         assert client.get("/api/systems/", headers=token).status_code == 200
 
@@ -182,6 +186,13 @@ class TestWithdrawal:
         reply = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD})
         assert_problem(reply, 401, "unauthenticated")
         assert client.get("/api/systems/", headers=other).status_code == 200
+
+    def test_an_account_that_is_gone_gets_no_new_token(self, client: TestClient, bench: Bench) -> None:
+        """Its refresh token is refused as a disabled account's is."""
+        tokens = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD}).json()
+        del bench.store.people[3]
+        reply = client.post("/api/auth/refresh/", json={"refresh": tokens["refresh"]})
+        assert assert_problem(reply, 401, "unauthenticated")["detail"] == "the account is gone"
 
     def test_enabled_again_only_new_tokens_hold(self, client: TestClient, bench: Bench, headers: LogIn) -> None:
         """What was withdrawn stays so; a new log-in works at once."""

@@ -64,6 +64,13 @@ def test_tokens_end_when_they_say() -> None:
     assert jwt.get_unverified_header(pair.access) == {"alg": "HS256", "typ": "JWT", "kid": ISSUER.kid}
 
 
+def test_tokens_of_before_generations_are_of_the_first() -> None:
+    """A token that names no generation of credentials counts as older than any withdrawal."""
+    assert ISSUER.read_access(forged(ISSUER._key)).generation == 0
+    refresh = forged(ISSUER._key, typ="refresh", family=str(uuid4()))
+    assert ISSUER.read_refresh(refresh).generation == 0
+
+
 def test_mlflow_has_secrets_of_its_own() -> None:
     """What MLflow signs with and what it encrypts with follow from the secret, differ, and tell nothing of it.
 
