@@ -111,6 +111,16 @@ def test_tokens_and_keys_take_the_short_way(
     assert skips_fastapi == [DETECT] * 3
 
 
+@pytest.mark.parametrize("form", ["Bearer {}", "Bearer  {}", "bearer {}", " Bearer {}", "Bearer {} x", "Bearer{}"])
+def test_a_token_is_read_alike(client: TestClient, headers: LogIn, form: str) -> None:
+    """However the header is spaced and spelled, both ways take the token or refuse it in the same words."""
+    token = headers()["authorization"].partition(" ")[2]
+    given = {"authorization": form.format(token)}
+    short, long = (client.post(DETECT, json=WINDOW, headers={**given, **kind}) for kind in (SHORT, LONG))
+    assert short.status_code == long.status_code
+    assert plain(short.json()) == plain(long.json())
+
+
 @pytest.mark.parametrize(
     "credentials",
     [

@@ -7,6 +7,7 @@ and `/openapi.json` exist once. Credentials are `api/auth`'s to judge on both wa
 from collections.abc import Awaitable, Callable
 
 import orjson
+from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -63,9 +64,10 @@ class FastPath:
             Unauthenticated: The credential does not hold.
             Unavailable: The database cannot say whether it does.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = request.headers.get("authorization", "")
+        scheme, token = get_authorization_scheme_param(given)
         api_key = request.headers.get("x-api-key")
-        if scheme not in ("Bearer", "") or not (token or api_key):
+        if (given and scheme != "Bearer") or not (token or api_key):
             return None
         caller = await self.authenticator.caller(token or None, api_key)
         if caller.role not in WORKERS:
