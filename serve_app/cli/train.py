@@ -40,8 +40,9 @@ def train(
     if tenant and not feedback:
         raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
     settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
+    # Before and not inside: two uses of the parts of this machine in one process would wait for each other.
+    remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
     with open_registry(settings, console), bar() as step:
-        remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
         trained = train_family(settings, kind, data, plan, remarks, promote, step)
     console.print(trained)
 

@@ -202,6 +202,7 @@ def run(settings: Settings, console: Console) -> None:
         starting = stack.enter_context(ExitStack())
         with steps.step("PostgreSQL"):
             starting.enter_context(in_use(settings.home, alone=True))
+            check_ports(settings)  # another start may have come first
             url, mlflow_url = stack.enter_context(database(settings))
         names = environment(HDX_HOME=str(settings.home), HDX_DATABASE__URL=url, HDX_PROFILE=settings.profile)
         children = [] if settings.mlflow_url else [stack.enter_context(start_mlflow(settings, mlflow_url))]

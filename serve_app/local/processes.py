@@ -1,19 +1,23 @@
 """Processes that `hdx` starts on this machine: each is watched, stopped by its pid, and never under another's feet."""
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from pipelines.errors import Unavailable
 
+ENDING_S = 0.1  # between two looks whether a command that ends has ended; source: own choice, unseen in a start
+LIBC = ctypes.CDLL(None)  # looked up here: between fork and exec nothing may be imported
 STOP_S = 20.0  # a MLflow worker finishes its requests within its own 15 s
 
 
@@ -47,6 +51,14 @@ class Child:
         self.process.wait()
 
 
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent is gone, killed too: what is left would keep ports and files.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    LIBC.prctl(1, signal.SIGTERM)
+
+
 def start(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
     """Start a process whose output goes to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +70,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (one call of libc)
         )
     return Child(name, process, log)
 
@@ -98,13 +111,33 @@ def port_taken(host: str, port: int) -> bool:
 def in_use(home: Path, *, alone: bool = False) -> Iterator[Callable[[], None]]:
     """Say that this process uses what runs over `home`; yield what waits until no other process does.
 
-    Who has started a part waits so before stopping it. The kernel takes the word back when a process dies.
+    Who has started a part waits so before stopping it. The kernel takes the word back when a process dies. A process
+    uses it once: a second use inside the first would wait for the first.
 
     Args:
         home: Whose parts are used.
         alone: Wait for all others now, and keep them waiting.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "in-use.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield lambda: fcntl.flock(lock, fcntl.LOCK_EX)
+    with (home / "in-use.lock").open("ab") as used, (home / "ending.lock").open("ab") as ending:
+
+        def wait_for_others() -> None:
+            # To wait is to give up the shared lock for a moment: whoever wants to be alone sees by this one to wait on.
+            fcntl.flock(ending, fcntl.LOCK_SH)
+            fcntl.flock(used, fcntl.LOCK_EX)
+
+        fcntl.flock(used, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        while alone and not _taken(ending):
+            fcntl.flock(used, fcntl.LOCK_UN)
+            time.sleep(ENDING_S)
+            fcntl.flock(used, fcntl.LOCK_EX)
+        yield wait_for_others
+
+
+def _taken(lock: BinaryIO) -> bool:
+    """Take a lock that nobody holds; tell whether it was taken."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

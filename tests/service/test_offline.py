@@ -1,8 +1,12 @@
 """Commands on a machine where no service runs: they start what they need, or say before the work what is missing."""
 
 import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -91,3 +95,91 @@ def test_a_part_stays_until_the_last_that_uses_it(tmp_path: Path) -> None:
         assert waited
         waiting.join(10)
         assert not waiting.is_alive()
+
+
+def test_a_start_comes_after_those_that_end(tmp_path: Path) -> None:
+    """Who wants to be alone waits for one that ends, also where both wait for a third: it would stop what was found."""
+    order: list[str] = []
+    third, ending = ExitStack(), ExitStack()
+    third.enter_context(in_use(tmp_path))
+    wait_for_others = ending.enter_context(in_use(tmp_path))
+
+    def begin() -> None:
+        with in_use(tmp_path, alone=True):
+            order.append("begun")
+
+    def end() -> None:
+        wait_for_others()
+        order.append("ended")
+        ending.close()
+
+    threads = [Thread(target=begin), Thread(target=end)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    third.close()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["ended", "begun"]
+
+
+def test_what_was_started_ends_with_who_is_killed(tmp_path: Path) -> None:
+    """SIGKILL leaves no process that would keep a port while the database is stopped under it."""
+    code = "import os, sys, time; from pathlib import Path; from serve_app.local.processes import start\n"
+    code += "print(start('part', ['sleep', '600'], os.environ, Path(sys.argv[1])).process.pid, flush=True)\n"
+    code += "time.sleep(600)"
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as owner:
+        assert owner.stdout is not None
+        part = psutil.Process(int(owner.stdout.readline()))
+        owner.kill()
+    try:
+        part.wait(10)
+    finally:
+        if part.is_running():
+            part.kill()
+
+
+class _Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_feedback_is_read_beside_a_registry_elsewhere(machine: Service, tmp_path: Path) -> None:
+    """The database that is started for it stops again, and the training goes on to the recordings."""
+    (machine.folder / "broken.parquet").write_bytes(b"no parquet")
+    with HTTPServer(("127.0.0.1", 0), _Healthy) as registry:
+        Thread(target=registry.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{registry.server_port}"
+        names = machine.environment | {"HDX_MLFLOW_URL": address, "HDX_HOME": str(tmp_path / "var")}
+        command = [str(HDX), "train", "--family", "generic", "--feedback", "--data", "broken.parquet"]
+        done = subprocess.run(
+            command, cwd=machine.folder, env=names, capture_output=True, text=True, check=False, timeout=60
+        )
+        registry.shutdown()
+    assert done.returncode == 1
+    assert "broken.parquet" in done.stderr
+
+
+def test_a_start_looks_at_the_ports_once_it_is_alone(machine: Service) -> None:
+    """Another start that came first has them by then: this one says so, and does not go on with the other's parts."""
+    port = int(machine.environment["HDX_MLFLOW_PORT"])
+    with ExitStack() as first:
+        first.enter_context(in_use(machine.home, alone=True))
+        command = [str(HDX), "run"]
+        second = subprocess.Popen(
+            command, cwd=machine.folder, env=machine.environment, stderr=subprocess.PIPE, text=True
+        )
+        known = psutil.Process(second.pid)
+        while not any(each.path.endswith("in-use.lock") for each in known.open_files()):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        listener = socket.create_server(("127.0.0.1", port))
+    with listener:
+        _, said = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert f"port {port}: something listens there" in said
