@@ -124,7 +124,7 @@ def test_a_start_comes_after_those_that_end(tmp_path: Path) -> None:
 
 
 def test_what_was_started_ends_with_who_is_killed(tmp_path: Path) -> None:
-    """SIGKILL leaves no process that would keep a port while the database is stopped under it."""
+    """SIGKILL leaves no child that would keep its port while the next command stops the database under it."""
     code = "import os, sys, time; from pathlib import Path; from serve_app.local.processes import start\n"
     code += "print(start('part', ['sleep', '600'], os.environ, Path(sys.argv[1])).process.pid, flush=True)\n"
     code += "time.sleep(600)"
