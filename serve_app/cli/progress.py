@@ -1,5 +1,6 @@
 """The console that commands print on, and the bar that shows how far their work is."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Step = Callable[[str, int, int], None]
 
-console = Console(highlight=False)
+# Columns where no terminal says how many: what is piped on is not broken. Source: own choice, the widest table fits.
+WIDE = 200
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 @contextmanager

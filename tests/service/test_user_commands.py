@@ -23,7 +23,7 @@ def tenant(embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def hdx(*words: str) -> str:
     """Run a command and return what it prints."""
-    ended = CliRunner(env={"COLUMNS": "200"}).invoke(app, words)
+    ended = CliRunner().invoke(app, words)
     if ended.exception is not None:
         raise ended.exception
     return ended.output
