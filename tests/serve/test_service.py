@@ -78,6 +78,18 @@ def test_a_worn_pump_is_named(service: Service) -> None:
     assert "pump" in answer["prediction"]["affected_components"]
 
 
+def test_a_disabled_person_is_out_within_seconds(service: Service) -> None:
+    """An access token of an account that `hdx user disable` closes is refused by the running replicas soon after."""
+    words = ("--email", "leaver@example.com", "--password", "leaver-password-1")
+    service.hdx("user", "create", "leaver", *words)
+    with service.client("leaver", "leaver-password-1") as client:
+        assert client.get("/api/systems/").is_success
+        service.hdx("user", "disable", "leaver")
+        assert eventually(lambda: client.get("/api/systems/").status_code == 401, 30)
+        again = {"username": "leaver", "password": "leaver-password-1"}
+        assert client.post("/api/auth/login/", json=again).status_code == 401
+
+
 def test_a_diagnosis_can_be_read_back(service: Service) -> None:
     """What was answered is found again under its trace id, by the tenant alone."""
     with service.client() as client:
