@@ -1,5 +1,8 @@
 """Rules of a version's way into the fleet, step by step."""
 
+from zlib import crc32
+
+import numpy as np
 import pytest
 
 from configs.gates import read_gates
@@ -12,6 +15,7 @@ from pipelines.promotion.rollout import (
     Transition,
     apply_transition,
     assignment_of,
+    canary_rows,
     next_transition,
 )
 
@@ -171,3 +175,19 @@ def test_a_step_leads_to_where_it_says() -> None:
     assert apply_transition(state("1", adopted=False), Transition("adopt")) == state("1")
     for kind_ in ("finish", "back"):
         assert kind(apply_transition(way, Transition(kind_))) == "wait"
+
+
+@pytest.mark.parametrize(("version", "first"), [("2", 691), ("3", 781)])
+def test_a_canary_answers_the_same_systems_always(version: str, first: int) -> None:
+    """A tenth of the systems meets a version, always the same ones, and others than met the version before."""
+    buckets = np.arange(1000) / 1000
+    rows = canary_rows("hdx-generic-catboost", version, 0.1, buckets)
+    assert rows.tolist() == list(range(first, first + 100))
+
+
+def test_a_share_ends_before_its_bound() -> None:
+    """A system that lies at the very end of the share is not in it, so that a share of nothing answers nobody."""
+    turn = crc32(b"hdx-generic-catboost/2") / 2**32
+    assert not len(canary_rows("hdx-generic-catboost", "2", turn, np.zeros(1)))
+    assert len(canary_rows("hdx-generic-catboost", "2", np.nextafter(turn, 1), np.zeros(1)))
+    assert not len(canary_rows("hdx-generic-catboost", "2", 0.0, np.array([1 - turn])))

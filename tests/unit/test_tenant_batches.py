@@ -40,7 +40,7 @@ async def test_idle_tenants_are_let_go() -> None:
     first = batches.submit(0, 0)
     for tenant in range(1, 2 * KEPT_MAX + 2):
         await batches.submit(tenant, tenant)
-    assert len(batches) <= KEPT_MAX
+        assert len(batches) <= KEPT_MAX
     second = batches.submit(0, 1)
     await asyncio.sleep(0)
     assert asked == [[0]]
