@@ -12,11 +12,12 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import click
 import libcst as cst
 import yaml
 from mutmut import __main__ as mutmut
@@ -101,7 +102,7 @@ def main() -> int:
         root.chmod(0o711)  # PostgreSQL's own user passes
         own_folder(root)
         os.register_at_fork(after_in_child=lambda: own_folder(root))
-        with one_postgres(root), bounded(LIMIT_S):
+        with one_postgres(root), suppress(KeyboardInterrupt, click.Abort), bounded(LIMIT_S):
             mutmut.cli(["run", "--max-children", "2"], standalone_mode=False)
     explained = yaml.safe_load(REASONS.read_text(encoding="utf-8"))
     made, noticed, unexplained = Counter[str](), Counter[str](), []
@@ -118,7 +119,7 @@ def main() -> int:
         print(f"{noticed[path]:4} of {count:4} noticed  {path}")
     for path, change in unexplained:
         print(f"survives, and {REASONS.name} does not say why: {path}: {change}")
-    score = noticed.total() / made.total()
+    score = noticed.total() / max(1, len(tried))
     print(f"{noticed.total()} of {len(tried)} mutants noticed: {score:.1%}, at least {LEAST:.0%} asked")
     return int(score < LEAST)
 
