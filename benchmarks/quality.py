@@ -16,6 +16,7 @@ from pipelines.datasets.simulator import HEALTHY, RATE_HZ, baseline_of, draw_uni
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.calibration import auc
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family, read_family
 from pipelines.scoring.score import judged
 from pipelines.signals.windows import Floats, Window
@@ -174,7 +175,7 @@ def simulated(family: Family, members: Mapping[str, Bundle]) -> tuple[list[Row],
         inspections = []
         for _ in range(SYSTEMS):
             unit = draw_unit(random)
-            own = baseline_of(unit, family, random)
+            own = Normal.of(baseline_of(unit, family, random))
             inspections.append(Inspection(window_of(unit, fault, MEDIUM, NAMED_SAMPLES, random), family.name, own))
         found = judged(inspections, family, members)
         right.setdefault(kind, []).extend(diagnosis.anomaly_type == kind for diagnosis in found)
@@ -193,7 +194,7 @@ def delay_s(family: Family, members: Mapping[str, Bundle], fault: str, severity:
     waits = []
     for _ in range(SYSTEMS // 4):
         unit = draw_unit(random)
-        own = baseline_of(unit, family, random)
+        own = Normal.of(baseline_of(unit, family, random))
         before = window_of(unit, HEALTHY, 0.0, length, random)
         after = window_of(unit, fault, severity, DELAY_LIMIT_S, random)
         both = {name: np.concatenate([before.values[name], after.values[name]]) for name in before.values}

@@ -52,10 +52,10 @@ class Detection:
             Unavailable: Ensemble or database is down.
         """
         store, limits = self.services.store, self.services.settings.limits
-        system, baseline = await store.systems.machine(tenant_id, system_id)
+        system, normal = await store.systems.machine(tenant_id, system_id)
         family = read_family(system.family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
-        asked = Inspection(window, family.name, baseline, system.alarm, owner=tenant_id, system_id=system_id)
+        asked = Inspection(window, family.name, normal, system.alarm, owner=tenant_id, system_id=system_id)
         judgement = await self.judge(asked, begun)
         answer = answer_of(judgement, system_id, trace_id, begun)
         # An abstention says nothing of the machine: its state stays.

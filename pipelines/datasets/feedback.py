@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detectors.base import Examples, FeatureTable, joined
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Window
@@ -26,7 +26,7 @@ class Remark(NamedTuple):
     Attributes:
         system: Whose it is; windows of one system stay together in every split.
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
-        baseline: The system's normal that it met, as `Baseline.to_bytes` writes it; None where there was none.
+        baseline: The system's normal that it met, as `Normal.to_bytes` writes it; None where there was none.
         anomalous: Whether it is.
         component: What was off nominal, where somebody said so.
     """
@@ -65,7 +65,7 @@ def _print_of(remark: Remark) -> str:
 def feedback_examples(
     remarks: Sequence[Remark],
     family: Family,
-    tables: Callable[[Sequence[Window], Sequence[Baseline | None], Family], FeatureTable],
+    tables: Callable[[Sequence[Window], Sequence[Normal | None], Family], FeatureTable],
 ) -> Examples:
     """Turn remarks into features and class numbers.
 
@@ -78,10 +78,10 @@ def feedback_examples(
         Window({name: np.array(samples, dtype=np.float64) for name, samples in kept["values"].items()}, kept["rate_hz"])
         for kept in (remark.window for remark in remarks)
     ]
-    baselines = [_baseline(remark, len(feature_names(family))) for remark in remarks]
+    normals = [_normal(remark, len(feature_names(family))) for remark in remarks]
     grades = [_grades(remark, family) for remark in remarks]
     return Examples(
-        tables(windows, baselines, family),
+        tables(windows, normals, family),
         np.array([remark.anomalous for remark in remarks]),
         {head: np.array([known.get(head, UNKNOWN) for known in grades], dtype=np.int64) for head in family.heads},
         {head: len(spec.classes) for head, spec in family.heads.items()},
@@ -90,10 +90,10 @@ def feedback_examples(
     )
 
 
-def _baseline(remark: Remark, features: int) -> Baseline | None:
-    """Return a remark's baseline; one of another feature set says nothing today."""
-    found = None if remark.baseline is None else Baseline.from_bytes(remark.baseline)
-    return found if found is not None and len(found.count) == features else None
+def _normal(remark: Remark, features: int) -> Normal | None:
+    """Return a remark's normal; one of another feature set says nothing today."""
+    found = None if remark.baseline is None else Normal.from_bytes(remark.baseline)
+    return found if found is not None and len(found.points[0].baseline.count) == features else None
 
 
 def _grades(remark: Remark, family: Family) -> dict[str, int]:

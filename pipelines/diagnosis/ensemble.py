@@ -26,7 +26,8 @@ from pipelines.diagnosis.records import (
     Vote,
 )
 from pipelines.errors import NoQuorum
-from pipelines.machines.baseline import SETTLED, Baseline, learn
+from pipelines.machines.baseline import SETTLED, learn
+from pipelines.machines.commissioning import Learned
 from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
 from pipelines.signals.quality import qualities, quality, still_channels
@@ -245,7 +246,7 @@ def _diagnosis(
     attribution: tuple[Attribution, ...],
     absent: Mapping[str, str],
     data: Quality,
-    learned: Baseline | None,
+    learned: Learned | None,
 ) -> Diagnosis:
     """Write the answer for one window."""
     found = ranked(family, verdicts.parts, row.place)
@@ -333,8 +334,8 @@ def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
     return tuple(found)
 
 
-def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdicts) -> list[Baseline | None]:
-    """Return what each window adds to its system's baseline: nothing unless it is clearly normal.
+def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdicts) -> list[Learned | None]:
+    """Return what each window adds to its system's normal: nothing unless it is clearly normal.
 
     A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
     other way to learn what is normal for it, and the answers say so.
@@ -344,4 +345,6 @@ def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdi
     healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
     whole = seconds >= LEARN_LENGTH * family.window_s
     shown = np.where(whole[:, None] | level_columns(table.names), table.raw, np.nan)
-    return [learn(row) if is_healthy else None for row, is_healthy in zip(shown, healthy.tolist(), strict=True)]
+    return [
+        Learned(0, learn(row)) if is_healthy else None for row, is_healthy in zip(shown, healthy.tolist(), strict=True)
+    ]

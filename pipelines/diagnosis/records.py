@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from zlib import crc32
 
 from pipelines.detectors.base import Detail
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned, Normal
 from pipelines.machines.family import Grade
 from pipelines.signals.windows import Window
 
@@ -30,11 +30,12 @@ class Inspection(NamedTuple):
         own: By detector the owner's own version that judges in place of the live one.
         system_id: 0 for none.
         use_cache: Whether an answer will do that was given to the same window before.
+        commissioning: Whether the system's own normal is being learned.
     """
 
     window: Window
     family: str
-    baseline: Baseline | None = None
+    baseline: Normal | None = None
     alarm: bool = False
     detail: Detail = "full"
     versions: Versions = ()
@@ -42,6 +43,7 @@ class Inspection(NamedTuple):
     own: Versions = ()
     system_id: int = 0
     use_cache: bool = True
+    commissioning: bool = False
 
     @property
     def hash_bucket(self) -> float:
@@ -131,7 +133,7 @@ class Diagnosis(NamedTuple):
         score: NaN where nobody could judge the window.
         abstained: Why there is no judgement, else empty.
         base: Log-odds that the attribution's contributions add to.
-        learned: What this window adds to the system's baseline; None unless it was judged normal.
+        learned: What this window adds to the system's normal; None unless it was judged normal.
         features: Number of features that could be computed.
         absent: Detectors that did not vote, with the reason.
     """
@@ -150,7 +152,7 @@ class Diagnosis(NamedTuple):
     absent: Mapping[str, str]
     quality: Quality
     features: int
-    learned: Baseline | None
+    learned: Learned | None
     base: float = 0.0
     abstained: str = ""
 
@@ -163,7 +165,7 @@ class Judgement(NamedTuple):
         score: None where nobody could judge the window.
         versions: By detector, the version that judged.
         learned: As in `Diagnosis`; None where the window was judged before.
-        baseline: What it was judged against, as `Baseline.to_bytes` writes it; None where there was none.
+        baseline: What it was judged against, as `Normal.to_bytes` writes it; None where there was none.
         cache_hit: Whether it was kept from an earlier call.
     """
 
@@ -171,7 +173,7 @@ class Judgement(NamedTuple):
     is_anomaly: bool
     score: float | None
     versions: Mapping[str, str]
-    learned: Baseline | None
+    learned: Learned | None
     baseline: bytes | None = None
     cache_hit: bool = False
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipelines.drift.charts import BLOCK
 from pipelines.drift.monitor import KINDS, Drift, DriftMonitor, DriftState, Kind, beside
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.windows import Floats
 
@@ -25,7 +25,7 @@ class FleetMonitor:
         self.monitors: OrderedDict[str, DriftMonitor] = OrderedDict()
 
     def observe(
-        self, systems: Sequence[str], rows: Floats, scores: Floats, baselines: Sequence[Baseline | None] = ()
+        self, systems: Sequence[str], rows: Floats, scores: Floats, normals: Sequence[Normal | None] = ()
     ) -> None:
         """Take in a micro-batch; windows of one system in their order.
 
@@ -33,15 +33,16 @@ class FleetMonitor:
             systems: N names.
             rows: `float64[N, K]` as `watched` gives them.
             scores: `float64[N]`; NaN where the ensemble abstained.
-            baselines: N, or none at all.
+            normals: N, or none at all.
         """
         joined = beside(rows, scores)
         for place, system in enumerate(systems):
             monitor = self._monitor(system)
             monitor.take(joined[place : place + 1])
             # A baseline moves by a window at a time: a look at each block's end is enough.
-            if baselines and not monitor.windows % BLOCK:
-                monitor.meet(baselines[place])
+            if normals and not monitor.windows % BLOCK:
+                normal = normals[place]
+                monitor.meet(None if normal is None else normal.points[0].baseline)
 
     def confirm(self, system: str, probability: float, truth: bool) -> None:
         """Take in feedback, for the system and for the family."""

@@ -14,6 +14,7 @@ from pipelines.diagnosis.ensemble import decide, taught
 from pipelines.drift.charts import BLOCK
 from pipelines.drift.monitor import KINDS, Drift, DriftMonitor, DriftState, Kind, watched
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_feature_table
@@ -68,11 +69,11 @@ class Trace:
 def follow_drift(family: Family, history: History, members: Mapping[str, Bundle]) -> Trace:
     """Let a system's windows pass its monitor, judged as the service would; without members only inputs are known."""
     monitor = DriftMonitor.new(family, history.system)
-    baseline, alarm = history.baseline, False
+    normal, alarm = None if history.baseline is None else Normal.of(history.baseline), False
     states, moments = [], []
     for first in range(0, len(history.windows), BLOCK):
         windows = history.windows[first : first + BLOCK]
-        table = make_feature_table(windows, [baseline] * len(windows), family)
+        table = make_feature_table(windows, [normal] * len(windows), family)
         scores = np.full(len(windows), np.nan)
         if members:
             seconds = np.array([window.seconds for window in windows])
@@ -81,9 +82,9 @@ def follow_drift(family: Family, history: History, members: Mapping[str, Bundle]
             scores, alarm = verdicts.tally.score, bool(verdicts.left[-1])
             for learned in taught(family, seconds, table, verdicts):
                 if learned is not None:
-                    baseline = learned if baseline is None else baseline + learned
+                    normal = Normal.of(learned.sums) if normal is None else normal.learning(learned)
         monitor.observe(watched(table.raw, family), scores)
-        monitor.meet(baseline)
+        monitor.meet(None if normal is None else normal.points[0].baseline)
         states.append(monitor.state())
         moments.append(history.moments[first + len(windows) - 1])
     return Trace(history.system, len(history.windows), states, moments)

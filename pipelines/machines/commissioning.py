@@ -4,7 +4,7 @@ The store keeps the outcome as bytes, `signals/reading` sets windows against it,
 little. Works with `operating_points`, which finds the loads that the machine runs at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -50,6 +50,11 @@ class Normal:
 
     points: tuple[OperatingPoint, ...]
 
+    @classmethod
+    def of(cls, baseline: Baseline) -> "Normal":
+        """Return running sums as the normal of a machine with one operating point."""
+        return cls((OperatingPoint(baseline, np.zeros(0)),))
+
     def learning(self, learned: Learned) -> "Normal":
         """Return it with what a window taught; an operating point that is no longer there learns nothing."""
         if learned.point >= len(self.points):
@@ -69,7 +74,7 @@ class Normal:
     def from_bytes(cls, content: bytes) -> "Normal":
         """Rebuild from `to_bytes`, or from the running sums of a system that was never commissioned."""
         if not content.startswith(MAGIC):
-            return cls((OperatingPoint(Baseline.from_bytes(content), np.zeros(0)),))
+            return cls.of(Baseline.from_bytes(content))
         numbers = content[len(MAGIC) :]
         count, size = np.frombuffer(numbers, dtype=np.int64, count=2).tolist()
         rest = numbers[16:]
@@ -81,6 +86,11 @@ class Normal:
                 for piece in pieces
             )
         )
+
+
+def normals_of(baselines: Sequence[Baseline | None]) -> list[Normal | None]:
+    """Return running sums of systems as their normals."""
+    return [None if baseline is None else Normal.of(baseline) for baseline in baselines]
 
 
 def commission(rows: Floats, means: Mapping[str, int]) -> Normal:
@@ -98,4 +108,4 @@ def commission(rows: Floats, means: Mapping[str, int]) -> Normal:
     if len(rows) < LEAST:
         raise InvalidInput("windows", len(rows), f"must be at least {LEAST}")
     learned = [learn(row) for row in rows]
-    return Normal((OperatingPoint(sum(learned[1:], learned[0]), np.zeros(0)),))
+    return Normal.of(sum(learned[1:], learned[0]))

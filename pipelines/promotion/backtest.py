@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import read_family
 from pipelines.promotion.gates import Evidence, compared, labelled
 from pipelines.promotion.mlflow_client import Registry
@@ -25,7 +25,7 @@ class StoredWindow(NamedTuple):
 
     Attributes:
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
-        baseline: The system's normal that it met, as `Baseline.to_bytes` writes it; None where there was none.
+        baseline: The system's normal that it met, as `Normal.to_bytes` writes it; None where there was none.
         anomalous: What people said of it; None where nobody did.
     """
 
@@ -40,10 +40,10 @@ def window_of(stored: Mapping[str, Any]) -> Window:
     return Window(values, float(stored["rate_hz"]))
 
 
-def readable(window: Mapping[str, Any], baseline: bytes | None) -> tuple[Window, Baseline | None] | None:
+def readable(window: Mapping[str, Any], baseline: bytes | None) -> tuple[Window, Normal | None] | None:
     """Return a window and its system's normal as they were stored; None, logged, where they cannot be read."""
     try:
-        return window_of(window), None if baseline is None else Baseline.from_bytes(baseline)
+        return window_of(window), None if baseline is None else Normal.from_bytes(baseline)
     except Exception as error:
         LOGGER.warning("a stored window passed over: %s", type(error).__name__)
         return None
@@ -68,8 +68,8 @@ def run_backtest(
     if not read:
         return Evidence(family, versions[1])
     kind = read_family(family)
-    said, windows, baselines = zip(*read, strict=True)
-    table = make_feature_table(windows, baselines, kind)
+    said, windows, normals = zip(*read, strict=True)
+    table = make_feature_table(windows, normals, kind)
     before, candidate = (take(registry, name, version) for version in versions)
     live = before.votes(table, "score").anomaly
     try:

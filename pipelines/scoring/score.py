@@ -21,7 +21,7 @@ from pipelines.diagnosis.components import loudest
 from pipelines.diagnosis.ensemble import Verdicts, decide, judge, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import InvalidInput
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal, normals_of
 from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import feature_table_of, make_feature_table
@@ -325,23 +325,23 @@ def blocks(
     length = max(1, round(family.window_s * rate))
     total = len(next(iter(values.values())))
     settle = min(settle, total)
-    baseline: Baseline | None = None
+    normal: Normal | None = None
     alarm = False
     first = 0
     while first < total:
         if first == settle and settle:
-            baseline = settled(values, rate, length, settle, family)
+            (normal,) = normals_of([settled(values, rate, length, settle, family)])
         last = min(first + BLOCK, settle if first < settle else total)
         windows = [trailing(values, place, length, rate) for place in range(first, last)]
-        table = make_feature_table(windows, [baseline] * len(windows), family)
+        table = make_feature_table(windows, [normal] * len(windows), family)
         votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
         seconds = np.array([window.seconds for window in windows])
         verdicts = decide(family, table, seconds, np.full(len(windows), alarm), votes, consecutive=True)
-        yield [Inspection(window, family.name, baseline, alarm) for window in windows], table, verdicts
+        yield [Inspection(window, family.name, normal, alarm) for window in windows], table, verdicts
         if first >= settle:
             for learned in taught(family, seconds, table, verdicts):
                 if learned is not None:
-                    baseline = learned if baseline is None else baseline + learned
+                    normal = Normal.of(learned.sums) if normal is None else normal.learning(learned)
         alarm = bool(verdicts.left[-1])
         first = last
 

@@ -65,7 +65,8 @@ def still_channels(table: FeatureTable, family: Family) -> list[tuple[str, ...]]
 
 def quality(inspection: Inspection, family: Family, score: float, still: Sequence[str]) -> Quality:
     """Say in words what lowers the quality that `qualities` gave one window; `still` channels do not change in it."""
-    window, baseline = inspection.window, inspection.baseline
+    window, normal = inspection.window, inspection.baseline
+    baseline = None if normal is None else normal.points[0].baseline
     if baseline is not None and len(baseline.count) != len(feature_names(family)):
         baseline = None  # learned on other features: it counts as none
     notes = []

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.detectors.base import FeatureTable
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Channel, Family
 from pipelines.signals.features import (
     BAR_L_MIN_PER_KW,
@@ -51,7 +52,7 @@ def _has_own(name: str, family: Family) -> bool:
     return statistic_of(name) in OWN_STATISTICS and family.reading_of(channels_of(name)[0]) == "both"
 
 
-def make_feature_table(windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
+def make_feature_table(windows: Sequence[Window], normals: Sequence[Normal | None], family: Family) -> FeatureTable:
     """Compute the features of windows, raw and as the family reads them, beside what is normal for each system.
 
     Windows of one length are stacked by themselves: padding changes the order of sums, and so the last bit of a
@@ -62,12 +63,16 @@ def make_feature_table(windows: Sequence[Window], baselines: Sequence[Baseline |
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         raw[rows] = raw_features(stack([windows[row] for row in rows.tolist()], tuple(family.channels)), family)
-    return _set_against(raw, baselines, family)
+    return _set_against(raw, _first_points(normals), family)
 
 
-def feature_table_of(stacked: Stack, baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
+def feature_table_of(stacked: Stack, normals: Sequence[Normal | None], family: Family) -> FeatureTable:
     """Do the same for windows that are stacked already."""
-    return _set_against(raw_features(stacked, family), baselines, family)
+    return _set_against(raw_features(stacked, family), _first_points(normals), family)
+
+
+def _first_points(normals: Sequence[Normal | None]) -> list[Baseline | None]:
+    return [None if normal is None else normal.points[0].baseline for normal in normals]
 
 
 def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:

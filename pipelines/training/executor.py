@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.detectors.base import FeatureTable
 from pipelines.errors import HdxError
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.reading import make_feature_table, read_names
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class Executor(Protocol):
     """Where the steps are done."""
 
-    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
+    def tables(self, windows: Sequence[Window], normals: Sequence[Normal | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
         ...
 
@@ -48,9 +48,9 @@ class Executor(Protocol):
 class InlineExecutor:
     """This process."""
 
-    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
+    def tables(self, windows: Sequence[Window], normals: Sequence[Normal | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
-        return make_feature_table(windows, baselines, family)
+        return make_feature_table(windows, normals, family)
 
     def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
         """Yield what a step gives for each item, in their order."""
@@ -63,10 +63,10 @@ class RayExecutor:
     def __init__(self, ray: Any) -> None:
         self._ray = ray
 
-    def tables(self, windows: Sequence[Window], baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
+    def tables(self, windows: Sequence[Window], normals: Sequence[Normal | None], family: Family) -> FeatureTable:
         """Compute the features of windows, in their order."""
-        pairs = enumerate(zip(windows, baselines, strict=True))
-        rows = [{"row": row, "window": window, "baseline": baseline} for row, (window, baseline) in pairs]
+        pairs = enumerate(zip(windows, normals, strict=True))
+        rows = [{"row": row, "window": window, "normal": normal} for row, (window, normal) in pairs]
         made = self._ray.data.from_items(rows).map_batches(
             _features, fn_kwargs={"family": family}, batch_size=CHUNK, batch_format="pandas"
         )
@@ -93,8 +93,8 @@ class RayExecutor:
 
 
 def _features(batch: Any, family: Family) -> dict[str, Any]:
-    baselines = [baseline if isinstance(baseline, Baseline) else None for baseline in batch["baseline"]]
-    table = make_feature_table(list(batch["window"]), baselines, family)
+    normals = [normal if isinstance(normal, Normal) else None for normal in batch["normal"]]
+    table = make_feature_table(list(batch["window"]), normals, family)
     return {"row": batch["row"].to_numpy()} | {name: getattr(table, name) for name in PARTS}
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import read_family
 from pipelines.signals.windows import Window
 from serve_app.api import problems
@@ -85,9 +85,9 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
         raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
     window = Window(values, stored.window["rate_hz"])
-    baseline = None if stored.baseline is None else Baseline.from_bytes(stored.baseline)
+    normal = None if stored.baseline is None else Normal.from_bytes(stored.baseline)
     asked = tuple(versions.items())
-    return Inspection(window, stored.family, baseline, stored.alarm, versions=asked, owner=tenant_id)
+    return Inspection(window, stored.family, normal, stored.alarm, versions=asked, owner=tenant_id)
 
 
 def versions_of(answer: Mapping[str, Any]) -> dict[str, str]:

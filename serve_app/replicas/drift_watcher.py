@@ -67,10 +67,10 @@ class DriftWatcher:
         read = [(each, *found) for each in seen if (found := readable(each.window, each.baseline))]
         if not read:
             return
-        known, windows, baselines = zip(*read, strict=True)
+        known, windows, normals = zip(*read, strict=True)
         scores = np.array([np.nan if each.score is None else each.score for each in known])
         names = [system_name(each.tenant_id, each.system_id) for each in known]
-        self._watch(family).observe(names, watched_of(windows, read_family(family)), scores, baselines)
+        self._watch(family).observe(names, watched_of(windows, read_family(family)), scores, normals)
 
     def _watch(self, family: str) -> FleetMonitor:
         if family not in self._watches:

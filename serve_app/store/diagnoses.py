@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import Conflict, NotFound, Unavailable
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.records import StoredDiagnosis
@@ -24,7 +25,7 @@ DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnos
 
 class _Record(NamedTuple):
     diagnosis: StoredDiagnosis
-    learned: Baseline | None
+    learned: Learned | None
     alarm: bool | None
 
 
@@ -37,7 +38,7 @@ class Diagnoses:
         self._writing: TenantBatches[_Record, None] = TenantBatches(self._write, GROUP_MAX)
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
     ) -> None:
         """Store an answer, what its window taught the baseline, and the system's new state: all or nothing.
 
@@ -127,7 +128,7 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     alarms: dict[int, bool] = {}
     for record in records:
         if record.learned is not None:
-            learned.setdefault(record.diagnosis.system_id, []).append(record.learned)
+            learned.setdefault(record.diagnosis.system_id, []).append(record.learned.sums)
         if record.alarm is not None:
             alarms[record.diagnosis.system_id] = record.alarm
     for system_id in sorted(learned):

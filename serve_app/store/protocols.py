@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -113,7 +113,7 @@ class SystemStore(Protocol):
         """Return one system."""
         ...
 
-    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Normal | None]:
         """Return a system with its baseline."""
         ...
 
@@ -141,7 +141,7 @@ class DiagnosisStore(Protocol):
     """Answers that were given."""
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
     ) -> None:
         """Store an answer, what its window taught the baseline, and the system's new state: all or nothing."""
         ...

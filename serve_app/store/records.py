@@ -99,7 +99,7 @@ class StoredDiagnosis:
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
         answer: The body that the caller got, a JSON object.
         alarm: Whether the system was in alarm before it; None for an answer older than this column.
-        baseline: The system's normal before it, as `Baseline.to_bytes` writes it; None while it had none.
+        baseline: The system's normal before it, as `Normal.to_bytes` writes it; None while it had none.
     """
 
     trace_id: UUID
@@ -141,7 +141,7 @@ class Labelled:
 
     Attributes:
         window: `{"values": {channel: [..]}, "rate_hz": ..}`.
-        baseline: The system's normal that it met, as `Baseline.to_bytes` writes it; None where there was none.
+        baseline: The system's normal that it met, as `Normal.to_bytes` writes it; None where there was none.
         truth: Whether it is anomalous.
         component: What was off nominal, where somebody said so.
         created_at: When it was said.

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import NotFound
 from pipelines.machines.baseline import MEMORY, SETTLED, Baseline
+from pipelines.machines.commissioning import Normal
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
@@ -20,7 +21,7 @@ from serve_app.store.tables import baselines, systems
 SYSTEM = tuple(systems.c[name] for name in System.__dataclass_fields__)
 BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares, baselines.c.origin)
 
-_Machine = tuple[System, Baseline | None]
+_Machine = tuple[System, Normal | None]
 
 
 class Systems:
@@ -123,7 +124,8 @@ def _machine(row: Sequence[Any]) -> _Machine:
     if count is None:
         return System(*system), None
     sums = (np.array(count), np.array(total), np.array(squares))
-    return System(*system), Baseline(*sums, None if origin is None else np.array(origin, dtype=np.float64))
+    baseline = Baseline(*sums, None if origin is None else np.array(origin, dtype=np.float64))
+    return System(*system), Normal.of(baseline)
 
 
 async def merge(connection: AsyncConnection, tenant_id: int, system_id: int, learned: Baseline) -> None:

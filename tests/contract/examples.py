@@ -8,6 +8,7 @@ from pipelines.detectors.base import Detector, Examples
 from pipelines.detectors.bundle import Bundle, assemble
 from pipelines.detectors.members import registry
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Channel, Component, Family, Head, Severity
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
@@ -83,6 +84,11 @@ def baseline() -> Baseline:
     raw = make_feature_table([window(seed) for seed in range(5000, 5040)], [None] * 40, family()).raw
     first, *rest = (learn(row) for row in raw)
     return sum(rest, first)
+
+
+def normal() -> Normal:
+    """Return the same as the normal of a machine with one operating point."""
+    return Normal.of(baseline())
 
 
 @cache

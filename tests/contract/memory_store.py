@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pipelines.errors import Conflict, NotFound, Unauthenticated
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -35,8 +35,8 @@ class Rows:
     withdrawn: dict[int, int] = field(default_factory=dict)
     listed_keys: dict[int, tuple[int, bytes, ApiKey]] = field(default_factory=dict)
     owned: dict[int, tuple[int, System]] = field(default_factory=dict)
-    baselines: dict[int, Baseline] = field(default_factory=dict)
-    recorded: list[tuple[int, StoredDiagnosis, Baseline | None]] = field(default_factory=list)
+    normals: dict[int, Normal] = field(default_factory=dict)
+    recorded: list[tuple[int, StoredDiagnosis, Learned | None]] = field(default_factory=list)
     audited: list[tuple[int | None, str, str, str]] = field(default_factory=list)
     notes: list[tuple[int | None, Note]] = field(default_factory=list)
     tokens: dict[UUID, tuple[int, UUID, datetime]] = field(default_factory=dict)
@@ -163,8 +163,8 @@ class MemorySystems:
             raise NotFound("system", system_id)
         return system
 
-    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Baseline | None]:
-        return await self.get(tenant_id, system_id), self._rows.baselines.get(system_id)
+    async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Normal | None]:
+        return await self.get(tenant_id, system_id), self._rows.normals.get(system_id)
 
     async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
         system_id = max(self._rows.owned, default=0) + 1
@@ -202,7 +202,7 @@ class MemoryDiagnoses:
         self._rows = rows
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Baseline | None, alarm: bool | None = None
+        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
     ) -> None:
         tenant, system = self._rows.owned.get(diagnosis.system_id, (0, None))
         if system is None or tenant != tenant_id:
@@ -213,8 +213,10 @@ class MemoryDiagnoses:
         if alarm is not None:
             self._rows.owned[diagnosis.system_id] = (tenant, replace(system, alarm=alarm))
         if learned is not None:
-            kept = self._rows.baselines.get(diagnosis.system_id)
-            self._rows.baselines[diagnosis.system_id] = learned if kept is None else kept + learned
+            kept = self._rows.normals.get(diagnosis.system_id)
+            self._rows.normals[diagnosis.system_id] = (
+                Normal.of(learned.sums) if kept is None else kept.learning(learned)
+            )
 
     async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
         for tenant, stored, _ in self._rows.recorded:

@@ -27,6 +27,7 @@ from pipelines.errors import NotFound
 from pipelines.knowledge.answer.answer import Event, pieces
 from pipelines.knowledge.records import Answer, Citation, Hit, Passage
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned
 from pipelines.promotion.gates import Evidence
 from pipelines.promotion.rollout import ModelState, PromotionRequest, Rollout
 from serve_app.api.ports import Asked, Health, Services
@@ -42,7 +43,7 @@ API_KEY = "hdx_test_key_of_tenant_one"
 ML_KEY = "ml-key-of-the-test"
 RAG_KEY = "rag-key-of-the-test"
 CHANNELS = ("pressure", "temperature", "flow", "vibration")
-LEARNED = Baseline(np.ones(2), np.ones(2), np.ones(2))
+LEARNED = Learned(0, Baseline(np.ones(2), np.ones(2), np.ones(2)))
 
 
 def two_tenants() -> MemoryStore:

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from pipelines.detectors.members import registry
 from pipelines.errors import NoQuorum
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from serve_app.api.ports import Asked
 from serve_app.api.schemas.assistant import QueryReply
 from serve_app.api.schemas.base import HEALTHY
@@ -144,10 +145,10 @@ class TestDetect:
     def test_a_cached_answer_keeps_its_own_baseline(self, client: TestClient, headers: LogIn, bench: Bench) -> None:
         """The evidence of a hit is the baseline that the answer followed from, and not the one of its own moment."""
         token = headers()
-        first, later = (Baseline(np.full(2, count), np.ones(2), np.ones(2)) for count in (3.0, 4.0))
-        bench.store.baselines[1] = first
+        first, later = (Normal.of(Baseline(np.full(2, count), np.ones(2), np.ones(2))) for count in (3.0, 4.0))
+        bench.store.normals[1] = first
         client.post(DETECT, json=WINDOW, headers=token)
-        bench.store.baselines[1] = later
+        bench.store.normals[1] = later
         assert client.post(DETECT, json=WINDOW, headers=token).json()["cache_hit"] is True
         assert [stored.baseline for _, stored, _ in bench.store.recorded] == [first.to_bytes()] * 2
 

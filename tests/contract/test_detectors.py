@@ -31,6 +31,7 @@ from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import ArtefactRejected, InvalidInput, Unavailable
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import Normal
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 from tests.contract.examples import SAMPLES, baseline, bundle, examples, family, fitted, window
@@ -41,7 +42,7 @@ supervised = pytest.mark.parametrize("name", [name for name, kind in registry().
 
 
 def feature_table_of(windows: list[Window], base: Baseline | None = None) -> FeatureTable:
-    return make_feature_table(windows, [base] * len(windows), family())
+    return make_feature_table(windows, [None if base is None else Normal.of(base)] * len(windows), family())
 
 
 def mixed() -> list[Window]:
@@ -331,7 +332,9 @@ def test_adaptive_follows_the_baseline() -> None:
 
     teach = feature_table_of([other(seed, 3.0) for seed in range(200, 260)]).raw
     own = Baseline(np.full(teach.shape[1], 60.0), teach.sum(axis=0), (teach * teach).sum(axis=0))
-    table = make_feature_table([other(300, 3.0), other(300, 3.0), other(301, 1.0)], [None, own, own], family())
+    table = make_feature_table(
+        [other(300, 3.0), other(300, 3.0), other(301, 1.0)], [None, Normal.of(own), Normal.of(own)], family()
+    )
     stranger, known, changed = fitted("adaptive").vote(table).anomaly
     assert known < stranger
     assert known < 0.5 < changed
@@ -347,7 +350,7 @@ def test_a_stranger_is_judged_by_its_own_baseline_or_not_at_all() -> None:
     assert alone == dict.fromkeys(NAMES, (OUTSIDE,))
     rows = feature_table_of([stranger(seed) for seed in range(400, 460)]).raw
     first, *rest = (learn(row) for row in rows)
-    table = make_feature_table([stranger(500), stranger(501, worn=2)], [sum(rest, first)] * 2, family())
+    table = make_feature_table([stranger(500), stranger(501, worn=2)], [Normal.of(sum(rest, first))] * 2, family())
     normal, worn = bundle("adaptive").votes(table).anomaly
     assert normal < 0.5 < worn
 

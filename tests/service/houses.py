@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.records import StoredDiagnosis, System
 from serve_app.store.repository import Store
 
@@ -31,9 +32,13 @@ def soon() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
-def learned(value: float, features: int = FEATURES) -> Baseline:
+def learned(value: float, features: int = FEATURES) -> Learned:
     total = np.arange(features, dtype=np.float64) + value
-    return Baseline(np.ones(features), total, np.full(features, value * value))
+    return Learned(0, Baseline(np.ones(features), total, np.full(features, value * value)))
+
+
+def normal_of(value: float) -> Normal:
+    return Normal.of(learned(value).sums)
 
 
 def diagnosis_of(system_id: int) -> StoredDiagnosis:

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from configs.settings import Cache, Redis, Settings
 from pipelines.diagnosis.records import Judgement
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Normal
 from serve_app.api.app import create_app
 from serve_app.shared import cache as cache_module
 from serve_app.shared.cache import PREFIX, REDIS_TIMEOUT_S, AnswerCache, RedisCache
@@ -171,11 +172,11 @@ def test_a_repeated_window_is_a_hit_with_its_first_baseline(socket: Path, tmp_pa
     """The second answer says so, and its evidence is the baseline that the first one followed from."""
     bench = behind(socket, tmp_path)
     key = {"x-api-key": API_KEY}
-    first, later = (Baseline(np.full(2, n), np.ones(2), np.ones(2)) for n in (3.0, 4.0))
+    first, later = (Normal.of(Baseline(np.full(2, n), np.ones(2), np.ones(2))) for n in (3.0, 4.0))
     with redis_server(socket), TestClient(create_app(bench.services)) as client:
-        bench.store.baselines[1] = first
+        bench.store.normals[1] = first
         assert client.post(DETECT, json=WINDOW, headers=key).json()["cache_hit"] is False
-        bench.store.baselines[1] = later
+        bench.store.normals[1] = later
         assert client.post(DETECT, json=WINDOW, headers=key).json()["cache_hit"] is True
         assert [stored.baseline for _, stored, _ in bench.store.recorded] == [first.to_bytes()] * 2
         assert [learned is None for *_, learned in bench.store.recorded] == [False, True]

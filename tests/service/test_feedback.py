@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from pipelines.errors import NotFound
 from serve_app.store.records import StoredDiagnosis, Verdict
 from serve_app.store.repository import Store
-from tests.service.houses import House, diagnosis_of, learned, make_house
+from tests.service.houses import House, diagnosis_of, make_house, normal_of
 from tests.service.test_isolation import as_application
 
 
@@ -21,7 +21,7 @@ async def answered(store: Store, house: House, alarm: bool, family: str) -> Stor
         diagnosis_of(house.system.system_id),
         family=family,
         answer=orjson.dumps({"prediction": {"is_anomaly": alarm}}),
-        baseline=learned(3).to_bytes(),
+        baseline=normal_of(3).to_bytes(),
     )
     await store.diagnoses.record(house.tenant_id, stored, None)
     return stored

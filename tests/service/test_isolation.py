@@ -164,7 +164,7 @@ FOREIGN: dict[str, Deed] = {
     "record, learned": lambda store, mine, theirs: store.diagnoses.record(
         mine, diagnosis_of(theirs.system.system_id), learned(9)
     ),
-    "teach": lambda store, mine, theirs: store.systems.teach(mine, theirs.system.system_id, learned(9)),
+    "teach": lambda store, mine, theirs: store.systems.teach(mine, theirs.system.system_id, learned(9).sums),
     "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
     "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
@@ -178,11 +178,11 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     mine, theirs = await make_house(store), await make_house(store)
     with pytest.raises(NotFound):
         await deed(store, mine.tenant_id, theirs)
-    system, baseline = await store.systems.machine(theirs.tenant_id, theirs.system.system_id)
+    system, normal = await store.systems.machine(theirs.tenant_id, theirs.system.system_id)
     assert system == theirs.system
-    assert baseline is not None
-    assert baseline.total.tolist() == learned(1).total.tolist()
-    await store.systems.teach(theirs.tenant_id, theirs.system.system_id, learned(1))
+    assert normal is not None
+    assert normal.points[0].baseline.total.tolist() == learned(1).sums.total.tolist()
+    await store.systems.teach(theirs.tenant_id, theirs.system.system_id, learned(1).sums)
 
 
 async def test_asked_together_each_gets_its_own(store: Store) -> None:
@@ -247,6 +247,6 @@ async def test_a_record_is_whole_or_absent(store: Store) -> None:
     house = await make_house(store)
     with pytest.raises(Conflict, match="trace_id"):
         await store.diagnoses.record(house.tenant_id, house.diagnosis, learned(9))
-    _, baseline = await store.systems.machine(house.tenant_id, house.system.system_id)
-    assert baseline is not None
-    assert baseline.count.tolist() == learned(1).count.tolist()
+    _, normal = await store.systems.machine(house.tenant_id, house.system.system_id)
+    assert normal is not None
+    assert normal.points[0].baseline.count.tolist() == learned(1).sums.count.tolist()

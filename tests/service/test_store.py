@@ -13,13 +13,14 @@ from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import Learned
 from serve_app.store.migrate import current, downgrade, migrate
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE
 
 ONES = np.ones(3)
-SUMS = Baseline(ONES, 2 * ONES, 4 * ONES)
+SUMS = Learned(0, Baseline(ONES, 2 * ONES, 4 * ONES))
 
 
 @pytest.fixture
@@ -91,14 +92,15 @@ async def test_concurrent_merges_lose_nothing(store: Store) -> None:
     system = await store.systems.add(a, "press", "generic", "")
     assert await store.systems.machine(a, system.system_id) == (system, None)
     await asyncio.gather(*(store.diagnoses.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
-    _, baseline = await store.systems.machine(a, system.system_id)
-    assert baseline is not None
+    _, normal = await store.systems.machine(a, system.system_id)
+    assert normal is not None
+    baseline = normal.points[0].baseline
     assert [x.tolist() for x in (baseline.count, baseline.total, baseline.squares)] == [[50] * 3, [100] * 3, [200] * 3]
     longer = Baseline(np.ones(4), np.ones(4), np.ones(4))
     await store.systems.teach(a, system.system_id, longer)
     _, replaced = await store.systems.machine(a, system.system_id)
     assert replaced is not None
-    assert replaced.count.tolist() == [1] * 4
+    assert replaced.points[0].baseline.count.tolist() == [1] * 4
 
 
 async def test_the_database_learns_as_memory_does(store: Store) -> None:
@@ -118,7 +120,7 @@ async def test_the_database_learns_as_memory_does(store: Store) -> None:
     assert found is not None
     assert kept is not None
     for name in ("count", "total", "squares", "origin"):
-        np.testing.assert_allclose(getattr(found, name), getattr(kept, name), rtol=1e-9)
+        np.testing.assert_allclose(getattr(found.points[0].baseline, name), getattr(kept, name), rtol=1e-9)
 
 
 async def test_state_is_stored_with_the_answer(store: Store) -> None:
@@ -250,9 +252,9 @@ async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store)
     for tenant, each in good:
         assert (await store.diagnoses.get(tenant, each.trace_id)).trace_id == each.trace_id
     for tenant, system in ((a, own), (b, other)):
-        _, baseline = await store.systems.machine(tenant, system.system_id)
-        assert baseline is not None
-        np.testing.assert_allclose(baseline.count, 20 * SUMS.count)
+        _, normal = await store.systems.machine(tenant, system.system_id)
+        assert normal is not None
+        np.testing.assert_allclose(normal.points[0].baseline.count, 20 * SUMS.sums.count)
 
 
 async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:

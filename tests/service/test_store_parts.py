@@ -152,10 +152,10 @@ async def test_an_answer_is_kept_with_what_it_taught(parts: StoreParts) -> None:
     await parts.diagnoses.record(plant.tenant_id, answer, learned(1), alarm=True)
     assert await parts.diagnoses.get(plant.tenant_id, answer.trace_id) == answer
     assert await parts.diagnoses.last(plant.tenant_id, plant.system.system_id) == answer
-    system, baseline = await parts.systems.machine(plant.tenant_id, plant.system.system_id)
+    system, normal = await parts.systems.machine(plant.tenant_id, plant.system.system_id)
     assert system.alarm
-    assert baseline is not None
-    assert baseline.total.tolist() == learned(1).total.tolist()
+    assert normal is not None
+    assert normal.points[0].baseline.total.tolist() == learned(1).sums.total.tolist()
     with pytest.raises(Conflict, match="trace_id"):
         await parts.diagnoses.record(plant.tenant_id, answer, None)
     assert list(await parts.diagnoses.passages(plant.tenant_id, answer.trace_id)) == []

@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import NotFound
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.repository import Store
-from tests.service.houses import House, diagnosis_of, learned, make_house
+from tests.service.houses import House, diagnosis_of, make_house, normal_of
 
 BEGAN = datetime.now(UTC) - timedelta(hours=1)  # young enough that no retention takes it
 
@@ -22,7 +22,7 @@ async def answered(store: Store, house: House, family: str, minute: int) -> Stor
         family=family,
         created_at=BEGAN + timedelta(minutes=minute),
         answer=orjson.dumps({"prediction": {"anomaly_score": minute / 100, "is_anomaly": minute > 1}}),
-        baseline=learned(minute).to_bytes(),
+        baseline=normal_of(minute).to_bytes(),
     )
     await store.diagnoses.record(house.tenant_id, stored, None)
     return stored
@@ -35,7 +35,7 @@ async def test_a_version_is_tried_on_the_newest_windows_of_all_tenants(store: St
     for minute, house in enumerate((ours, theirs, ours)):
         await answered(store, house, family, minute)
     await answered(store, theirs, uuid4().hex, 9)
-    newest = [learned(minute).to_bytes() for minute in (2, 1, 0)]
+    newest = [normal_of(minute).to_bytes() for minute in (2, 1, 0)]
     assert [window.baseline for window in await store.promotions.recent(family, 10)] == newest
     assert [window.baseline for window in await store.promotions.recent(family, 2)] == newest[:2]
 

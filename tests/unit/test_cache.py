@@ -13,6 +13,7 @@ from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import Unavailable
 from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import Learned
 from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
 from serve_app.shared.cache import (
@@ -44,7 +45,7 @@ class Clock:
 
 def judgement(score: float | None = 0.5, baseline: bytes | None = None) -> Judgement:
     """A judgement that would teach, were it new."""
-    learned = Baseline(np.ones(2), np.ones(2), np.ones(2))
+    learned = Learned(0, Baseline(np.ones(2), np.ones(2), np.ones(2)))
     return Judgement('{"notes": ["давление"]}'.encode(), False, score, VERSIONS, learned, baseline)
 
 

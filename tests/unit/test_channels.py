@@ -10,7 +10,7 @@ from pipelines.signals.channels import read_window
 from pipelines.signals.quality import qualities, quality, still_channels
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
-from tests.contract.examples import baseline, family, window
+from tests.contract.examples import family, normal, window
 
 GOOD = [100.5, 101.2, 99.8, 100.1]
 
@@ -129,7 +129,7 @@ def rated(inspection: Inspection) -> Quality:
 def test_quality_of_a_whole_window_is_one() -> None:
     """A full window of every required channel has quality 1 and nothing to note, without the extra channel too."""
     values = {name: samples for name, samples in window(1).values.items() if name != "motor_current"}
-    found = rated(Inspection(Window(values, 1.0), "made-up", baseline()))
+    found = rated(Inspection(Window(values, 1.0), "made-up", normal()))
     assert (found.score, found.missing, found.notes) == (1.0, (), ())
 
 
@@ -141,8 +141,8 @@ def test_each_lack_lowers_quality_and_is_noted() -> None:
     assert len(found.notes) == 4
     assert 0 < found.score < 0.25
     less = [
-        rated(Inspection(window(1, samples=10), "made-up", baseline())),
-        rated(Inspection(Window({"pressure": window(1).values["pressure"]}, 1.0), "made-up", baseline())),
+        rated(Inspection(window(1, samples=10), "made-up", normal())),
+        rated(Inspection(Window({"pressure": window(1).values["pressure"]}, 1.0), "made-up", normal())),
         rated(Inspection(window(1), "made-up")),
     ]
     assert all(each.score < 1 and len(each.notes) == 1 for each in less)

@@ -15,7 +15,7 @@ from pipelines.machines.family import Family, Severity
 from pipelines.signals.quality import qualities, quality
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
-from tests.contract.examples import baseline, family, window
+from tests.contract.examples import baseline, family, normal, window
 
 NAN = float("nan")
 DETAILS: tuple[Detail, ...] = ("full", "score")
@@ -50,7 +50,7 @@ def member(
 
 
 def feature_table_of(windows: list[Window]) -> FeatureTable:
-    return make_feature_table(windows, [baseline()] * len(windows), family())
+    return make_feature_table(windows, [normal()] * len(windows), family())
 
 
 def answers(
@@ -61,7 +61,7 @@ def answers(
     quorum: int = 1,
 ) -> list[Diagnosis]:
     rows = windows or [window(seed) for seed in range(len(members[0].anomaly))]
-    inspections = [Inspection(one, "made-up", baseline()) for one in rows]
+    inspections = [Inspection(one, "made-up", normal()) for one in rows]
     votes = {votes.detector: votes for votes in members}
     return judge(kind or family(), inspections, feature_table_of(rows), votes, absent or {}, quorum)
 
@@ -116,7 +116,7 @@ def test_a_threshold_itself_counts() -> None:
     bands = Severity(warning=score, critical=0.9, release=one(member("a", 0.3)).score, source="test")
     kind = family().model_copy(update={"severity": bands})
     rows = [window(seed) for seed in range(4)]
-    inspections = [Inspection(row, "made-up", baseline()) for row in rows]
+    inspections = [Inspection(row, "made-up", normal()) for row in rows]
     votes = {"a": member("a", 0.6, 0.3, 0.3, 0.29)}
     found_all = judge(kind, inspections, feature_table_of(rows), votes, {}, 1, consecutive=True)
     assert [found.is_anomaly for found in found_all] == [True, True, True, False]
@@ -125,11 +125,11 @@ def test_a_threshold_itself_counts() -> None:
 def test_windows_in_a_row_begin_in_the_systems_state() -> None:
     """The first of consecutive windows meets the alarm that its system stands in; the others what the last one left."""
     rows = [window(seed) for seed in range(2)]
-    inspections = [Inspection(row, "made-up", baseline(), alarm=seed == 0) for seed, row in enumerate(rows)]
+    inspections = [Inspection(row, "made-up", normal(), alarm=seed == 0) for seed, row in enumerate(rows)]
     table = feature_table_of(rows)
     held = judge(family(), inspections, table, {"a": member("a", 0.45, 0.45)}, {}, 1, consecutive=True)
     assert [found.is_anomaly for found in held] == [True, True]
-    calm = [Inspection(row, "made-up", baseline(), alarm=seed == 1) for seed, row in enumerate(rows)]
+    calm = [Inspection(row, "made-up", normal(), alarm=seed == 1) for seed, row in enumerate(rows)]
     found = judge(family(), calm, table, {"a": member("a", 0.45, 0.45)}, {}, 1, consecutive=True)
     assert [each.is_anomaly for each in found] == [False, False]
     assert judge(family(), [], feature_table_of([]), {"a": member("a")}, {}, 1, consecutive=True) == []
@@ -167,7 +167,7 @@ def test_silence_of_all_spoils_no_other_window() -> None:
 def test_an_abstention_leaves_the_state() -> None:
     """A window that nobody can judge neither begins nor ends an alarm of the windows after it."""
     rows = [window(seed) for seed in range(3)]
-    inspections = [Inspection(row, "made-up", baseline()) for row in rows]
+    inspections = [Inspection(row, "made-up", normal()) for row in rows]
     found = judge(
         family(), inspections, feature_table_of(rows), {"a": member("a", 0.55, NAN, 0.45)}, {}, 1, consecutive=True
     )
@@ -178,7 +178,7 @@ def test_an_alarm_ends_below_the_release() -> None:
     """Between release and warning an alarm that is on stays on, and one that is off stays off."""
     votes = {"a": member("a", 0.45, 0.55, 0.45, 0.35, 0.45)}
     rows = [window(seed) for seed in range(5)]
-    inspections = [Inspection(row, "made-up", baseline()) for row in rows]
+    inspections = [Inspection(row, "made-up", normal()) for row in rows]
     found = judge(family(), inspections, feature_table_of(rows), votes, {}, 1, consecutive=True)
     assert [one.is_anomaly for one in found] == [False, True, True, False, False]
     assert [one.threshold for one in found] == [0.5, 0.5, 0.4, 0.4, 0.5]
@@ -263,7 +263,7 @@ def test_certainty_of_health_is_bounded_too() -> None:
 def test_an_answer_says_whose_and_on_what() -> None:
     """It carries the family, what limits the data, and only in full detail the channels' shares."""
     rows = [window(1, samples=3)]
-    inspections, table = [Inspection(rows[0], "made-up", baseline())], feature_table_of(rows)
+    inspections, table = [Inspection(rows[0], "made-up", normal())], feature_table_of(rows)
     votes = {"a": member("a", 0.9, contributions={"flow_mean": 2.0})}
     full, brief = (judge(family(), inspections, table, votes, {}, 1, detail=detail)[0] for detail in DETAILS)
     assert full.family == "made-up"
@@ -351,8 +351,8 @@ def test_what_a_window_teaches() -> None:
     assert whole is not None
     assert half is not None
     assert short is not None
-    assert whole.count.sum() == half.count.sum() == len(feature_table_of([]).names)
-    assert short.count.sum() == len(family().channels)
+    assert whole.sums.count.sum() == half.sums.count.sum() == len(feature_table_of([]).names)
+    assert short.sums.count.sum() == len(family().channels)
 
 
 def test_features_are_counted() -> None:

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import Normal
 from pipelines.signals.features import channels_of, feature_names, level_columns, raw_features
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window, stack
-from tests.contract.examples import baseline, family, window
+from tests.contract.examples import family, normal, window
 
 
 def features_of(values: dict[str, list[float]], rate_hz: float = 1.0) -> dict[str, float]:
@@ -70,7 +71,7 @@ def test_batch_equals_single(reading: str) -> None:
     windows.append(Window({"pressure": window(1).values["pressure"]}, 1.0))
     windows.append(Window({}, 1.0))
     kind = family(reading)
-    own = [baseline() if row % 2 else None for row in range(len(windows))]
+    own = [normal() if row % 2 else None for row in range(len(windows))]
     together = make_feature_table(windows, own, kind)
     for row, one in enumerate(windows):
         alone = make_feature_table([one], [own[row]], kind)
@@ -90,7 +91,7 @@ def test_place_in_time_does_not_matter() -> None:
 
 def test_raw_reading_is_raw() -> None:
     """A family that reads raw levels reads the raw features, in an array of its own."""
-    table = make_feature_table([window(1)], [baseline()], family("raw"))
+    table = make_feature_table([window(1)], [normal()], family("raw"))
     np.testing.assert_array_equal(table.read, table.raw)
     assert not np.shares_memory(table.read, table.raw)
 
@@ -103,10 +104,10 @@ def test_relative_reading_forgets_the_machine() -> None:
         values |= {name: factor * values[name] for name in ("pressure", "flow", "vibration", "motor_current")}
         return Window(values | {"temperature": values["temperature"] + offset}, 1.0)
 
-    def own(factor: float, offset: float) -> Baseline:
+    def own(factor: float, offset: float) -> Normal:
         raw = make_feature_table([on(seed, factor, offset) for seed in range(10)], [None] * 10, family()).raw
         first, *rest = (learn(row) for row in raw)
-        return sum(rest, first)
+        return Normal.of(sum(rest, first))
 
     pair = [(1.0, 0.0), (1.7, 12.0)]
     table = make_feature_table([on(50, *pair[0]), on(50, *pair[1])], [own(*pair[0]), own(*pair[1])], family())
@@ -128,14 +129,14 @@ def test_level_of_zero_does_not_explode() -> None:
     """A system whose baseline was taken at rest reads finite values when it runs."""
     at_rest = Window({name: np.zeros(30) for name in family().channels}, 1.0)
     rest = learn(make_feature_table([at_rest], [None], family()).raw[0])
-    assert np.isfinite(make_feature_table([window(1)], [rest], family()).read).all()
+    assert np.isfinite(make_feature_table([window(1)], [Normal.of(rest)], family()).read).all()
 
 
 def test_sheet_carries_the_baseline() -> None:
     """Centre and scatter are the mean and the standard deviation of what was learned, evidence its windows."""
     raw = make_feature_table([window(seed) for seed in range(5)], [None] * 5, family()).raw
     first, *rest = (learn(row) for row in raw)
-    table = make_feature_table([window(9)], [sum(rest, first)], family())
+    table = make_feature_table([window(9)], [Normal.of(sum(rest, first))], family())
     np.testing.assert_allclose(table.centre[0], raw.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(table.scatter[0], raw.std(axis=0), rtol=1e-3, atol=1e-6)
     assert table.evidence[0] == 5
@@ -144,7 +145,7 @@ def test_sheet_carries_the_baseline() -> None:
 def test_baseline_of_other_features_counts_as_none() -> None:
     """A stored baseline that does not fit the features of today is not mixed into them."""
     old = Baseline(np.ones(3), np.ones(3), np.ones(3))
-    table = make_feature_table([window(1)], [old], family())
+    table = make_feature_table([window(1)], [Normal.of(old)], family())
     assert np.isnan(table.centre).all()
 
 
