@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-drift install help openapi
+.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-drift bench-machines install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -55,6 +55,9 @@ bench-families: install  ## Measure a thousand models of single tenants, cold an
 
 bench-drift: install  ## Measure how soon drift is found, how often wrongly and at what cost; needs the recordings
 	@$(BIN)/python -m benchmarks.drift
+
+bench-machines: install  ## Commission and judge machines that no model has seen, beside every demand; half an hour, ARGS=--quick two minutes
+	@$(BIN)/python -m benchmarks.machines $(ARGS)
 
 bench-parts: install  ## Measure detect and ask against the service's own empty route
 	@$(BIN)/python -m benchmarks.detect

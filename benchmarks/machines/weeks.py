@@ -1,0 +1,115 @@
+"""A machine's week: how often it is in alarm though healthy, and how much of its pump is worn when it is told."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.machines.judging import Judge, Verdict, commissioned, joined, watched
+from benchmarks.machines.machine import CHANNELS, HEALTHY, Machine, Size
+from benchmarks.machines.trials import interval_s
+from pipelines.machines.commissioning import Normal
+from pipelines.signals.windows import Floats, Window
+
+MINUTE_S, HOUR_S, WEEK_S = 60.0, 3600.0, 7 * 86_400.0
+WINDOWS_A_WEEK = 10_080
+KNOWN = 25  # windows that a machine is commissioned with
+WORN = 0.3  # of the pump's delivered flow at the end of the week
+
+
+class Week(NamedTuple):
+    """What a healthy week was like.
+
+    Attributes:
+        windows: Judged.
+        in_alarm: Share of them that are in alarm.
+        alarms: Times that the alarm began, scaled to a week of a window a minute.
+    """
+
+    kind: str
+    windows: int
+    in_alarm: float
+    alarms: float
+
+
+def begun(drawn: Machine, judge: Judge, seed: int) -> tuple[Normal, float]:
+    """Commission a machine with windows that follow each other; return its normal, and the moment when that is done."""
+    step, seconds = interval_s(drawn), drawn.window_samples / drawn.rate_hz
+    windows = [_window(drawn.record(seconds, step * place, seed=seed + place), drawn.rate_hz) for place in range(KNOWN)]
+    return commissioned(windows, judge), step * KNOWN
+
+
+def _window(values: dict[str, Floats], rate_hz: float) -> Window:
+    return Window({channel: values[channel] for channel in CHANNELS}, rate_hz)
+
+
+def minutes(
+    drawn: Machine, first_s: float, count: int, every_s: float, fault: str = HEALTHY, size: Size = 0.0, seed: int = 0
+) -> Iterator[list[Window]]:
+    """Yield the windows that end one step after the other, an hour's worth at a time and cut from one recording."""
+    length = drawn.window_samples / drawn.rate_hz
+    ends = first_s + length + every_s * np.arange(count)
+    each = max(1, round(HOUR_S / every_s))
+    for part in range(0, count, each):
+        of_part = ends[part : part + each]
+        if length < every_s / 4:  # the time between windows would be recorded for nothing
+            yield [
+                _window(drawn.record(length, float(end) - length, fault, size, seed + part + place), drawn.rate_hz)
+                for place, end in enumerate(of_part)
+            ]
+            continue
+        begin = float(of_part[0]) - length
+        values = drawn.record(float(of_part[-1]) - begin, begin, fault, size, seed + part)
+        total = len(values[CHANNELS[0]])
+        lasts = np.minimum(np.round((of_part - begin) * drawn.rate_hz).astype(int), total)
+        yield [
+            _window({name: v[last - drawn.window_samples : last] for name, v in values.items()}, drawn.rate_hz)
+            for last in lasts
+        ]
+
+
+def healthy_week(drawn: Machine, judge: Judge, count: int, seed: int) -> Week:
+    """Watch a healthy machine for so many minutes."""
+    normal, first = begun(drawn, judge, seed)
+    found = _watched(drawn, normal, first, count, MINUTE_S, judge, seed=seed)
+    alarms = found.alarms()
+    starts = int(np.sum(alarms & ~np.concatenate([[False], alarms[:-1]])))
+    return Week(drawn.kind, count, float(found.is_anomaly.mean()), starts * WINDOWS_A_WEEK / count)
+
+
+def _watched(
+    drawn: Machine,
+    normal: Normal,
+    first: float,
+    count: int,
+    every_s: float,
+    judge: Judge,
+    fault: str = HEALTHY,
+    size: Size = 0.0,
+    seed: int = 0,
+) -> Verdict:
+    parts = []
+    for windows in minutes(drawn, first, count, every_s, fault, size, seed):
+        verdict, normal = watched(windows, normal, judge)
+        parts.append(verdict)
+    return joined(parts)
+
+
+def worn_at_alarm(drawn: Machine, judge: Judge, every_s: float, seed: int) -> float:
+    """Return the wear of the pump at the alarm that stays, as it grows in a week; infinite where none does.
+
+    An alarm that stays is the first from which on most windows of a day's worth are in alarm: one that comes and goes
+    on a machine that is as good as new has not told of its wear.
+    """
+    normal, first = begun(drawn, judge, seed)
+    count = round(WEEK_S / every_s)
+
+    def size(time: Floats) -> Floats:
+        return np.asarray(WORN * np.clip((time - first) / WEEK_S, 0.0, 1.0), dtype=np.float64)
+
+    alarms = _watched(drawn, normal, first, count, every_s, judge, "pump_wear", size, seed).alarms()
+    day = max(1, round(86_400.0 / every_s))
+    for place in np.flatnonzero(alarms).tolist():
+        if alarms[place : place + day].mean() > 0.5:
+            return float(size(np.array([first + (place + 1) * every_s]))[0])
+    return float("inf")
