@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +17,14 @@ from rich.console import Console
 
 from benchmarks.machines import recorded, tables
 from benchmarks.machines.judging import Judge
+from benchmarks.machines.machine import shown_faults
 from benchmarks.machines.members import KEPT, trained
 from benchmarks.machines.simulated import CURVE, Outcome, by_fault, curve, figures, outcome, voters
 from benchmarks.machines.tables import Row
-from benchmarks.machines.trials import PHYSICS, Part, machine, offered, trials
-from benchmarks.machines.weeks import WINDOWS_A_WEEK, Week, healthy_week, worn_at_alarm
+from benchmarks.machines.trials import PHYSICS, SIZES, Part, machine, offered, trials
+from benchmarks.machines.weeks import WINDOWS_A_WEEK, Week, delay, healthy_week, worn_at_alarm
 
-TOPICS = ("simulated", "curves", "recorded", "weeks")
+TOPICS = ("simulated", "curves", "recorded", "weeks", "delays")
 
 
 class Scale(NamedTuple):
@@ -35,6 +37,7 @@ class Scale(NamedTuple):
         minutes: Of each.
         wearing: Watched while their pump wears.
         wear_every_s: From one of these windows to the next.
+        delayed: On which each fault begins at each size.
     """
 
     machines: int
@@ -43,10 +46,11 @@ class Scale(NamedTuple):
     minutes: int
     wearing: int
     wear_every_s: float
+    delayed: int
 
 
-FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0)
-QUICK = Scale(8, 3, 1, 1440, 2, 1800.0)
+FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0, 6)
+QUICK = Scale(8, 3, 1, 1440, 2, 1800.0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,20 @@ def weeks(asked: Asked, judge: Judge, console: Console) -> Iterator[Row]:
         yield Row("all physics", "pump wear, 0 to 30 % in a week: alarm at", 0.12, False, float(np.median(worn)))
 
 
-MEASURED = {"simulated": simulated, "curves": curves, "recorded": recordings, "weeks": weeks}
+def delays(asked: Asked, judge: Judge, console: Console) -> Iterator[Row]:
+    """Wait for the alarm after each fault has begun, as warm oil and load let it show."""
+    sizes = [size for size, _ in SIZES]
+    found: dict[str, dict[float, list[float]]] = {}
+    for name, number in product(asked.physics, range(asked.scale.delayed)):
+        drawn = machine(name, asked.part, number)
+        for fault, size in product(shown_faults(drawn), sizes):
+            waits = found.setdefault(fault, {each: [] for each in sizes})[size]
+            waits.append(delay(drawn, judge, fault, size, number))
+    console.print(tables.delays(found))
+    yield from ()
+
+
+MEASURED = {"simulated": simulated, "curves": curves, "recorded": recordings, "weeks": weeks, "delays": delays}
 
 
 def asked_of(words: Sequence[str] | None = None) -> tuple[Asked, argparse.Namespace]:

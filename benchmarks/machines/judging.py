@@ -5,22 +5,20 @@ Everything goes through the functions that serve, so that what is measured is wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_type_hints
+from math import isnan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.records import Diagnosis, Inspection
-from pipelines.machines.commissioning import Learned, Normal, commission
+from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
 from pipelines.scoring.score import BLOCK, judged
 from pipelines.signals.features import mean_places
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
-
-# Whether an inspection takes all of what is normal, or only one operating point's running sums.
-TAKES_NORMAL = "Normal" in str(get_type_hints(Inspection)["baseline"])
 
 
 class Judge(NamedTuple):
@@ -37,26 +35,16 @@ class Verdict:
     Attributes:
         score: `float64[N]`; NaN where nobody judged.
         is_anomaly: `bool[N]`.
+        alarm: `bool[N]` whether the system is in alarm after each window; of windows that follow each other.
         votes: By member `float64[N]`; NaN where it abstained.
         affected: Per window the components named, first the likeliest.
     """
 
     score: Floats
     is_anomaly: NDArray[np.bool_]
+    alarm: NDArray[np.bool_]
     votes: Mapping[str, Floats]
     affected: Sequence[tuple[str, ...]]
-
-    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Verdict":
-        """Return what was said of some of the windows."""
-        places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        votes = {name: vote[places] for name, vote in self.votes.items()}
-        return Verdict(
-            self.score[places], self.is_anomaly[places], votes, [self.affected[place] for place in places.tolist()]
-        )
-
-    def alarms(self) -> NDArray[np.bool_]:
-        """Return whether the system is in alarm after each window; the windows follow each other."""
-        return self.is_anomaly
 
 
 def joined(parts: Sequence[Verdict]) -> Verdict:
@@ -65,6 +53,7 @@ def joined(parts: Sequence[Verdict]) -> Verdict:
     return Verdict(
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.is_anomaly for part in parts]),
+        np.concatenate([part.alarm for part in parts]),
         {name: np.concatenate([part.votes[name] for part in parts]) for name in names},
         [named for part in parts for named in part.affected],
     )
@@ -78,52 +67,64 @@ def commissioned(windows: Sequence[Window], judge: Judge) -> Normal:
 
 def while_commissioning(windows: Sequence[Window], judge: Judge) -> Verdict:
     """Return what is said of windows that arrive before anything is normal."""
-    return _verdict(_judged(windows, None, judge, False, True), judge)
+    return _verdict(_judged(windows, None, judge), judge)
 
 
 def judged_alone(windows: Sequence[Window], normal: Normal, judge: Judge) -> Verdict:
     """Return what is said of windows that do not follow each other; nothing is learned from them."""
-    return _verdict(_judged(windows, normal, judge, False, False), judge)
+    return _verdict(_judged(windows, normal, judge), judge)
 
 
-def watched(windows: Sequence[Window], normal: Normal, judge: Judge) -> tuple[Verdict, Normal]:
-    """Return what is said of windows that follow each other, and what is normal after them.
+def watched(windows: Sequence[Window], normal: Normal, judge: Judge) -> Verdict:
+    """Return what is said of windows that follow each other."""
+    return Watch(judge, normal).see(windows)
 
-    What is judged normal is learned between two blocks, as a service does between two batches.
-    """
-    parts, alarm = [], False
-    for first in range(0, len(windows), BLOCK):
-        found = _judged(windows[first : first + BLOCK], normal, judge, alarm, True)
+
+class Watch:
+    """A system that is watched: its normal follows what is judged normal, and its alarm begins and ends."""
+
+    def __init__(self, judge: Judge, normal: Normal) -> None:
+        self._judge, self._normal = judge, normal
+        self._alarm = False
+
+    def see(self, windows: Sequence[Window]) -> Verdict:
+        """Judge the windows that come next; learn between two blocks, as a service does between two batches."""
+        parts = [self._block(windows[first : first + BLOCK]) for first in range(0, len(windows), BLOCK)]
+        return joined(parts)
+
+    def _block(self, windows: Sequence[Window]) -> Verdict:
+        found = _judged(windows, self._normal, self._judge, self._alarm, consecutive=True)
+        alarms = []
         for diagnosis in found:
             if diagnosis.learned is not None:
-                normal = normal.learning(_learned(diagnosis.learned))
-        alarm = found[-1].is_anomaly
-        parts.append(_verdict(found, judge))
-    return joined(parts), normal
-
-
-def _learned(learned: Any) -> Learned:
-    return learned if isinstance(learned, Learned) else Learned(0, learned)
+                self._normal = self._normal.learning(diagnosis.learned)
+            if not isnan(diagnosis.score):
+                self._alarm = diagnosis.is_anomaly
+            alarms.append(self._alarm)
+        return _verdict(found, self._judge, alarms)
 
 
 def _judged(
-    windows: Sequence[Window], normal: Normal | None, judge: Judge, alarm: bool, consecutive: bool
+    windows: Sequence[Window], normal: Normal | None, judge: Judge, alarm: bool = False, consecutive: bool = False
 ) -> list[Diagnosis]:
     """Judge windows as the service does."""
-    known: Any = normal if TAKES_NORMAL or normal is None else normal.points[0].baseline
-    inspections = [Inspection(window, judge.family.name, known, alarm) for window in windows]
+    if not windows:
+        return []
+    inspections = [Inspection(window, judge.family.name, normal, alarm) for window in windows]
     return judged(inspections, judge.family, judge.members, consecutive)
 
 
-def _verdict(found: Sequence[Diagnosis], judge: Judge) -> Verdict:
+def _verdict(found: Sequence[Diagnosis], judge: Judge, alarms: Sequence[bool] | None = None) -> Verdict:
     votes = {name: np.full(len(found), np.nan) for name in judge.members}
     for row, diagnosis in enumerate(found):
         for vote in diagnosis.votes:
             if vote.score is not None:
                 votes[vote.detector][row] = vote.score
+    is_anomaly = np.array([diagnosis.is_anomaly for diagnosis in found], dtype=np.bool_)
     return Verdict(
-        np.array([diagnosis.score for diagnosis in found]),
-        np.array([diagnosis.is_anomaly for diagnosis in found], dtype=np.bool_),
+        np.array([diagnosis.score for diagnosis in found], dtype=np.float64),
+        is_anomaly,
+        is_anomaly if alarms is None else np.array(alarms, dtype=np.bool_),
         votes,
         [diagnosis.affected for diagnosis in found],
     )

@@ -113,7 +113,7 @@ def real(name: str, machines: Sequence[Machine], judge: Judge) -> tuple[Real, di
     """Return the ensemble's figures over some machines, and each member's."""
     found = []
     for machine in machines:
-        verdict, _ = watched(machine.windows, commissioned(machine.learning, judge), judge)
+        verdict = watched(machine.windows, commissioned(machine.learning, judge), judge)
         found.append(Judged(machine.anomaly, verdict))
     bound = judge.family.severity.warning
     by_member = {

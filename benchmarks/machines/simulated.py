@@ -46,7 +46,7 @@ def outcome(trial: Trial, judge: Judge) -> Outcome:
     found = []
     for windows in (learning, trial.windows(trial.poisoned[: trial.known])):
         normal = commissioned(windows, judge)
-        found += [watched(healthy, normal, judge)[0], judged_alone(broken, normal, judge)]
+        found += [watched(healthy, normal, judge), judged_alone(broken, normal, judge)]
     return Outcome(trial, early, *found)
 
 
@@ -210,7 +210,7 @@ def curve(trials: Sequence[Trial], judge: Judge) -> list[tuple[int, float, float
         for trial in trials:
             normal = commissioned(trial.windows(trial.learning[:count]), judge)
             rows = np.flatnonzero((trial.size == MEDIUM) & trial.flags(trial.shown))
-            well.append(watched(trial.windows(trial.healthy), normal, judge)[0].is_anomaly)
+            well.append(watched(trial.windows(trial.healthy), normal, judge).is_anomaly)
             missed.append(~judged_alone(trial.windows(trial.broken[rows]), normal, judge).is_anomaly)
         found.append((count, _share(well), _share(missed)))
     return found

@@ -144,5 +144,23 @@ def weeks(healthy: Sequence[Week], worn: Sequence[float]) -> Table:
     return table
 
 
+def delays(found: Mapping[str, Mapping[float, Sequence[float]]]) -> Table:
+    """Return median minutes to the alarm, and on how many machines there was one, by fault and size."""
+    sizes = sorted({size for waits in found.values() for size in waits})
+    title = "minutes from a fault's beginning to the alarm, median; machines in alarm of those that were quiet before"
+    table = Table("fault", *(f"{size:.0%}" for size in sizes), title=title)
+    for fault, by_size in found.items():
+        table.add_row(fault, *(_waits(by_size[size]) for size in sizes))
+    return table
+
+
+def _waits(waits: Sequence[float]) -> str:
+    known = [wait for wait in waits if not np.isnan(wait)]
+    if not known:
+        return "none quiet before"
+    middle = float(np.median(known))
+    return f"{middle:g}" * bool(np.isfinite(middle)) + f" ({int(np.isfinite(known).sum())} of {len(known)})"
+
+
 def _figure(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"

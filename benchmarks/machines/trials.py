@@ -36,7 +36,7 @@ DAY_S = 86_400.0
 SIZES = ((0.15, 2), (0.3, 4), (0.6, 2))  # and how many windows of each
 MEDIUM = 0.3
 # Windows that one who has seen it all has seen: well, of each fault of a part, and of each of a sensor, in any channel.
-ORACLE_HEALTHY, ORACLE_EACH, ORACLE_SENSOR = 48, 12, 32
+ORACLE_HEALTHY, ORACLE_EACH, ORACLE_SENSOR = 100, 12, 32
 # A fault counts as shown, and its component as told, when one who has seen all faults of this very machine
 # finds this share of its windows. Source: own choice; far more than chance, and 12 windows tell it.
 SHOWN_FROM = 0.7
