@@ -21,7 +21,7 @@ from benchmarks.machines.machine import shown_faults
 from benchmarks.machines.members import KEPT, trained
 from benchmarks.machines.simulated import CURVE, Outcome, by_fault, curve, figures, outcome, voters
 from benchmarks.machines.tables import Row
-from benchmarks.machines.trials import PHYSICS, SIZES, Part, machine, offered, trials
+from benchmarks.machines.trials import MEDIUM, PHYSICS, SIZES, Part, machine, offered, trials
 from benchmarks.machines.weeks import WINDOWS_A_WEEK, Week, delay, healthy_week, worn_at_alarm
 
 TOPICS = ("simulated", "curves", "recorded", "weeks", "delays")
@@ -37,7 +37,8 @@ class Scale(NamedTuple):
         minutes: Of each.
         wearing: Watched while their pump wears.
         wear_every_s: From one of these windows to the next.
-        delayed: On which each fault begins at each size.
+        delayed: On which each fault begins.
+        sizes: At which.
     """
 
     machines: int
@@ -47,10 +48,11 @@ class Scale(NamedTuple):
     wearing: int
     wear_every_s: float
     delayed: int
+    sizes: Sequence[float]
 
 
-FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0, 6)
-QUICK = Scale(8, 3, 1, 1440, 2, 1800.0, 1)
+FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0, 6, [size for size, _ in SIZES])
+QUICK = Scale(12, 4, 1, 1440, 2, 1800.0, 1, [MEDIUM])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def weeks(asked: Asked, judge: Judge, console: Console) -> Iterator[Row]:
 
 def delays(asked: Asked, judge: Judge, console: Console) -> Iterator[Row]:
     """Wait for the alarm after each fault has begun, as warm oil and load let it show."""
-    sizes = [size for size, _ in SIZES]
+    sizes = asked.scale.sizes
     found: dict[str, dict[float, list[float]]] = {}
     for name, number in product(asked.physics, range(asked.scale.delayed)):
         drawn = machine(name, asked.part, number)

@@ -23,7 +23,7 @@ SIZES: Mapping[str, str] = MappingProxyType(
         "internal_leakage": "the whole delivered flow passes the load at working pressure, after the flow meter",
         "external_leakage": "the whole delivered flow leaves the circuit before the flow meter at working pressure",
         "cooler_fouling": "the cooler passes no heat; the tank's walls still do",
-        "valve_lag": "each switching takes the worst time: two seconds or two fifths of the shortest phase, the longer",
+        "valve_lag": "each switching takes four seconds or four fifths of the shortest phase, the longer",
         "cavitation": "the worst state: flow down by an eighth, vibration five times as strong, pressure unsteady",
         "clogged_filter": "the filter drops 60 % of the working pressure at working flow, beside its own drop",
         "air_in_oil": "a tenth of the suction flow is free air",

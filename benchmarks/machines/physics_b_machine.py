@@ -19,7 +19,7 @@ from pipelines.signals.windows import Floats
 
 # Longest step of the fast states; a slower one would swallow a switching. Source: own choice.
 FINE_S = 0.25
-WORST_LAG_S, WORST_LAG_SHARE = 2.0, 0.4
+WORST_LAG_S, WORST_LAG_SHARE = 4.0, 0.8
 UNDER_LOAD = 0.3  # share of the working force or opening from which on a machine counts as under load
 
 

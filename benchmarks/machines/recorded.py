@@ -117,12 +117,12 @@ def real(name: str, machines: Sequence[Machine], judge: Judge) -> tuple[Real, di
         found.append(Judged(machine.anomaly, verdict))
     bound = judge.family.severity.warning
     by_member = {
-        member: _real(
+        member: summed(
             member, [(item.anomaly, item.verdict.votes[member], item.verdict.votes[member] >= bound) for item in found]
         )
         for member in judge.members
     }
-    return _real(name, [(item.anomaly, item.verdict.score, item.verdict.is_anomaly) for item in found]), by_member
+    return summed(name, [(item.anomaly, item.verdict.score, item.verdict.is_anomaly) for item in found]), by_member
 
 
 def curve_of(machines: Sequence[Machine], counts: Sequence[int], judge: Judge) -> list[tuple[int, float, float]]:
@@ -142,7 +142,7 @@ def curve_of(machines: Sequence[Machine], counts: Sequence[int], judge: Judge) -
     return found
 
 
-def _real(name: str, parts: Sequence[tuple[NDArray[np.bool_], Floats, NDArray[np.bool_]]]) -> Real:
+def summed(name: str, parts: Sequence[tuple[NDArray[np.bool_], Floats, NDArray[np.bool_]]]) -> Real:
     """Sum up truth, score and alarm of some machines."""
     truth, score, alarm = (np.concatenate(column) for column in zip(*parts, strict=True))
     each = [_of(*part) for part in parts if min(part[0].sum(), (~part[0]).sum()) >= ENOUGH] or [

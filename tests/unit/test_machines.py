@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.machines import physics_b
+from benchmarks.machines.judging import Judge, Verdict
 from benchmarks.machines.machine import CHANNELS, FAULTS, HEALTHY, Machine, is_working, sizes
 from benchmarks.machines.physics_b_circuit import REFERENCE_C, Flows
 from benchmarks.machines.physics_b_loads import Demand, hashed, wander
 from benchmarks.machines.physics_b_machine import MachineB
+from benchmarks.machines.recorded import summed
+from benchmarks.machines.simulated import Outcome, figures
 from benchmarks.machines.telling import told
+from benchmarks.machines.trials import Trial
 from pipelines.machines.family import read_family
 
 HOUR_S = 3600.0
@@ -208,3 +212,52 @@ def test_what_channels_tell_is_measured() -> None:
     assert shares["pump_wear"].shown > 0.9
     assert shares["pump_wear"].told > 0.9
     assert shares["cooler_fouling"].shown < 0.5
+
+
+# --- what is counted
+
+
+def verdict(alarms: list[bool], named: tuple[str, ...] = ()) -> Verdict:
+    """Return what a judge said that is sure of itself."""
+    said = np.array(alarms, dtype=np.bool_)
+    return Verdict(said.astype(np.float64), said, said, {}, [named if alarm else () for alarm in alarms])
+
+
+def test_figures_count_what_channels_can_show() -> None:
+    """Found counts faults of 30 % that channels show; right counts those found whose component they tell."""
+    empty = np.zeros((0, 4, 5))
+    trial = Trial(
+        kind="press",
+        rate_hz=1.0,
+        learning=empty,
+        poisoned=empty,
+        healthy=empty,
+        broken=empty,
+        fault=np.array(["pump_wear", "pump_wear", "cooler_fouling", "clogged_filter", "pump_wear"]),
+        size=np.array([0.3, 0.3, 0.3, 0.3, 0.6]),
+        known=20,
+        kinds=np.array(["pump_wear", "cooler_fouling", "clogged_filter"]),
+        shown=np.array([True, False, True]),
+        told=np.array([True, False, False]),
+    )
+    healthy, broken = verdict([True] + [False] * 19), verdict([True, False, True, True, True], ("pump",))
+    item = Outcome(trial, verdict([False, True]), healthy, broken, verdict([False]), verdict([True] * 5))
+    found = figures([item], Judge(read_family("generic"), {}))
+    assert found.far == pytest.approx(0.05)
+    assert found.usable == 1.0
+    assert found.shown == pytest.approx(2 / 3)
+    assert found.found == {0.3: pytest.approx(0.75), 0.6: 1.0}
+    assert found.right == 1.0
+    assert found.early == 0.5
+    assert (found.spoilt_far, found.spoilt_found) == (0.0, 1.0)
+    assert (found.showing, found.telling) == (0.75, 0.5)
+
+
+def test_means_of_recordings_leave_out_those_without_enough() -> None:
+    """Pooled figures count every window; means of machines only those with enough windows of either kind."""
+    large = np.repeat([False, True], 20)
+    small = np.array([False, True])
+    found = summed("loop", [(large, large.astype(np.float64), large), (small, np.array([1.0, 0.0]), ~small)])
+    assert found.far == pytest.approx(1 / 21)
+    assert found.mar == pytest.approx(1 / 21)
+    assert (found.mean_far, found.mean_mar, found.mean_auc) == (0.0, 0.0, 1.0)
