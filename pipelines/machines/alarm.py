@@ -35,7 +35,7 @@ RUN = 50_400.0
 # overlapping windows show, and people wait no longer than three.
 QUICK = 3
 # Evidence grows to so many times what is needed and no further, and an alarm ends below this share of it. Source: own
-# choice; a fault that has gone is told after 40 windows where false verdicts are rare and come alone.
+# choice; after a fault that has gone by itself, the alarm ends within 90 to 160 windows where false verdicts are alone.
 HEIGHT_MAX, CLEARED = 1.25, 0.25
 # Conformal p-value up to which a window is unusual for its machine. Source: 20 commissioning windows know no p below
 # 1/21, so that 0.1 is the first round share of which more than one of them tells.
@@ -43,11 +43,12 @@ UNUSUAL = 0.1
 # Windows that the learned shares remember. Source: half a week of one a minute, so that several days and nights are
 # known, and wear that grows for a week has moved them little when it is seen.
 MEMORY = 5_000.0
-# Windows of which a machine's own likeness begins to count. Source: simulated; with 200, a fault's own first windows
-# pass for likeness, and the alarm comes at 6 to 7 windows in place of 5.
+# Windows as which the first likeness counts. Source: own choice; a third of a day of one a minute. With 200, the
+# simulated weeks have as many false alarms.
 LIKENESS_WEIGHT = 500.0
-# Likeness that is believed at least and at most. Source: simulated; with 1.0 in place of 1.3 there are 0.47 false
-# alarms a week in place of 0.33, over all kinds, and no delay is shorter; weeks of the widest swing show 13 to 60.
+# Likeness that is believed at least and at most. Source: simulated; with 1.0, and 1.5 at first for windows
+# outside, there are 0.47 false alarms a week in place of 0.33 over all kinds, and no delay of gross faults is shorter;
+# weeks of the widest swing show 13 to 60.
 LIKENESS_MIN, LIKENESS_MAX = 1.3, 64.0
 # Part that the newest window has in the slow mean which shows likeness. Source: simulated; with 1/256 wear is seen at
 # 8.0 % in place of 5.3, and false alarms are no fewer; without likeness, 2.8 false alarms a week in place of 0.33.
@@ -87,7 +88,7 @@ class Chart:
 
 CHARTS = (
     # Unusual. Source: odds 4 turn one in ten into one in three; with 8, wear is seen at 12 % in place of 8. With a
-    # likeness of 3 at first, there are 0.3 false alarms a week under a swing of twice the scatter, and 0.1 with 10.
+    # likeness of 3 at first, there are 0.3 false alarms a week under a swing of twice the scatter, and 0.03 with 10.
     Chart(4.0, 0.1, 100.0, 0.01, 0.3, 20.0, 64.0, 10.0),
     # Outside. Source: odds 20 turn one in fifty into three in ten; 40 bring an alarm no earlier, and more false ones.
     Chart(20.0, 0.02, 100.0, 0.002, 0.1, 5.0, 30.0, 3.0),
