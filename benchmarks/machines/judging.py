@@ -5,7 +5,6 @@ Everything goes through the functions that serve, so that what is measured is wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.machines.alarm import Evidence, levels
 from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
 from pipelines.scoring.score import BLOCK, judged
@@ -67,7 +67,8 @@ def commissioned(windows: Sequence[Window], judge: Judge) -> Normal:
 
 def while_commissioning(windows: Sequence[Window], judge: Judge) -> Verdict:
     """Return what is said of windows that arrive before anything is normal."""
-    return _verdict(_judged(windows, None, judge), judge)
+    inspections = [Inspection(window, judge.family.name, commissioning=True) for window in windows]
+    return _verdict(judged(inspections, judge.family, judge.members), judge)
 
 
 def judged_alone(windows: Sequence[Window], normal: Normal, judge: Judge) -> Verdict:
@@ -81,11 +82,12 @@ def watched(windows: Sequence[Window], normal: Normal, judge: Judge) -> Verdict:
 
 
 class Watch:
-    """A system that is watched: its normal follows what is judged normal, and its alarm begins and ends."""
+    """A system that is watched: its normal follows what is judged normal, and evidence raises and ends its alarm."""
 
     def __init__(self, judge: Judge, normal: Normal) -> None:
         self._judge, self._normal = judge, normal
-        self._alarm = False
+        self._last = False
+        self._evidence = Evidence.none()
 
     def see(self, windows: Sequence[Window]) -> Verdict:
         """Judge the windows that come next; learn between two blocks, as a service does between two batches."""
@@ -93,15 +95,28 @@ class Watch:
         return joined(parts)
 
     def _block(self, windows: Sequence[Window]) -> Verdict:
-        found = _judged(windows, self._normal, self._judge, self._alarm, consecutive=True)
+        found = _judged(windows, self._normal, self._judge, self._last, consecutive=True)
         alarms = []
         for diagnosis in found:
             if diagnosis.learned is not None:
                 self._normal = self._normal.learning(diagnosis.learned)
-            if not isnan(diagnosis.score):
-                self._alarm = diagnosis.is_anomaly
-            alarms.append(self._alarm)
+            if not diagnosis.abstained:
+                self._last = diagnosis.is_anomaly
+            self._evidence = self._evidence.after(_level(diagnosis), 0.0)
+            alarms.append(self._evidence.raised)
         return _verdict(found, self._judge, alarms)
+
+
+def _level(diagnosis: Diagnosis) -> int:
+    """Return how far a window lies outside, as the system's alarm reads it."""
+    # No p-value is known of a window; without it only the charts of verdicts bet.
+    read = levels(
+        np.array([diagnosis.score]),
+        np.array([diagnosis.is_anomaly]),
+        np.array([diagnosis.severity == "critical"]),
+        np.array([np.nan]),
+    )
+    return int(read[0])
 
 
 def _judged(

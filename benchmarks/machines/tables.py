@@ -136,9 +136,9 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float, float]]]) -> Table:
 
 def weeks(healthy: Sequence[Week], worn: Sequence[float]) -> Table:
     """Return a line for each machine that was watched."""
-    table = Table("healthy machine", "windows", "share in alarm", "alarms a week", title="watched")
+    table = Table("healthy machine", "windows", "judged anomalous", "in alarm", "alarms a week", title="watched")
     for week in healthy:
-        table.add_row(week.kind, str(week.windows), _figure(week.in_alarm), f"{week.alarms:.1f}")
+        table.add_row(week.kind, str(week.windows), _figure(week.judged), _figure(week.in_alarm), f"{week.alarms:.1f}")
     sizes = ", ".join(f"{size:.3f}" for size in worn) or "none"
     table.caption = f"wear of the pump at the alarm: {sizes}"
     return table

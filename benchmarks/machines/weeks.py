@@ -25,12 +25,14 @@ class Week(NamedTuple):
 
     Attributes:
         windows: Judged.
-        in_alarm: Share of them that are in alarm.
-        alarms: Times that the alarm began, scaled to a week of a window a minute.
+        judged: Share of them whose verdict is an anomaly.
+        in_alarm: Share of them with which the machine is in alarm.
+        alarms: Times that the alarm began, and one more for each day that it stayed, scaled to a week.
     """
 
     kind: str
     windows: int
+    judged: float
     in_alarm: float
     alarms: float
 
@@ -77,7 +79,9 @@ def healthy_week(drawn: Machine, judge: Judge, count: int, seed: int) -> Week:
     watch = Watch(judge, normal)
     found = joined([watch.see(windows) for windows in minutes(drawn, first, count, MINUTE_S, seed=seed)])
     starts = int(np.sum(found.alarm & ~np.concatenate([[False], found.alarm[:-1]])))
-    return Week(drawn.kind, count, float(found.is_anomaly.mean()), starts * WINDOWS_A_WEEK / count)
+    whole_days = int(found.alarm.sum() * MINUTE_S // DAY_S)
+    alarms = (starts + whole_days) * WINDOWS_A_WEEK / count
+    return Week(drawn.kind, count, float(found.is_anomaly.mean()), float(found.alarm.mean()), alarms)
 
 
 def worn_at_alarm(drawn: Machine, judge: Judge, every_s: float, seed: int) -> float:
