@@ -23,6 +23,7 @@ from benchmarks.machines.simulated import CURVE, Outcome, by_fault, curve, figur
 from benchmarks.machines.tables import Row
 from benchmarks.machines.trials import MEDIUM, PHYSICS, SIZES, Part, machine, offered, trials
 from benchmarks.machines.weeks import WINDOWS_A_WEEK, Week, delay, healthy_week, worn_at_alarm
+from pipelines.detectors.members import registry
 
 TOPICS = ("simulated", "curves", "recorded", "weeks", "delays")
 
@@ -51,7 +52,7 @@ class Scale(NamedTuple):
     sizes: Sequence[float]
 
 
-FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0, 6, [size for size, _ in SIZES])
+FULL = Scale(24, 12, 4, WINDOWS_A_WEEK, 8, 300.0, 4, [size for size, _ in SIZES])
 QUICK = Scale(12, 4, 1, 1440, 2, 1800.0, 1, [MEDIUM])
 
 
@@ -155,6 +156,7 @@ def asked_of(words: Sequence[str] | None = None) -> tuple[Asked, argparse.Namesp
     parser.add_argument("--part", choices=("train", "tune"), default="tune", help="which third else")
     parser.add_argument("--physics", nargs="+", choices=list(PHYSICS), help="in place of all that draw machines")
     parser.add_argument("--machines", type=int, help="of each set of physics")
+    parser.add_argument("--members", nargs="+", choices=list(registry()), help="that judge, in place of all")
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--json", type=Path, default=KEPT / "figures.json", help="where the figures are written")
@@ -172,6 +174,8 @@ def main() -> None:
     console = Console(width=140)
     begun = time.monotonic()
     judge = trained()
+    if given.members:
+        judge = judge._replace(members={name: judge.members[name] for name in given.members})
     console.print(f"members ready after {time.monotonic() - begun:.0f} s; machines of {asked.part}: {asked.physics}")
     rows: list[Row] = []
     for topic in asked.topics:

@@ -16,7 +16,7 @@ WINDOWS_A_WEEK = 10_080
 KNOWN = 25  # windows that a machine is commissioned with
 AS_NEW = 0.01  # wear that nobody can see. Source: volumetric efficiencies of new pumps of a series differ by as much
 # Healthy minutes before a fault begins, and minutes after it that are waited for an alarm.
-QUIET, DELAY_LIMIT = 20, 240
+QUIET, DELAY_LIMIT = 20, 120
 WORN = 0.3  # of the pump's delivered flow at the end of the week
 
 
