@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput, NotFound
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import Normal, normals_of
 from pipelines.machines.family import Family
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
@@ -50,7 +51,7 @@ class Recordings:
     """N labelled windows.
 
     Attributes:
-        baselines: Of each window's system, None where it has none.
+        baselines: What is normal for each window's system, None where nothing is known of it.
         labels: By label column, N values.
         groups: `str[N]` recording, system or condition block; a split never cuts through one.
         parts: `str[N]` what an evaluation leaves out together: the groups, or something coarser.
@@ -59,7 +60,7 @@ class Recordings:
     """
 
     windows: Sequence[Window]
-    baselines: Sequence[Baseline | None]
+    baselines: Sequence[Normal | None]
     labels: Mapping[str, NDArray[Any]]
     groups: NDArray[np.str_]
     parts: NDArray[np.str_]
@@ -148,7 +149,7 @@ def check_columns(frame: "pd.DataFrame", names: Sequence[str]) -> None:
 
 def cut_cycles(
     family: Family, frame: "pd.DataFrame", seed: int
-) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
+) -> tuple[list[Window], list[Normal | None], NDArray[np.int64]]:
     """Cut one window of each length out of every load cycle, at any phase.
 
     The cycle repeats, so its end joins its beginning: a window that begins anywhere is as real as one
@@ -174,7 +175,7 @@ def cut_cycles(
 
 def cut_recordings(
     family: Family, frame: "pd.DataFrame"
-) -> tuple[list[Window], list[Baseline | None], NDArray[np.int64]]:
+) -> tuple[list[Window], list[Normal | None], NDArray[np.int64]]:
     """Cut trailing windows out of every recording after it has settled; its healthy samples give its baseline."""
     windows: list[Window] = []
     baselines: list[Baseline | None] = []
@@ -190,7 +191,7 @@ def cut_recordings(
             windows += cut
             baselines += followed(baseline, cut, healthy[places[SETTLE::STRIDE]], family)
             rows += places[SETTLE::STRIDE].tolist()
-    return windows, baselines, np.array(rows)
+    return windows, normals_of(baselines), np.array(rows)
 
 
 def followed(

@@ -13,7 +13,6 @@ from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import auc, expected_calibration_error
 from pipelines.diagnosis.records import ComponentFinding, Diagnosis, Inspection
-from pipelines.machines.commissioning import normals_of
 from pipelines.machines.family import Family
 from pipelines.scoring.score import follow, judged
 from pipelines.signals.windows import Floats, Window
@@ -206,8 +205,7 @@ def _judge_windows(
     recorded = {name for name in channels if any(name in window.values for window in recordings.windows)}
     rows = np.array([row for row in rows if recorded <= set(recordings.windows[row].values)], dtype=np.int64)
     windows = [shown(recordings.windows[row], channels) for row in rows]
-    normals = normals_of([recordings.baselines[row] for row in rows])
-    inspections = [Inspection(w, family.name, normal) for w, normal in zip(windows, normals, strict=True)]
+    inspections = [Inspection(w, family.name, recordings.baselines[r]) for w, r in zip(windows, rows, strict=True)]
     return Judged(
         examples.anomaly[rows],
         recordings.groups[rows],

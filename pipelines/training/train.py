@@ -13,7 +13,7 @@ from pipelines.detectors.base import Detector, Examples, FeatureTable
 from pipelines.detectors.bundle import Bundle, assemble, known_range, outside_range
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput
-from pipelines.machines.commissioning import Normal, normals_of
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
@@ -61,7 +61,7 @@ def examples_of(recordings: Recordings, family: Family, tables: MakeFeatureTable
     else:
         wrong = [off_nominal(family, component, heads) for component in family.anomaly]
         anomaly = np.logical_or.reduce(wrong)
-    table = tables(recordings.windows, normals_of(recordings.baselines), family)
+    table = tables(recordings.windows, recordings.baselines, family)
     sizes = {name: len(head.classes) for name, head in family.heads.items()}
     return Examples(table, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64))
 

@@ -27,7 +27,6 @@ from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import auc, log_loss
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import NotFound
-from pipelines.machines.commissioning import Normal, normals_of
 from pipelines.promotion.gates import broken, compared, labelled
 from pipelines.scoring.score import judged
 from pipelines.signals.reading import make_feature_table
@@ -104,7 +103,7 @@ def figures(held: Recordings, by: dict[str, Bundle]) -> dict[str, float]:
 
     Full length, since of three coarse samples nobody can say that the reading stands still.
     """
-    inspections = [Inspection(w, FAMILY.name, n) for w, n in zip(held.windows, normals_of(held.baselines), strict=True)]
+    inspections = [Inspection(w, FAMILY.name, n) for w, n in zip(held.windows, held.baselines, strict=True)]
     found = judged(inspections, FAMILY, by)
     scores, alarms = np.array([each.score for each in found]), np.array([each.is_anomaly for each in found])
     missed, truth = held.labels["fault"] == MISSED, held.labels["fault"] != "healthy"
@@ -133,7 +132,7 @@ async def spoken_of(url: str) -> tuple[str, list[bool]]:
                 made = await store.systems.add(tenant_id, machine, FAMILY.name, "")
                 systems[key] = (tenant_id, made.system_id)
             tenant_id, system_id = systems[key]
-            window, baseline = more.windows[row], more.baselines[row]
+            window, normal = more.windows[row], more.baselines[row]
             stored = StoredDiagnosis(
                 trace_id=uuid4(),
                 system_id=system_id,
@@ -141,7 +140,7 @@ async def spoken_of(url: str) -> tuple[str, list[bool]]:
                 created_at=datetime.now(UTC),
                 window={"values": {n: v.tolist() for n, v in window.values.items()}, "rate_hz": window.rate_hz},
                 answer=orjson.dumps({"prediction": {"is_anomaly": False}}),
-                baseline=None if baseline is None else Normal.of(baseline).to_bytes(),
+                baseline=None if normal is None else normal.to_bytes(),
             )
             await store.diagnoses.record(tenant_id, stored, None)
             verdict = "missed" if number < len(rows[0]) else "confirmed"
@@ -206,7 +205,7 @@ def verdict(held: Recordings, live: Bundle, candidate: Bundle) -> str:
     found = []
     for chosen in (rest, spoken):
         part = some(held, chosen)
-        table = make_feature_table(part.windows, normals_of(part.baselines), FAMILY)
+        table = make_feature_table(part.windows, part.baselines, FAMILY)
         found.append([each.votes(table, detail="score").anomaly for each in (live, candidate)])
     truth = some(held, spoken).labels["fault"] == MISSED
     seen = compared(FAMILY.name, "2", found[0][0], found[0][1], FAMILY.severity.warning)

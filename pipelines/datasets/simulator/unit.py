@@ -1,16 +1,14 @@
-"""A hydraulic power unit in equations, healthy and with each of its faults.
+"""A hydraulic power unit in steady state, at one operating point, healthy and with each of its faults.
 
-The `generic` family is trained on it, and tests plant its faults. The unit holds its load: a sample a second is a
-steady state of pump, leakage, load and heat, slow wander and noise.
+Tests and the demonstration system are made of it: the unit holds its load, and a sample a second is a steady state of
+pump, leakage, load and heat, slow wander and noise. `machine` is what `generic` is trained on.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 
-from pipelines.datasets.recordings import Recordings
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import Family
 from pipelines.signals.reading import make_feature_table
@@ -263,47 +261,6 @@ def window_of(unit: Unit, fault: str, severity: float, samples: int, random: np.
     state = steady(unit, CONDITIONS[HEALTHY if of_sensor else fault](severity))
     values = sample(unit, state, samples, random)
     return Window(break_sensor(values, fault, severity, random) if of_sensor else values, RATE_HZ)
-
-
-def simulate_recordings(family: Family, systems: int, windows: int, seed: int) -> Recordings:
-    """Return labelled windows of many machines; half of the windows are healthy, the faults share the rest.
-
-    Three machines in four have a baseline of healthy windows of their own. The others run at the family's typical
-    levels and have none, since that is all a detector knows of a machine on its first day.
-    """
-    random = np.random.default_rng(seed)
-    faults = [str(grade) for grade in family.heads["fault"].classes[1:]]
-    found: list[Window] = []
-    baselines: list[Baseline | None] = []
-    labels: dict[str, list[str | float]] = {"fault": [], "severity": []}
-    groups: list[str] = []
-    for number in range(systems):
-        known = random.random() < 0.75
-        unit = draw_unit(random, None if known else near_typical(family, random))
-        baseline = baseline_of(unit, family, random) if known else None
-        for _ in range(windows):
-            fault = HEALTHY if random.random() < 0.5 else faults[int(random.integers(len(faults)))]
-            severity = 0.0 if fault == HEALTHY else float(random.uniform(0.25, 1.0))
-            found.append(window_of(unit, fault, severity, int(random.choice(LENGTHS)), random))
-            baselines.append(baseline)
-            labels["fault"].append(fault)
-            labels["severity"].append(severity)
-            groups.append(f"system-{number:03d}")
-    columns = {name: np.array(values) for name, values in labels.items()}
-    print_of = sha256(
-        f"{family.name} {systems} {windows} {seed}".encode()
-        + b"".join(v.tobytes() for w in found for v in w.values.values())
-    )
-    machines = np.array(groups)
-    return Recordings(found, baselines, columns, machines, machines, print_of.hexdigest())
-
-
-def near_typical(family: Family, random: np.random.Generator) -> dict[str, float]:
-    """Return levels of a machine that runs about where its family does."""
-    return {
-        name: family.channels[name].typical + float(random.normal(0, family.channels[name].spread)) * 0.5
-        for name in CHANNELS
-    }
 
 
 def baseline_of(unit: Unit, family: Family, random: np.random.Generator) -> Baseline:
