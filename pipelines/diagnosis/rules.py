@@ -1,0 +1,279 @@
+"""Says what is wrong on any machine, whether its normal is known or not: stuck and dead sensors, limits of people.
+
+It also tells the state that a machine is in, since what stands still because the machine does is no fault.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.detectors.base import FeatureTable
+from pipelines.diagnosis.moves import FLICKERS, FROZEN_DEVIATIONS, LEAST
+from pipelines.diagnosis.patterns import QUANTITIES, quantity_of
+from pipelines.machines.family import Family
+from pipelines.signals.features import feature_names
+from pipelines.signals.windows import Floats
+
+State = Literal["at rest", "idle", "holding", "changing", "running", "unknown"]
+Limits = Mapping[str, Mapping[str, float]]
+Flags = NDArray[np.bool_]
+
+PRESSURE, FLOW, TEMPERATURE, VIBRATION = (QUANTITIES.index(name) for name in QUANTITIES)
+WORDS = ("mean", "min", "max", "flat", "step", "range")
+MEAN, LOW, HIGH, FLAT, STEP, RANGE = range(len(WORDS))
+# A level is zero below this share of the system's own, or of the family's typical one. Source: own choice; sensors of a
+# wide range are off by a quarter of a per cent of it, and a pump's stand-by is some ten per cent.
+ZERO_OWN, ZERO_TYPICAL = 0.05, 0.01
+# The same for vibration: what neighbours shake. Source: own choice; a motor that runs without load shakes about half.
+SHAKEN_OWN, SHAKEN_TYPICAL = 0.4, 0.1
+# Share of its normal from which on another channel shows that the machine works. Source: own choice.
+WORKS = 0.5
+# Samples that a channel must stand still for, and the share of its level by which a coupled one must move meanwhile,
+# where no normal says how still it usually is. Source: own choice; a sensor of 10 bits resolves a thousandth, and
+# pressure and flow of a controlled pump move each other by some per cent.
+STILL_SAMPLES, COUPLED = 30, 0.5
+
+
+class RuleFinding(NamedTuple):
+    """What is wrong with one channel in one window.
+
+    Attributes:
+        sustained: Whether all of the window says so; a single sample may be a spike.
+        text: For people, with numbers in the channel's unit.
+    """
+
+    rule: Literal["stuck", "dead", "limit"]
+    channel: str
+    sustained: bool
+    text: str
+
+
+class _Channels(NamedTuple):
+    """The channels of a family: `columns` `int64[C, W]` of each statistic; `places` of each one's quantity or -1."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    columns: NDArray[np.int64]
+    places: NDArray[np.int64]
+    typical: Floats
+    bounds: Floats
+    zeroed: Flags
+    absolute: Flags
+
+
+@cache
+def _channels(family: Family) -> _Channels:
+    features, channels = feature_names(family), family.channels
+    columns = [[features.index(f"{name}_{word}") for word in WORDS] for name in channels]
+    known = [quantity_of(channel.unit) for channel in channels.values()]
+    typical = np.array([channel.typical for channel in channels.values()])
+    spread = np.array([channel.spread for channel in channels.values()])
+    return _Channels(
+        names=tuple(channels),
+        units=tuple(channel.unit for channel in channels.values()),
+        columns=np.array(columns, dtype=np.int64),
+        places=np.array([-1 if name is None else QUANTITIES.index(name) for name in known], dtype=np.int64),
+        typical=typical,
+        bounds=np.array([[channel.low, channel.high] for channel in channels.values()]).T,
+        # A pressure that swings about zero does not tell whether the machine runs.
+        zeroed=typical > spread,
+        absolute=np.array([channel.unit in ("mm/s", "in/s") for channel in channels.values()]),
+    )
+
+
+class _Seen(NamedTuple):
+    """Statistics of N windows, each `float64[N, C]` by word: now, normal, scatter; and whether the normal is known."""
+
+    now: Floats
+    normal: Floats
+    scatter: Floats
+    known: Flags
+
+
+def _seen(table: FeatureTable, kind: _Channels) -> _Seen:
+    now, normal, scatter = (part[:, kind.columns] for part in (table.raw, table.centre, table.scatter))
+    return _Seen(now, normal, scatter, table.count[:, kind.columns[:, MEAN]] >= LEAST)
+
+
+def _zeros(seen: _Seen, kind: _Channels) -> Floats:
+    """Return the level below which each channel counts as zero: `float64[N, C]`."""
+    shaken = kind.places == VIBRATION
+    own = np.where(shaken, SHAKEN_OWN, ZERO_OWN) * np.where(seen.known, seen.normal[..., MEAN], 0.0)
+    result: Floats = np.maximum(own, np.where(shaken, SHAKEN_TYPICAL, ZERO_TYPICAL) * kind.typical)
+    return result
+
+
+def at_rest(table: FeatureTable, family: Family) -> Flags:
+    """Tell in which windows the machine stands: neither pressure nor flow, and no more vibration than neighbours make.
+
+    Two channels at least must say so: a single zero may be a sensor.
+
+    Shapes: `bool[N]`.
+    """
+    kind = _channels(family)
+    return _rests(_seen(table, kind), kind)
+
+
+def _rests(seen: _Seen, kind: _Channels) -> Flags:
+    tells = ~np.isnan(seen.now[..., HIGH]) & np.isin(kind.places, (PRESSURE, FLOW, VIBRATION)) & kind.zeroed
+    # What a quiet machine's neighbours shake is known only from its own normal.
+    hydraulic = tells & np.isin(kind.places, (PRESSURE, FLOW))
+    enough = hydraulic.sum(axis=1, keepdims=True) >= 2
+    tells &= (kind.places != VIBRATION) | seen.known | ~enough
+    below = seen.now[..., HIGH] <= _zeros(seen, kind)
+    result: Flags = (below | ~tells).all(axis=1) & (tells.sum(axis=1) >= 2) & hydraulic.any(axis=1)
+    return result
+
+
+def operating_states(table: FeatureTable, family: Family) -> list[State]:
+    """Return the state that the machine is in: at rest, idle (flow without pressure), holding (pressure without flow),
+    changing between these within the window, running, or unknown where neither pressure nor flow is measured.
+    """
+    kind = _channels(family)
+    seen = _seen(table, kind)
+    zero = _zeros(seen, kind)
+    rests = _rests(seen, kind)
+    with np.errstate(invalid="ignore"):
+        none, always = seen.now[..., HIGH] <= zero, seen.now[..., LOW] > zero
+    by_quantity = [
+        ((none | ~here).all(axis=1) & here.any(axis=1), (always & here).any(axis=1), here.any(axis=1))
+        for place in (PRESSURE, FLOW)
+        for here in [~np.isnan(seen.now[..., HIGH]) & (kind.places == place) & kind.zeroed]
+    ]
+    (no_bar, bar, has_bar), (no_flow, flow, has_flow) = by_quantity
+    found = np.full(len(rests), "running", dtype=object)
+    found[~(bar | flow)] = "changing"
+    found[no_bar & flow] = "idle"
+    found[no_flow & bar] = "holding"
+    found[rests] = "at rest"
+    found[~(has_bar | has_flow)] = "unknown"
+    states: list[State] = found.tolist()
+    return states
+
+
+def rules(
+    table: FeatureTable,
+    family: Family,
+    limits: Sequence[Limits | None] | None = None,
+    samples: NDArray[np.int64] | None = None,
+) -> list[tuple[RuleFinding, ...]]:
+    """Return by window what is wrong on any machine; empty where nothing is.
+
+    Args:
+        limits: By window what people stated for its system, `{channel: {low, high}}` in the channel's unit.
+        samples: `int64[N]` of each window. Where they are not told, and no normal is known, nothing is called stuck.
+    """
+    kind = _channels(family)
+    seen = _seen(table, kind)
+    rests = _rests(seen, kind)
+    stuck, dead = _silent(seen, kind, rests, samples)
+    found: list[tuple[RuleFinding, ...]] = [()] * len(rests)
+    for row in np.flatnonzero((stuck | dead).any(axis=1)).tolist():
+        broken = np.flatnonzero(stuck[row] | dead[row]).tolist()
+        found[row] = tuple(_sensor(kind, place, seen.now[row, place, MEAN], bool(dead[row, place])) for place in broken)
+    if limits is not None:
+        for row, stated in enumerate(limits):
+            if stated:
+                found[row] += tuple(_beyond(stated, seen.now[row], kind, bool(rests[row])))
+    return found
+
+
+def _silent(seen: _Seen, kind: _Channels, rests: Flags, samples: NDArray[np.int64] | None) -> tuple[Flags, Flags]:
+    """Return which channels are stuck, and which are dead: `bool[N, C]` each."""
+    low, high, mean = (seen.now[..., word] for word in (LOW, HIGH, MEAN))
+    # A single sample has no step, and cannot be told to stand still.
+    still = (low == high) & ~np.isnan(seen.now[..., STEP])
+    if not still.any():
+        return still, still
+    wired = still & ((low == kind.bounds[0]) & (kind.bounds[0] != 0) | (high == kind.bounds[1]))
+    zero = still & (mean == 0)
+    lively = seen.normal[..., FLAT] + FROZEN_DEVIATIONS * seen.scatter[..., FLAT] < 1.0
+    lively &= (kind.places != TEMPERATURE) | (seen.normal[..., FLAT] < FLICKERS)
+    stuck = still & ~zero & ~wired & seen.known & lively & (kind.places >= 0) & ~rests[:, None]
+    works = _works(seen, kind, mean)
+    # Oil of exactly zero degrees, a pump that works without any vibration, a load without pressure: open circuits.
+    felt = np.isin(kind.places, (PRESSURE, VIBRATION)) & seen.known & (seen.normal[..., LOW] > 0)
+    dead = wired | zero & works & (felt | kind.absolute | (kind.places == TEMPERATURE))
+    if samples is not None:
+        stuck |= _uncoupled(seen, kind, still & ~zero & ~wired) & (samples >= STILL_SAMPLES)[:, None]
+    return stuck & ~dead, dead
+
+
+def _works(seen: _Seen, kind: _Channels, mean: Floats) -> Flags:
+    """Tell by channel whether pressure or flow elsewhere show that the machine works: `bool[N, C]`.
+
+    With a normal the others must reach half of it; without one both pressure and flow must be there.
+    """
+    hydraulic = np.isin(kind.places, (PRESSURE, FLOW))
+    least = np.where(seen.known, WORKS * seen.normal[..., MEAN], 2 * ZERO_TYPICAL * kind.typical)
+    with np.errstate(invalid="ignore"):
+        there = (mean > np.maximum(least, ZERO_TYPICAL * kind.typical)) & hydraulic
+    total = there.sum(axis=1, keepdims=True) - there
+    result: Flags = total >= np.where(seen.known, 1, 2)
+    return result
+
+
+def _uncoupled(seen: _Seen, kind: _Channels, still: Flags) -> Flags:
+    """Return the channels that stand still while a coupled one swings, where no normal is known: `bool[N, C]`.
+
+    Oil is still by nature.
+    """
+    moving = np.isin(kind.places, (PRESSURE, FLOW, VIBRATION))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        swings = (seen.now[..., RANGE] > COUPLED * np.abs(seen.now[..., MEAN])) & np.isin(kind.places, (PRESSURE, FLOW))
+        loaded = seen.now[..., LOW] > ZERO_TYPICAL * kind.typical
+    others = (swings & loaded).sum(axis=1, keepdims=True) - (swings & loaded)
+    result: Flags = still & moving & ~seen.known & (others > 0)
+    return result
+
+
+def _sensor(kind: _Channels, place: int, level: float, dead: bool) -> RuleFinding:
+    """Put a silent sensor into words."""
+    name, at = kind.names[place], f"{level:.4g} {kind.units[place]}"
+    if dead:
+        return RuleFinding("dead", name, True, f"{name} reads {at} and nothing else while the machine works")
+    return RuleFinding("stuck", name, True, f"{name} stands still at {at}, to the last digit, while the machine works")
+
+
+def _beyond(stated: Limits, now: Floats, kind: _Channels, rests: bool) -> list[RuleFinding]:
+    """Return where a window passes what people stated; a machine at rest need not reach its lowest pressure or flow.
+
+    Shapes: `now` `float64[C, W]`.
+    """
+    found = []
+    for name, bounds in stated.items():
+        if name not in kind.names:
+            continue
+        place = kind.names.index(name)
+        mean, low, high = now[place, [MEAN, LOW, HIGH]].tolist()
+        unit = kind.units[place]
+        most, least = bounds.get("high"), bounds.get("low")
+        if most is not None and high > most:
+            found.append(_limit(name, "above", high, most, unit, mean > most))
+        if least is not None and low < least and not (rests and kind.places[place] != TEMPERATURE):
+            found.append(_limit(name, "below", low, least, unit, mean < least))
+    return found
+
+
+def _limit(name: str, side: str, value: float, limit: float, unit: str, sustained: bool) -> RuleFinding:
+    verb = "stays" if sustained else "went"
+    text = f"{name} {verb} {side} its limit of {limit:g} {unit}: {value:.4g} {unit}"
+    return RuleFinding("limit", name, sustained, text)
+
+
+def constant_channels(raw: Floats, family: Family) -> tuple[str, ...]:
+    """Return the channels that read one and the same value in all of many windows, and so measure nothing.
+
+    Temperature may stand still by nature, and a channel that is zero throughout belongs to a machine at rest.
+
+    Shapes: `raw` `float64[N, F]`, windows that follow each other.
+    """
+    kind = _channels(family)
+    low, high = raw[:, kind.columns[:, LOW]], raw[:, kind.columns[:, HIGH]]
+    known = ~np.isnan(low).any(axis=0) & (len(raw) >= LEAST)
+    still = known & (low.min(axis=0, initial=np.inf) == high.max(axis=0, initial=-np.inf)) & (low != 0).any(axis=0)
+    chosen = still & np.isin(kind.places, (PRESSURE, FLOW, VIBRATION))
+    return tuple(name for name, is_still in zip(kind.names, chosen.tolist(), strict=True) if is_still)
