@@ -199,7 +199,7 @@ def test_sensor_faults_of_any_machine_change_one_channel_alone() -> None:
 
 
 def test_test_windows_come_later_and_under_loads_that_commissioning_met() -> None:
-    """A timeline begins with 6 to 60 windows of commissioning; nearly all later ones are of loads seen there."""
+    """A timeline begins with 6 to 60 windows of commissioning; nine in ten later ones are of loads seen there."""
     random = np.random.default_rng(9)
     met = []
     for _ in range(12):

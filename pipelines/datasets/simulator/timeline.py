@@ -33,6 +33,10 @@ SOONEST_S, LATEST_S = HOUR_S, 10 * DAY_S
 # the mean pressure and flow of a window within 2 % of the rated. Source: own choice; a load that was never met is
 # answered as such before any detector is asked.
 DRAWS, MET = 40, 0.02
+# Share of healthy test windows under whatever load comes, at rest and idle included, so that a load alone is learned to
+# be no fault. Source: CatBoost on 480 machines, judged on 60 of physics_b (its seed 5): AUC 0.879 with 0.04, 0.862 with
+# 0.15 and 0.856 with none; false alarms 0.12, 0.12 and 0.20, misses of size 0.3 at 5 % of them 0.43, 0.42 and 0.77.
+ANY_LOAD = 0.04
 
 
 class Timeline(NamedTuple):
@@ -92,6 +96,7 @@ def later_times(
     # Source: own choice; under a fifth of the rated pressure or flow a pump idles, and most faults of it do not show.
     idles = (asked.min(axis=1) < 0.2).reshape(begin.shape)
     cost = np.maximum(away, MET) + 10.0 * (idles & faulty[:, None])
+    cost[~faulty & (random.random(len(faulty)) < ANY_LOAD)] = 0.0
     found: Floats = np.take_along_axis(begin, cost.argmin(axis=1)[:, None], axis=1)[:, 0]
     return found
 
