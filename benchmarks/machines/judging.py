@@ -16,7 +16,6 @@ from pipelines.machines.alarm import Evidence, levels
 from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
 from pipelines.scoring.score import BLOCK, judged
-from pipelines.signals.features import mean_places
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
@@ -62,7 +61,7 @@ def joined(parts: Sequence[Verdict]) -> Verdict:
 def commissioned(windows: Sequence[Window], judge: Judge) -> Normal:
     """Return what is normal for a machine, learned from windows while it ran well."""
     rows = make_feature_table(windows, [None] * len(windows), judge.family).raw
-    return commission(rows, mean_places(judge.family))
+    return commission(rows, judge.family)
 
 
 def while_commissioning(windows: Sequence[Window], judge: Judge) -> Verdict:

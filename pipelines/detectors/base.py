@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,35 @@ class FeatureTable:
     Attributes:
         names: The F feature names.
         columns: The R names of what trained detectors read: the features, some of them twice.
+        terms: Places of the D features that a window is summarised in.
         raw: `float64[N, F]` in physical units; NaN for a missing channel.
         read: `float64[N, R]` as the family reads them: raw, or set against each system's baseline.
         centre: `float64[N, F]` mean of the raw features over each system's baseline; NaN where it has none.
         scatter: `float64[N, F]` their standard deviation over the baseline; NaN likewise.
         count: `float64[N, F]` windows behind each of these; 0 where only the prior is known.
+        summary: `float64[N, D]` level, spread and step of each channel, as `signals/summary` gives them.
+        distance: `float64[N]` from the system's own normal, about 1 for a healthy window; from typical levels where it
+            has none.
+        shares: `float64[N, D]` of each number of the summary in it.
+        point: `int64[N]` place of the operating point that the window is set against.
+        commissioned: `bool[N]` whether the system has a normal of its own.
+        unusual: `bool[N]` whether the window lies farther out than nine in ten of those that it was learned from.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
+    terms: tuple[int, ...]
     raw: Floats
     read: Floats
     centre: Floats
     scatter: Floats
     count: Floats
+    summary: Floats
+    distance: Floats
+    shares: Floats
+    point: NDArray[np.int64]
+    commissioned: NDArray[np.bool_]
+    unusual: NDArray[np.bool_]
 
     @property
     def evidence(self) -> Floats:
@@ -38,16 +53,24 @@ class FeatureTable:
         most: Floats = self.count.max(axis=1, initial=0.0)
         return most
 
+    @property
+    def parts(self) -> tuple[NDArray[Any], ...]:
+        """All that has a row a window, in the order of the attributes."""
+        return tuple(getattr(self, name) for name in PARTS)
+
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "FeatureTable":
         """Return some of the windows."""
-        parts = (self.raw, self.read, self.centre, self.scatter, self.count)
-        return FeatureTable(self.names, self.columns, *(part[chosen] for part in parts))
+        return FeatureTable(self.names, self.columns, self.terms, *(part[chosen] for part in self.parts))
+
+
+PARTS = tuple(name for name in FeatureTable.__slots__ if name not in {"names", "columns", "terms"})
 
 
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Return the windows of several tables of one family, one below the other."""
-    parts = ((table.raw, table.read, table.centre, table.scatter, table.count) for table in tables)
-    return FeatureTable(tables[0].names, tables[0].columns, *map(np.concatenate, zip(*parts, strict=True)))
+    parts = zip(*(table.parts for table in tables), strict=True)
+    first = tables[0]
+    return FeatureTable(first.names, first.columns, first.terms, *map(np.concatenate, parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -121,6 +121,22 @@ class MemberVotes:
     reasons: tuple[str, ...]
     base: Floats
 
+    def silent(self, rows: NDArray[np.bool_], reason: str) -> "MemberVotes":
+        """Return these votes with an abstention on some of the windows.
+
+        Args:
+            rows: `bool[N]`.
+            reason: In words.
+        """
+        shares = self.contributions
+        return replace(
+            self,
+            anomaly=np.where(rows, np.nan, self.anomaly),
+            heads={name: np.where(rows[:, None], np.nan, head) for name, head in self.heads.items()},
+            contributions=None if shares is None else np.where(rows[:, None], 0.0, shares),
+            reasons=tuple(reason if row else kept for row, kept in zip(rows.tolist(), self.reasons, strict=True)),
+        )
+
     def overlaid(self, other: "MemberVotes", rows: NDArray[np.int64]) -> "MemberVotes":
         """Return these votes with those of another version of the member on some of the windows.
 
@@ -159,6 +175,19 @@ class Bundle:
     card: Card
     detector: Detector
 
+    def _read(self, table: FeatureTable) -> FeatureTable:
+        """Return the table as this version reads it: columns that came later stand at the end.
+
+        Raises:
+            Unavailable: Its columns are other ones.
+        """
+        columns = self.card.features
+        if table.columns == columns:
+            return table
+        if table.columns[: len(columns)] != columns:
+            raise Unavailable(self.card.detector, "was fitted on other features")
+        return replace(table, columns=columns, read=np.ascontiguousarray(table.read[:, : len(columns)]))
+
     def votes(self, table: FeatureTable, version: str = "", detail: Detail = "full") -> MemberVotes:
         """Judge windows, abstaining where this version does not know enough.
 
@@ -166,16 +195,15 @@ class Bundle:
             Unavailable: The table has other features than this version was fitted on.
         """
         begun = time.perf_counter()
-        if table.columns != self.card.features:
-            raise Unavailable(self.card.detector, "was fitted on other features")
-        ballot = self.detector.vote(table, detail)
+        read = self._read(table)
+        ballot = self.detector.vote(read, detail)
         empty = np.isnan(ballot.anomaly) | np.isnan(table.raw).all(axis=1)
-        outside = outside_range(table, self.card.low, self.card.high)
+        outside = outside_range(read, self.card.low, self.card.high)
         # With a baseline of the system itself, no range of other machines matters to a member that reads it.
         unknown = outside if self.detector.supervised else np.logical_and(outside, table.evidence < SETTLED)
         silent = empty | unknown
         reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, unknown, strict=True))
-        shares, count = ballot.contributions, len(ballot.anomaly)
+        shares, count = _widened(ballot.contributions, len(table.columns)), len(ballot.anomaly)
         return MemberVotes(
             detector=self.card.detector,
             versions=(version,) * count,
@@ -187,6 +215,11 @@ class Bundle:
             reasons=reasons,
             base=np.full(count, self.card.slope * ballot.base + self.card.intercept),
         )
+
+
+def _widened(shares: Floats | None, columns: int) -> Floats | None:
+    """Return shares with zeros for the columns that a version does not read: `float64[N, R]`."""
+    return None if shares is None else np.pad(shares, ((0, 0), (0, columns - shares.shape[1])))
 
 
 Range = tuple[tuple[float | None, ...], tuple[float | None, ...]]

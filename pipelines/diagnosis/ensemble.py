@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
+from pipelines.detectors.members import registry
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.calibration import expit
 from pipelines.diagnosis.components import Parts, affected, judge_parts, kinds, loudest, ranked
@@ -31,6 +32,7 @@ from pipelines.machines.commissioning import Learned
 from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
 from pipelines.signals.quality import qualities, quality, still_channels
+from pipelines.signals.reading import reads_deviations
 from pipelines.signals.windows import Floats
 
 # Source: held-out sets have some thousand windows, so no member can have earned more certainty than this.
@@ -40,6 +42,7 @@ WEIGHT_LEAST = 1e-6
 # Share of the warning threshold below which a window is normal enough to learn from. Source: water loop, the adaptive
 # member alone: mean AUC of a recording 0.867 at 0.5, 0.888 at 0.7, 0.871 at 1, where faults begin to be absorbed.
 LEARN_BELOW = 0.7
+COMMISSIONING = "needs the system's own normal, which is being learned"
 # Source: own choice; a window of less than half the length asked for shows levels, not spreads.
 LEARN_LENGTH = 0.5
 
@@ -176,9 +179,22 @@ def judge(
         raise NoQuorum("ensemble", f"{len(votes)} of {quorum} detectors needed are there ({missing or 'none known'})")
     seconds = np.array([inspection.window.seconds for inspection in inspections])
     alarms = np.array([inspection.alarm for inspection in inspections], dtype=np.bool_)
+    unknown = np.array([inspection.commissioning for inspection in inspections], dtype=np.bool_)
+    heard = {name: silenced(votes_, family, table, unknown) for name, votes_ in votes.items()}
     return worded(
-        family, inspections, table, decide(family, table, seconds, alarms, votes, consecutive), absent, detail
+        family, inspections, table, decide(family, table, seconds, alarms, heard, consecutive), absent, detail
     )
+
+
+def silenced(member: MemberVotes, family: Family, table: FeatureTable, commissioning: NDArray[np.bool_]) -> MemberVotes:
+    """Take back the votes on windows whose system's normal a member needs and that it does not have yet.
+
+    Args:
+        commissioning: `bool[N]` whether the normal is still being learned.
+    """
+    if not commissioning.any() or not (reads_deviations(family) or not registry()[member.detector].supervised):
+        return member
+    return member.silent(commissioning, COMMISSIONING)
 
 
 def worded(
@@ -337,14 +353,14 @@ def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
 def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdicts) -> list[Learned | None]:
     """Return what each window adds to its system's normal: nothing unless it is clearly normal.
 
-    A machine on which nobody can say anything yet is taken to be healthy while its baseline settles: there is no
-    other way to learn what is normal for it, and the answers say so.
+    A machine with running sums alone, on which nobody can say anything yet, is taken to be healthy while they settle.
     """
     score = verdicts.tally.score
-    first = np.isnan(score) & (table.evidence < SETTLED)
+    first = np.isnan(score) & (table.evidence < SETTLED) & ~table.commissioned
     healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
     whole = seconds >= LEARN_LENGTH * family.window_s
-    shown = np.where(whole[:, None] | level_columns(table.names), table.raw, np.nan)
-    return [
-        Learned(0, learn(row)) if is_healthy else None for row, is_healthy in zip(shown, healthy.tolist(), strict=True)
-    ]
+    levels = level_columns(table.names)
+    shown = np.where(whole[:, None] | levels, table.raw, np.nan)
+    summaries = np.where(whole[:, None] | levels[list(table.terms)], table.summary, np.nan)
+    rows = zip(table.point.tolist(), shown, summaries, healthy.tolist(), strict=True)
+    return [Learned(point, learn(row), summary) if is_healthy else None for point, row, summary, is_healthy in rows]

@@ -1,24 +1,41 @@
 """Commissions a machine: from windows while it runs well to what is normal for it, by operating point.
 
 The store keeps the outcome as bytes, `signals/reading` sets windows against it, and a window judged normal moves it a
-little. Works with `operating_points`, which finds the loads that the machine runs at.
+little. Works with `operating_points`, which finds the loads that the machine runs at, and with `moments`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.family import Family
+from pipelines.machines.moments import Moments, measure
+from pipelines.machines.operating_points import find_points
+from pipelines.signals.summary import load_terms, scale, summarise
 from pipelines.signals.windows import Floats
 
 State = Literal["commissioning", "monitoring", "maintenance"]
 
 # Windows after which a machine counts as commissioned, and the fewest from which people may say that it is.
-# Source: own choice, to be measured by `make bench-machines`, which draws false and missed alarms by their number.
+# Source: own choice; `make bench-machines` draws false and missed alarms by their number.
 NEEDED, LEAST = 20, 6
+# A commissioning window so many times as far out as the median one is left out. Source: own choice; of distances over a
+# dozen numbers, one in ten thousand healthy ones lies beyond three times the median.
+OUTLYING = 4.0
+# The most of them that are left out. Source: one commissioning window in ten may be faulty; a machine whose windows
+# differ more than that is one that varies.
+LEFT_OUT = 0.1
+# Share of commissioning windows within the distance that counts as usual. Source: with 20 of them, two lie beyond.
+USUAL = 0.9
+# Windows that are measured by the others, at most. Source: own choice; a millisecond of work.
+LEFT_OUT_MAX = 40
+# To this many windows the scatter of an operating point is filled up from the machine's others. Source: as NEEDED.
+FILLED = float(NEEDED)
 MAGIC = b"HDXN\x01\x00\x00\x00"
 
 
@@ -28,32 +45,43 @@ class OperatingPoint:
 
     Attributes:
         baseline: Sums of the raw features over its windows; `origin` is their mean when it was commissioned.
-        shape: What the adaptive detector knows of its windows beyond that.
-
-    Shapes: `shape` `float64[S]`.
+        moments: How the windows' summaries are spread; None for running sums that were never commissioned.
     """
 
     baseline: Baseline
-    shape: Floats
+    moments: Moments | None = None
 
 
 class Learned(NamedTuple):
-    """What a window teaches: sums to add to one operating point."""
+    """What one window teaches an operating point: sums of its features, and its summary."""
 
     point: int
     sums: Baseline
+    summary: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normal:
-    """What is normal for one system."""
+    """What is normal for one system.
+
+    Attributes:
+        points: Its operating points, the most frequent first.
+        left_out: Commissioning windows that were unlike the others.
+        usual: Distance beyond which one in ten of its commissioning windows lay, each measured by the others.
+    """
 
     points: tuple[OperatingPoint, ...]
+    left_out: int = 0
+    usual: float = float("inf")
 
     @classmethod
     def of(cls, baseline: Baseline) -> "Normal":
         """Return running sums as the normal of a machine with one operating point."""
-        return cls((OperatingPoint(baseline, np.zeros(0)),))
+        return cls((OperatingPoint(baseline),))
+
+    def at(self, point: int) -> "Normal":
+        """Return one operating point alone: what a window that belongs to it is judged by."""
+        return replace(self, points=(self.points[point],))
 
     def learning(self, learned: Learned) -> "Normal":
         """Return it with what a window taught; an operating point that is no longer there learns nothing."""
@@ -61,13 +89,18 @@ class Normal:
             return self
         points = list(self.points)
         known = points[learned.point]
-        points[learned.point] = replace(known, baseline=known.baseline + learned.sums)
-        return Normal(tuple(points))
+        moments = known.moments
+        if moments is not None and learned.summary is not None and len(learned.summary) == len(moments.mean):
+            moments = moments + learned.summary
+        points[learned.point] = OperatingPoint(known.baseline + learned.sums, moments)
+        return replace(self, points=tuple(points))
 
     def to_bytes(self) -> bytes:
         """Return all numbers as they are, bit for bit."""
-        head = np.array([len(self.points), len(self.points[0].shape)], dtype=np.int64)
-        parts = (part for point in self.points for part in (point.baseline.to_bytes(), point.shape.tobytes()))
+        shapes = [np.zeros(0) if each.moments is None else each.moments.to_array() for each in self.points]
+        head = np.array([len(self.points), len(shapes[0]), self.left_out, self.usual], dtype=np.float64)
+        pairs = zip(self.points, shapes, strict=True)
+        parts = (part for point, shape in pairs for part in (point.baseline.to_bytes(), shape.tobytes()))
         return b"".join([MAGIC, head.tobytes(), *parts])
 
     @classmethod
@@ -76,29 +109,30 @@ class Normal:
         if not content.startswith(MAGIC):
             return cls.of(Baseline.from_bytes(content))
         numbers = content[len(MAGIC) :]
-        count, size = np.frombuffer(numbers, dtype=np.int64, count=2).tolist()
-        rest = numbers[16:]
+        *sizes, usual = np.frombuffer(numbers, count=4).tolist()
+        count, size, left_out = map(int, sizes)
+        rest = numbers[32:]
         step, tail = len(rest) // count, 8 * size
         pieces = [rest[first : first + step] for first in range(0, len(rest), step)]
-        return cls(
-            tuple(
-                OperatingPoint(Baseline.from_bytes(piece[: step - tail]), np.frombuffer(piece[step - tail :]))
-                for piece in pieces
-            )
-        )
+        points = tuple(_point(piece[: step - tail], piece[step - tail :]) for piece in pieces)
+        return cls(points, left_out, usual)
 
 
-def normals_of(baselines: Sequence[Baseline | None]) -> list[Normal | None]:
-    """Return running sums of systems as their normals."""
-    return [None if baseline is None else Normal.of(baseline) for baseline in baselines]
+def _point(baseline: bytes, shape: bytes) -> OperatingPoint:
+    moments = Moments.from_array(np.frombuffer(shape)) if shape else None
+    return OperatingPoint(Baseline.from_bytes(baseline), moments)
 
 
-def commission(rows: Floats, means: Mapping[str, int]) -> Normal:
+def normals_of(baselines: Sequence[Baseline | Normal | None]) -> list[Normal | None]:
+    """Return the normal of each system, None where it has none; running sums count as one operating point."""
+    return [Normal.of(each) if isinstance(each, Baseline) else each for each in baselines]
+
+
+def commission(rows: Floats, family: Family) -> Normal:
     """Learn what is normal for a machine from windows while it ran well; one in ten may be faulty.
 
     Args:
         rows: Raw features, one row a window.
-        means: By channel, the place of its mean among the features.
 
     Shapes: `rows` `float64[N, F]`.
 
@@ -107,5 +141,73 @@ def commission(rows: Floats, means: Mapping[str, int]) -> Normal:
     """
     if len(rows) < LEAST:
         raise InvalidInput("windows", len(rows), f"must be at least {LEAST}")
+    summaries = summarise(rows, family)
+    groups = find_points(summaries[:, load_terms(family)])
+    kept = [group[_alike(summaries[group], family)] for group in groups]
+    moments = _moments([summaries[group] for group in kept])
+    pairs = zip(kept, moments, strict=True)
+    points = tuple(OperatingPoint(_sums(rows[group]), each) for group, each in pairs)
+    return Normal(points, len(rows) - sum(map(len, kept)), _usual([summaries[group] for group in kept], family))
+
+
+def _moments(groups: Sequence[Floats]) -> list[Moments]:
+    """Return the moments of each operating point, its scatter filled up from the others."""
+    found = [Moments.of(group) for group in groups]
+    scatter, weight = np.sum([each.scatter for each in found], axis=0), sum(each.weight for each in found)
+    lent = [max(0.0, min(FILLED, weight) - each.weight) for each in found]
+    return [each.lent(scatter * (more / weight), more) for each, more in zip(found, lent, strict=True)]
+
+
+def _usual(groups: Sequence[Floats], family: Family) -> float:
+    """Return the distance beyond which one in ten windows lies, each measured by moments that do not know it."""
+    pairs = [(place, row) for place, group in enumerate(groups) for row in range(len(group))]
+    chosen = pairs[:: max(1, -(-len(pairs) // LEFT_OUT_MAX))]
+    rows = np.stack([groups[place][row] for place, row in chosen])
+    without = [
+        _moments([np.delete(g, row, axis=0) if place == each else g for each, g in enumerate(groups)])[place]
+        for place, row in chosen
+    ]
+    far = measure(rows, without, scale(family)).distance
+    return float(np.nanquantile(far, USUAL))
+
+
+def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
+    """Return what is normal with one more operating point, that people say these windows show.
+
+    Shapes: `rows` `float64[N, F]`.
+    """
+    found = Moments.of(summarise(rows, family))
+    known = normal.points[0].moments
+    if known is not None and known.weight > 0:
+        more = max(0.0, FILLED - found.weight)
+        found = found.lent(known.scatter * (more / known.weight), more)
+    return replace(normal, points=(*normal.points, OperatingPoint(_sums(rows), found)))
+
+
+def _sums(rows: Floats) -> Baseline:
+    """Return the running sums of an operating point's windows; their mean is where it begins."""
     learned = [learn(row) for row in rows]
-    return Normal.of(sum(learned[1:], learned[0]))
+    found = sum(learned[1:], learned[0])
+    return replace(found, origin=found.total / np.where(found.count > 0, found.count, np.nan))
+
+
+def _alike(summaries: Floats, family: Family) -> NDArray[np.bool_]:
+    """Tell which windows of one load are like most of them: `bool[N]`.
+
+    First number by number, so that what is odd cannot widen what it is measured by; then by how numbers move together.
+    """
+    usual = scale(family).floor
+    centre = np.nanmedian(summaries, axis=0)
+    apart = summaries - centre
+    wide = np.hypot(1.4826 * np.nanmedian(np.abs(apart), axis=0), usual)
+    size = np.nan_to_num(apart / wide)
+    kept = _within((size * size).mean(axis=1))
+    moments = Moments.of(summaries[kept])
+    return _within(measure(summaries, [moments] * len(summaries), scale(family)).distance)
+
+
+def _within(far: Floats) -> NDArray[np.bool_]:
+    """Tell which windows do not lie far outside the others; only a few can."""
+    few = np.sort(far)[len(far) - 1 - int(np.ceil(LEFT_OUT * len(far)))]
+    kept: NDArray[np.bool_] = far <= max(OUTLYING * max(float(np.median(far)), 1.0), float(few))
+    return kept

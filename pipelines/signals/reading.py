@@ -10,9 +10,11 @@ from functools import cache
 import numpy as np
 
 from pipelines.detectors.base import FeatureTable
-from pipelines.machines.baseline import Baseline
-from pipelines.machines.commissioning import Normal
+from pipelines.machines.baseline import SETTLED, Baseline
+from pipelines.machines.commissioning import Normal, OperatingPoint
 from pipelines.machines.family import Channel, Family
+from pipelines.machines.moments import Gauge, Moments, measure
+from pipelines.machines.operating_points import nearest
 from pipelines.signals.features import (
     BAR_L_MIN_PER_KW,
     CROSS,
@@ -26,26 +28,42 @@ from pipelines.signals.features import (
     raw_features,
     statistic_of,
 )
+from pipelines.signals.summary import scale, scales, summarise, term_places, terms, typical
 from pipelines.signals.windows import Floats, Stack, Window, stack
 
-OWN = "~own"
+OWN, DEVIATION = "~own", "~deviation"
 # Source: water loop, recordings left out: mean and spread against the system's own carry what relative reading adds.
 OWN_STATISTICS = ("mean", "std")
 # Source: own choice; below a hundredth of the family's spread, a ratio divides by sensor noise.
 OWN_FLOOR = 0.01
+# Beyond so many of a machine's own standard deviations a column says no more. Source: own choice.
+FARTHEST = 30.0
+# A machine of which nothing is known lies about its family's typical levels, so many times wider than one does about
+# its own. Source: own choice.
+UNKNOWN_SPREAD = 3.0
 
 
 @cache
 def read_names(family: Family) -> tuple[str, ...]:
-    """Return the names of the columns that trained detectors read: features, and those set against the system's own."""
+    """Return the names of the columns that trained detectors read.
+
+    Features, those set against the system's own, and for a family of unlike machines those in its own deviations.
+    """
     names = feature_names(family)
     own = [name for name in names if name not in CROSS and _has_own(name, family)]
-    return (*names, *(f"{name}{OWN}" for name in own))
+    apart = [term.feature for term in terms(family)] if reads_deviations(family) else []
+    return (*names, *(f"{name}{OWN}" for name in own), *(f"{name}{DEVIATION}" for name in apart))
 
 
 def feature_of(column: str) -> str:
     """Return the feature that a column is made from."""
-    return column.removesuffix(OWN)
+    return column.removesuffix(OWN).removesuffix(DEVIATION)
+
+
+@cache
+def reads_deviations(family: Family) -> bool:
+    """Tell whether trained members of a family read distances from the system's own normal, and so need it."""
+    return family.reading == "relative"
 
 
 def _has_own(name: str, family: Family) -> bool:
@@ -63,34 +81,112 @@ def make_feature_table(windows: Sequence[Window], normals: Sequence[Normal | Non
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         raw[rows] = raw_features(stack([windows[row] for row in rows.tolist()], tuple(family.channels)), family)
-    return _set_against(raw, _first_points(normals), family)
+    return set_against(raw, normals, family)
 
 
 def feature_table_of(stacked: Stack, normals: Sequence[Normal | None], family: Family) -> FeatureTable:
     """Do the same for windows that are stacked already."""
-    return _set_against(raw_features(stacked, family), _first_points(normals), family)
+    return set_against(raw_features(stacked, family), normals, family)
 
 
-def _first_points(normals: Sequence[Normal | None]) -> list[Baseline | None]:
-    return [None if normal is None else normal.points[0].baseline for normal in normals]
+def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -> FeatureTable:
+    """Set raw features against what is normal for each system, at the operating point that each window is nearest to.
 
-
-def _set_against(raw: Floats, baselines: Sequence[Baseline | None], family: Family) -> FeatureTable:
-    """Set raw features against what is normal for each system."""
+    Shapes: `raw` `float64[N, F]`.
+    """
     names = feature_names(family)
+    normals = [normal if normal is not None and _is_of(normal, len(names)) else None for normal in normals]
+    summary = summarise(raw, family)
+    points, gauge = _matched(summary, normals, family)
+    found = [None if normal is None else normal.points[point] for normal, point in zip(normals, points, strict=True)]
+    baselines = [None if point is None else point.baseline for point in found]
     count, total, squares = _sums(baselines, len(names))
     known = np.where(count > 0, count, np.nan)
     centre = total / known
     scatter = np.sqrt(np.maximum(squares / known - centre * centre, 0.0))
-    read = np.concatenate([relative(raw, centre, family), own(raw, _origins(baselines, raw), family)], axis=1)
-    return FeatureTable(names, read_names(family), raw, read, centre, scatter, count)
+    settled = count.max(axis=1, initial=0.0) >= SETTLED
+    commissioned = np.array([point is not None and point.moments is not None for point in found], dtype=np.bool_)
+    commissioned |= settled
+    usual = np.array([np.inf if normal is None else normal.usual for normal in normals])
+    parts = [relative(raw, centre, family), own(raw, _origins(baselines, raw), family)]
+    if reads_deviations(family):
+        apart = np.clip(gauge.apart, -FARTHEST, FARTHEST)
+        parts.append(np.where(commissioned[:, None], apart, np.nan))
+    read = np.concatenate(parts, axis=1)
+    return FeatureTable(
+        names,
+        read_names(family),
+        term_places(family),
+        raw,
+        read,
+        centre,
+        scatter,
+        count,
+        summary,
+        gauge.distance,
+        gauge.shares,
+        np.array(points, dtype=np.int64),
+        commissioned,
+        gauge.distance > usual,
+    )
+
+
+def _is_of(normal: Normal, features: int) -> bool:
+    """Tell whether a normal was learned on these features; another one counts as none."""
+    return all(len(point.baseline.count) == features for point in normal.points)
+
+
+def _matched(summary: Floats, normals: Sequence[Normal | None], family: Family) -> tuple[list[int], Gauge]:
+    """Return for each window the place of its operating point, and how far from that it lies."""
+    most = max((len(normal.points) for normal in normals if normal is not None), default=1)
+    by_point = [measure(summary, _moments(normals, point, family), scale(family)) for point in range(most)]
+    if most == 1:
+        return [0] * len(normals), by_point[0]
+    counts = np.array([1 if normal is None else len(normal.points) for normal in normals])
+    found = nearest([np.where(counts > point, gauge.distance, np.nan) for point, gauge in enumerate(by_point)])
+    rows = np.arange(len(summary))
+    chosen = (
+        np.stack([getattr(gauge, name) for gauge in by_point])[found, rows] for name in ("distance", "shares", "apart")
+    )
+    return found.tolist(), Gauge(*chosen)
+
+
+def _moments(normals: Sequence[Normal | None], point: int, family: Family) -> list[Moments]:
+    """Return what each window is measured by at one operating point; typical levels where nothing better is known."""
+    found = []
+    for normal in normals:
+        place = 0 if normal is None or point >= len(normal.points) else point
+        found.append(_unknown(family) if normal is None else _own_moments(normal.points[place], family))
+    return found
+
+
+def _own_moments(point: OperatingPoint, family: Family) -> Moments:
+    """Return an operating point's moments; where it only has running sums, what these say of single numbers."""
+    moments, sums = point.moments, point.baseline
+    if moments is not None and len(moments.mean) == len(terms(family)):
+        return moments
+    if sums.count.max(initial=0.0) < SETTLED:
+        return _unknown(family)
+    known = np.where(sums.count > 0, sums.count, np.nan)
+    centre = sums.total / known
+    scatter = np.sqrt(np.maximum(sums.squares / known - centre * centre, 0.0))
+    count, mean = float(sums.count.max()), summarise(centre[None, :], family)[0]
+    spread = np.nan_to_num(scales(scatter, centre, family))
+    return Moments(count, count, mean, mean, np.diag(spread * spread) * count)
+
+
+@cache
+def _unknown(family: Family) -> Moments:
+    """Return what a window is measured by where nothing is known of its machine: its family's typical levels."""
+    mean, wide = typical(family), UNKNOWN_SPREAD * scale(family).floor
+    return Moments(1.0, SETTLED, mean, mean, np.diag(np.where(np.isnan(mean), 0.0, wide * wide)) * SETTLED)
 
 
 def _sums(baselines: Sequence[Baseline | None], width: int) -> tuple[Floats, Floats, Floats]:
-    """Lay baselines side by side; one that was learned on other features counts as none."""
+    """Lay baselines side by side."""
     sums = np.zeros((3, len(baselines), width))
     for row, baseline in enumerate(baselines):
-        if baseline is not None and len(baseline.count) == width:
+        if baseline is not None:
             sums[:, row] = baseline.count, baseline.total, baseline.squares
     return sums[0], sums[1], sums[2]
 
@@ -99,7 +195,7 @@ def _origins(baselines: Sequence[Baseline | None], raw: Floats) -> Floats:
     """Return each system's first normal; NaN where it has not settled yet."""
     origins = np.full_like(raw, np.nan)
     for row, baseline in enumerate(baselines):
-        if baseline is not None and baseline.origin is not None and len(baseline.origin) == raw.shape[1]:
+        if baseline is not None and baseline.origin is not None:
             origins[row] = baseline.origin
     return origins
 
@@ -112,7 +208,7 @@ def own(raw: Floats, origin: Floats, family: Family) -> Floats:
     """
     names = feature_names(family)
     columns = []
-    for column in read_names(family)[len(names) :]:
+    for column in (name for name in read_names(family) if name.endswith(OWN)):
         place = names.index(feature_of(column))
         channel = family.channels[channels_of(names[place])[0]]
         normal = origin[:, place]

@@ -9,18 +9,18 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pipelines.detectors.base import FeatureTable
+from pipelines.detectors.base import PARTS, FeatureTable
 from pipelines.errors import HdxError
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.reading import make_feature_table, read_names
+from pipelines.signals.summary import term_places
 from pipelines.signals.windows import Window
 from pipelines.training.local_ray import local_ray
 
 # Windows whose features are computed at once. Source: own choice; some ten milliseconds of work, a few MB.
 CHUNK = 512
-PARTS = ("raw", "read", "centre", "scatter", "count")
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -74,7 +74,7 @@ class RayExecutor:
         # Blocks come as they are done.
         order = np.argsort(np.concatenate([part["row"] for part in found]))
         parts = {name: np.concatenate([part[name] for part in found])[order] for name in PARTS}
-        return FeatureTable(feature_names(family), read_names(family), **parts)
+        return FeatureTable(feature_names(family), read_names(family), term_places(family), **parts)
 
     def each(self, step: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item]) -> Iterator[Result]:
         """Yield what a step gives for each item, in their order.

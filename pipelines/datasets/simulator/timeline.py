@@ -13,7 +13,6 @@ from pipelines.datasets.simulator.machine import Machine, draw_machine, windows_
 from pipelines.datasets.simulator.unit import HEALTHY
 from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
-from pipelines.signals.features import mean_places
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
@@ -111,7 +110,7 @@ def mean_load(machine: Machine, begin: Floats) -> Floats:
 def normal_of(windows: list[Window], family: Family) -> Normal:
     """Return what a machine's commissioning windows have taught."""
     raw = make_feature_table(windows, [None] * len(windows), family).raw
-    return commission(raw, mean_places(family))
+    return commission(raw, family)
 
 
 def simulate_recordings(family: Family, systems: int, windows: int, seed: int) -> Recordings:

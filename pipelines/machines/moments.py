@@ -1,0 +1,161 @@
+"""How the numbers of a machine's windows are spread, and how far from that a window lies.
+
+Means and the scatter about them; more windows merge without loss. `commissioning` makes them, one set an operating
+point, `signals/reading` measures windows by them. A short history is filled up with what healthy machines show.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.machines.baseline import MEMORY
+from pipelines.signals.windows import Floats
+
+# Standard deviations of its temperature within which the machine itself has shown what heat does. Source: own choice.
+WITHIN = 2.0
+
+
+class Scale(NamedTuple):
+    """What is known of D numbers on any healthy machine.
+
+    Attributes:
+        floor: Standard deviation that each has at least, beside what the machine itself has shown.
+        leash: How far its mean may follow the machine away from where it was commissioned.
+        warm: Places of the numbers that are temperatures.
+        cold: Their floor where the machine is colder than it was learned, which by itself is no fault.
+        per_kelvin: Standard deviation added for each kelvin that the machine is warmer or colder than it was learned.
+
+    Shapes: `floor`, `leash`, `per_kelvin` `float64[D]`.
+    """
+
+    floor: Floats
+    leash: Floats
+    warm: tuple[int, ...]
+    cold: float
+    per_kelvin: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Mean and scatter of D numbers.
+
+    Attributes:
+        count: Windows behind the mean.
+        weight: Windows' worth behind the scatter.
+        origin: The mean when it was commissioned.
+        mean: NaN for a number that is not known.
+        scatter: Sum of the outer products of the distances from the mean; 0 for numbers that are not known.
+
+    Shapes: `origin`, `mean` `float64[D]`, `scatter` `float64[D, D]`.
+    """
+
+    count: float
+    weight: float
+    origin: Floats
+    mean: Floats
+    scatter: Floats
+
+    @classmethod
+    def of(cls, rows: Floats) -> "Moments":
+        """Return those of some windows; a number that half of them lack is not known, others' lacks are their mean.
+
+        Shapes: `rows` `float64[N, D]`.
+        """
+        known = np.isfinite(rows).mean(axis=0) > 0.5
+        filled = np.where(np.isfinite(rows), rows, 0.0)
+        total = filled.sum(axis=0) / np.maximum(np.isfinite(rows).sum(axis=0), 1)
+        mean = np.where(known, total, np.nan)
+        apart = np.where(np.isfinite(rows) & known, rows - total, 0.0)
+        return cls(float(len(rows)), float(len(rows)), mean, mean, apart.T @ apart)
+
+    def __add__(self, row: Floats) -> "Moments":
+        """Add one window; beyond the memory what is older fades a little.
+
+        Shapes: `row` `float64[D]`; where it is NaN it says nothing.
+        """
+        apart = np.where(np.isfinite(row) & np.isfinite(self.mean), row - self.mean, 0.0)
+        count, weight = self.count + 1, self.weight + 1
+        mean = self.mean + apart / count
+        scatter = self.scatter + np.outer(apart, apart) * (self.count / count)
+        kept = min(1.0, MEMORY / count)
+        return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept)
+
+    def lent(self, scatter: Floats, weight: float) -> "Moments":
+        """Return them with scatter that other windows of the machine have shown, too."""
+        return Moments(self.count, self.weight + weight, self.origin, self.mean, self.scatter + scatter)
+
+    def to_array(self) -> Floats:
+        """Return all numbers as one row, `float64[2 + 2 D + D D]`."""
+        return np.concatenate([[self.count, self.weight], self.origin, self.mean, self.scatter.ravel()])
+
+    @classmethod
+    def from_array(cls, numbers: Floats) -> "Moments":
+        """Rebuild from `to_array`."""
+        size = round((len(numbers) - 1) ** 0.5) - 1
+        origin, mean = numbers[2 : 2 + size], numbers[2 + size : 2 + 2 * size]
+        scatter = numbers[2 + 2 * size :].reshape(size, size)
+        return cls(float(numbers[0]), float(numbers[1]), origin, mean, scatter)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gauge:
+    """How far N windows lie from their machine's normal.
+
+    Attributes:
+        distance: Squared Mahalanobis distance over the numbers known, per number; about 1 for a healthy window.
+        shares: What each number adds to it; rows add up to 1, and a share may be negative.
+        apart: Each number's distance from its mean in its own standard deviations; NaN where it is not known.
+
+    Shapes: `distance` `float64[N]`, the others `float64[N, D]`.
+    """
+
+    distance: Floats
+    shares: Floats
+    apart: Floats
+
+
+def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
+    """Measure windows, each by its own moments.
+
+    Shapes: `rows` `float64[N, D]`, N moments.
+    """
+    if not len(rows):
+        return Gauge(np.zeros(0), np.zeros(rows.shape), np.zeros(rows.shape))
+    origin = np.stack([each.origin for each in moments])
+    centre = np.clip(np.stack([each.mean for each in moments]), origin - scale.leash, origin + scale.leash)
+    apart = rows - centre
+    spread = _spread(moments, apart, scale)
+    known: NDArray[np.bool_] = np.isfinite(apart)
+    both = known[:, :, None] & known[:, None, :]
+    filled = np.where(both, spread, np.eye(rows.shape[1]))
+    away = np.where(known, apart, 0.0)
+    parts = away * np.linalg.solve(filled, away[:, :, None])[:, :, 0]
+    total, numbers = parts.sum(axis=1), known.sum(axis=1)
+    distance = np.where(numbers > 0, total / np.maximum(numbers, 1), np.nan)
+    shares = parts / np.maximum(total, 1e-300)[:, None]
+    return Gauge(distance, shares, apart / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)))
+
+
+def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
+    """Return the covariance that each window is measured by: `float64[N, D, D]`.
+
+    The machine's own, widened by what is known of its mean after so many windows, by the least that any machine has,
+    and by the heat: oil thins, so that flow, pressure and sound of a healthy machine move with its temperature, how
+    much is each machine's own.
+    """
+    count = np.array([each.count for each in moments])
+    weight = np.array([each.weight for each in moments])
+    own: Floats = np.stack([each.scatter for each in moments]) / np.maximum(weight, 1.0)[:, None, None]
+    own = own * (1 + 1 / np.maximum(count, 1.0))[:, None, None]
+    learned = np.diagonal(own, axis1=1, axis2=2)[:, scale.warm]
+    warmer = np.nan_to_num(apart[:, scale.warm])
+    heat = np.maximum(warmer * warmer - WITHIN * WITHIN * learned, 0.0).max(axis=1, initial=0.0)
+    floor = np.tile(scale.floor, (len(apart), 1))
+    floor[:, scale.warm] = np.where(warmer < 0, scale.cold, floor[:, scale.warm])
+    added = floor * floor + heat[:, None] * (scale.per_kelvin * scale.per_kelvin)
+    place = np.arange(apart.shape[1])
+    own[:, place, place] += added
+    return own
