@@ -19,7 +19,7 @@ from pipelines.machines.family import Family
 from pipelines.signals.windows import Floats
 
 # Sizes that a fault may have, as shares of a part's function. Source: own choice; below a tenth nobody repairs.
-SIZES = np.array([0.08, 0.15, 0.25, 0.4, 0.55, 0.75, 1.0])
+SIZES = np.array([0.1, 0.18, 0.3, 0.45, 0.65, 1.0])
 # A hypothesis is named from here on, unless the next one is within a factor. Source: more likely than all others
 # together; machines of even seeds: with 1.7 two hot days in three name nothing, with 1.0 one in three.
 NAMED, ALIKE = 0.5, 1.7
@@ -30,13 +30,15 @@ TOLD = 0.05
 BENIGN, UNEXPLAINED = 0.8, 0.5
 # By how much each quantity that is not measured makes what nobody thought of more likely. Source: own choice; what one
 # channel shows alone, anything that it is coupled to may cause.
-BLIND = 1.6
+BLIND = 2.0
 # Share of windows whose channel does what nobody expects, and how far it then goes: logarithm of the ratio, kelvin.
 # Source: own choice.
-STRAY, FAR, FAR_K = 0.03, 0.4, 8.0
+STRAY, STRAY_K, FAR, FAR_K = 0.01, 0.12, 0.4, 8.0
+# The same of the logarithm of a spread's ratio.
+RESTLESS = 1.2
 # How far a channel's peaks may lie on one side, -1 to 1. Source: a single peak among n samples gives 1 - 2 / n;
 # switching transients overshoot on both sides.
-ROUND, ONE_SIDED = (0.0, 0.6), (0.5, 1.0)
+ROUND, ONE_SIDED = (0.0, 0.6), (0.25, 1.0)
 LOPSIDED_ERROR = 0.15
 # Probability that a channel touches zero, and that it stands still to the last digit where it never did.
 # Source: own choice; what is rare is not impossible.
@@ -95,14 +97,11 @@ def hypothesise(family: Family, table: FeatureTable, row: int) -> tuple[Hypothes
     moves = moves_of(family, table, row)
     if moves is None or at_rest(table.rows(np.array([row])), family)[0]:
         return ()
-    still = _still(moves)
-    fits = [*_machine(moves, still), *_sensors(moves, still)]
-    log = np.array([np.log(fit.prior) + fit.log_likelihood for fit in fits])
+    still, anything = _still(moves), _anything(moves)
+    calm, open_minded = np.log(still), np.log(anything)
+    fits = [*_machine(moves, still), *_sensors(moves, calm, open_minded)]
     unmeasured = len(QUANTITIES) - len(np.unique(moves.places))
-    unknown = np.log(UNEXPLAINED) + unmeasured * np.log(BLIND) + float(np.log(_anything(moves)).sum())
-    top = max(float(log.max()), unknown)
-    weights = np.exp(log - top)
-    shares = weights / (weights.sum() + np.exp(unknown - top))
+    shares = _shares(fits, np.log(UNEXPLAINED) + unmeasured * np.log(BLIND) + float(open_minded.sum()))
     groups: dict[tuple[str, str], list[int]] = {}
     for place, fit in enumerate(fits):
         groups.setdefault((component_of(family, fit.fault), fit.cause), []).append(place)
@@ -111,9 +110,18 @@ def hypothesise(family: Family, table: FeatureTable, row: int) -> tuple[Hypothes
         share = float(shares[places].sum())
         best = fits[max(places, key=lambda place: shares[place])]
         if share >= TOLD:
-            speaks_for, against = told(moves, best.fault, best.fits, np.log(still), np.log(_anything(moves)))
+            speaks_for, against = told(moves, best.fault, best.fits, calm, open_minded)
             found.append(Hypothesis(component, best.fault or cause, share, speaks_for, against, best.channel))
     return tuple(sorted(found, key=lambda hypothesis: -hypothesis.plausibility))
+
+
+def _shares(fits: Sequence[_Fit], unknown: float) -> Floats:
+    """Return the plausibility of each fit beside a hypothesis that none of them holds, of the given log-likelihood."""
+    log = np.array([np.log(fit.prior) + fit.log_likelihood for fit in fits])
+    top = max(float(log.max()), unknown)
+    weights = np.exp(log - top)
+    shares: Floats = weights / (weights.sum() + np.exp(unknown - top))
+    return shares
 
 
 @cache
@@ -187,9 +195,9 @@ class _Broken(NamedTuple):
     freezes: float = RARE
 
 
-# Weight of a thermometer that drifts up beside one that drifts down. Source: own choice; oil warms for many reasons,
-# and cools below its surroundings for none.
-WARMED = 0.4
+# Weight of a thermometer or accelerometer that drifts up beside one that drifts down. Source: own choice; oil warms and
+# a machine shakes for many reasons, and neither cools nor calms down by itself.
+RISEN = 0.35
 # Source: article `sensor-stuck-or-drift` and `sensor-spikes-and-dropout`; a sensor of temperature is off by some 40 K
 # where the others are off by all of their level.
 SENSORS = (
@@ -198,32 +206,34 @@ SENSORS = (
     _Broken("sensor_spike", 0.6, (0.0, 0.4), (0, 20), (0.5, 5.0), ONE_SIDED),
     _Broken("sensor_spike", 0.4, (-0.4, 0.0), (-20, 0), (0.5, 5.0), ONE_SIDED, 0.1),
     _Broken("sensor_dropout", 1.0, (-1.0, -0.05), (-60, -2), (1.0, 6.0), (0.0, 1.0), TOUCHES),
-    _Broken("sensor_stuck", 0.85, (-0.05, 0.05), (-3, 3), (-9.0, -0.7), ROUND, RARE, FREEZES),
-    _Broken("sensor_stuck", 0.15, (-1.0, 0.5), (-60, 60), (-9.0, -0.7), ROUND, 0.5, FREEZES),
+    _Broken("sensor_stuck", 0.85, (-0.05, 0.05), (-3, 3), (-9.0, 0.3), ROUND, RARE, FREEZES),
+    _Broken("sensor_stuck", 0.15, (-1.0, 0.5), (-60, 60), (-9.0, 0.3), ROUND, 0.5, FREEZES),
 )
 
 
-def _sensors(moves: Moves, still: Floats) -> list[_Fit]:
+def _sensors(moves: Moves, calm: Floats, open_minded: Floats) -> list[_Fit]:
     """Fit broken sensors: one channel does what the machine cannot, and all others stay."""
     fits = []
-    anything = _anything(moves)
     for broken in SENSORS:
         level = np.array([broken.kelvin if kelvin else broken.level for kelvin in moves.kelvin], dtype=np.float64)
         sized = level.T[:, None, :] * SIZES[None, :, None]
         boxes = np.where(moves.kelvin, sized, np.log1p(np.maximum(sized, -0.95)))
-        own = _box(moves.level, moves.level_error, boxes)
+        level_fit = _box(moves.level, moves.level_error, boxes).mean(axis=0)
         shown = _box(moves.spread, moves.spread_error, np.tile(np.array(broken.spread)[:, None], len(moves.names)))
         shape = _shape(moves, broken.shape) * _flags(moves, broken.touches, broken.freezes)
-        density = _stray(own.mean(axis=0) * shown, moves) * shape
+        density = _stray(level_fit * shown, moves) * shape
+        own = np.log(density)
         # While a sensor stands still the machine may do anything.
-        others = anything if broken.fault == "sensor_stuck" else still
+        others = open_minded if broken.fault == "sensor_stuck" else calm
+        likelihood = others.sum() - others + own
         for place, name in enumerate(moves.names):
             each = others.copy()
-            each[place] = density[place]
+            each[place] = own[place]
             prior = broken.share / len(moves.names)
-            if moves.kelvin[place] and broken.fault == "sensor_drift" and moves.level[place] > 0:
-                prior *= WARMED
-            fits.append(_Fit(broken.fault, prior, float(np.log(each).sum()), np.log(each), name))
+            rises = QUANTITIES[moves.places[place]] in ("temperature", "vibration") and moves.level[place] > 0
+            if broken.fault == "sensor_drift" and rises:
+                prior *= RISEN
+            fits.append(_Fit(broken.fault, prior, float(likelihood[place]), each, name))
     return fits
 
 
@@ -239,8 +249,7 @@ def _anything(moves: Moves) -> Floats:
     """Return how likely each channel is what it is under a fault that nobody thought of: `float64[C]`."""
     shape = _shape(moves, (0.0, 1.0)) * _flags(moves, 0.05, 0.05)
     level = 0.5 * _box(moves.level, moves.level_error, np.zeros((2, len(moves.names)))) + 0.5 * _far(moves)
-    spread = 0.5 * np.exp(-np.abs(moves.spread))
-    result: Floats = level * spread * shape
+    result: Floats = level * _restless(moves) * shape
     return result
 
 
@@ -251,9 +260,16 @@ def _far(moves: Moves) -> Floats:
     return result
 
 
+def _restless(moves: Moves) -> Floats:
+    """Return the density of a spread that nobody expects."""
+    result: Floats = np.exp(-np.abs(moves.spread) / RESTLESS) / (2 * RESTLESS)
+    return result
+
+
 def _stray(density: Floats, moves: Moves) -> Floats:
     """Allow for what nobody expects, so that one odd channel does not outweigh all others."""
-    return (1 - STRAY) * density + STRAY * _far(moves) * 0.25 * np.exp(-0.5 * np.abs(moves.spread))
+    stray = np.where(moves.kelvin, STRAY_K, STRAY)
+    return (1 - stray) * density + stray * _far(moves) * _restless(moves)
 
 
 def _box(value: Floats, error: Floats, box: Floats) -> Floats:
@@ -270,6 +286,8 @@ def _box(value: Floats, error: Floats, box: Floats) -> Floats:
 
 def _shape(moves: Moves, box: tuple[float, float]) -> Floats:
     """Return the density of how one-sided each channel's peaks are; 1 for channels that are as calm as ever."""
+    if not moves.peaked.any():
+        return np.ones(len(moves.names))
     bounds = np.tile(np.array(box)[:, None], len(moves.names))
     density = _box(moves.lopsided, np.full(len(moves.names), LOPSIDED_ERROR), bounds)
     return np.where(moves.peaked, density, 1.0)

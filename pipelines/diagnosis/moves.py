@@ -101,13 +101,7 @@ def moves_of(family: Family, table: FeatureTable, row: int) -> Moves | None:
     factor = np.array([KELVIN.get(unit, 1.0) for unit in unit_of])
     least = np.array([family.channels[name].spread for name in chosen])
     size = np.where(kelvin, 1 / factor, np.maximum(np.abs(centre[0]), least))
-    apart = (raw[0] - centre[0]) / size
-    # The scatter of a normal level tells how far it wanders; few windows do not know it well.
-    wander = scatter[0] / size * np.sqrt(1 + 1 / count)
-    ratio = np.log(np.maximum(raw[0] / size, 0.02)) - np.log(np.maximum(centre[0] / size, 0.02))
-    level = np.where(kelvin, apart, np.where(centre[0] > 0.5 * size, ratio, np.clip(apart, -LARGEST, LARGEST)))
-    floor = np.array([LEVEL_ERROR[QUANTITIES[place]] for place in places])
-    error = np.hypot(wander, floor)
+    level, level_error = _level(raw[0], centre[0], size, places)
     spread, spread_error = _spread(
         raw[1], centre[1], scatter[1], np.where(kelvin, SPREAD_LEAST_K / factor, SPREAD_LEAST * size)
     )
@@ -121,7 +115,8 @@ def moves_of(family: Family, table: FeatureTable, row: int) -> Moves | None:
         now=raw[0],
         normal=centre[0],
         level=level,
-        level_error=error,
+        # The scatter of a normal level tells how far it wanders; few windows do not know it well.
+        level_error=np.hypot(level_error, scatter[0] / size * np.sqrt(1 + 1 / count)),
         z=(raw[0] - centre[0]) / np.maximum(scatter[0], 1e-12),
         spread=spread,
         spread_error=spread_error,
@@ -132,6 +127,16 @@ def moves_of(family: Family, table: FeatureTable, row: int) -> Moves | None:
         & (centre[4] + FROZEN_DEVIATIONS * scatter[4] < 1.0)
         & (~kelvin | (centre[4] < FLICKERS)),
     )
+
+
+def _level(now: Floats, normal: Floats, size: Floats, places: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the logarithm of the ratio of levels to normal, kelvin for temperatures, and what is never known of it."""
+    apart = (now - normal) / size
+    ratio = np.log(np.maximum(now / size, ZERO)) - np.log(np.maximum(normal / size, ZERO))
+    # About zero a ratio says nothing.
+    level = np.where(normal > 0.5 * size, ratio, np.clip(apart, -LARGEST, LARGEST))
+    kelvin = places == QUANTITIES.index("temperature")
+    return np.where(kelvin, apart, level), np.array([LEVEL_ERROR[QUANTITIES[place]] for place in places])
 
 
 def _spread(now: Floats, normal: Floats, scatter: Floats, least: Floats) -> tuple[Floats, Floats]:

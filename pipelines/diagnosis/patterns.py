@@ -62,19 +62,20 @@ FIXED, COMPENSATED, LOOP, ANY = "fixed displacement", "pressure-compensated", "l
 # articles of `pipelines/knowledge/articles`. Numbers: own estimates from these laws, wide where circuits differ.
 PATTERNS: tuple[Pattern, ...] = (
     # A worn pump loses flow in its gaps and turns the loss into heat; load over orifices falls with the flow.
-    Pattern("pump_wear", FIXED, 0.5, (-0.95, 0.0), (-1.0, -0.3), (0, 45), (0.0, 2.0), (-0.6, 1.5), (-0.6, 1.5)),
+    Pattern("pump_wear", FIXED, 0.45, (-0.95, 0.0), (-1.0, -0.3), (0, 45), (0.0, 2.0), (-0.6, 1.5), (-0.6, 1.5)),
     # A pump that can still stroke out makes its loss up: only heat and noise tell.
     Pattern("pump_wear", COMPENSATED, 0.25, (-0.1, 0.0), (-0.1, 0.02), (6, 60), (0.1, 2.0), (-0.5, 1.2), (-0.5, 1.2)),
     # Where all of the power becomes heat anyway, less of it warms the oil less.
-    Pattern("pump_wear", LOOP, 0.25, (-1.6, -0.3), (-0.9, -0.2), (-30, 5), (0.05, 2.0), (-0.6, 0.6), (-0.6, 0.6)),
+    Pattern("pump_wear", LOOP, 0.3, (-1.6, -0.3), (-0.9, -0.3), (-25, 10), (-0.3, 1.0), (-0.6, 0.6), (-0.6, 0.6)),
     # A leaking load lets the full flow pass its meter and holds less pressure; the leak heats.
     Pattern("internal_leakage", FIXED, 0.4, (-1.0, -0.25), (-0.1, 0.15), (0, 40), (-0.3, 0.2), (-0.8, 0.5)),
     Pattern("internal_leakage", LOOP, 0.3, (-1.6, -0.4), (-0.05, 0.2), (-35, 2), (-0.7, 0.05), (-0.8, 0.5)),
     # A pump that holds pressure delivers the leak as well.
-    Pattern("internal_leakage", COMPENSATED, 0.3, (-0.5, 0.0), (0.3, 1.3), (-3, 50), (-0.05, 0.4)),
+    Pattern("internal_leakage", COMPENSATED, 0.2, (-0.1, 0.0), (0.3, 1.3), (-4, 30), (-0.05, 0.4)),
+    Pattern("internal_leakage", "soft supply", 0.1, (-0.6, -0.1), (0.3, 1.3), (-4, 30), (-0.05, 0.4)),
     # Oil that leaves takes its pressure and its heat with it, and the pump is no louder than before.
-    Pattern("external_leakage", FIXED, 0.55, (-1.2, -0.05), (-1.05, -0.4), (-25, 6), (-0.3, 0.0), (-0.8, 0.5)),
-    Pattern("external_leakage", LOOP, 0.3, (-1.6, -0.6), (-0.9, -0.3), (-35, 0), (-0.7, 0.0), (-0.8, 0.5)),
+    Pattern("external_leakage", FIXED, 0.55, (-0.9, -0.05), (-1.05, -0.4), (-25, 6), (-0.3, 0.0), (-0.8, 0.5)),
+    Pattern("external_leakage", LOOP, 0.3, (-1.6, -0.6), (-0.9, -0.3), (-35, 0), (-0.8, -0.2), (-0.8, 0.5)),
     Pattern("external_leakage", COMPENSATED, 0.15, (-0.2, 0.0), (0.3, 1.3), (-10, 3), (-0.05, 0.3)),
     # Oil warms; thinner oil leaks a little more.
     Pattern("cooler_fouling", ANY, 1.0, (-0.12, 0.02), (-0.15, 0.02), (10, 60), (-0.1, 0.15)),
@@ -100,9 +101,9 @@ PATTERNS: tuple[Pattern, ...] = (
         (-0.3, 0.0),
         (-0.16, 0.0),
         (-4, 8),
-        (2.3, 6.0),
-        (-0.3, 2.5),
-        (-0.3, 2.5),
+        (3.0, 6.0),
+        (-0.3, 4.0),
+        (-0.3, 2.6),
         CALM,
         (-0.3, 3),
     ),
@@ -115,8 +116,8 @@ PATTERNS: tuple[Pattern, ...] = (
         (-0.16, 0.0),
         (-4, 12),
         (0.3, 2.6),
-        (0.2, 3.5),
-        (0.2, 3.5),
+        (0.3, 3.5),
+        (0.5, 3.5),
         CALM,
         (-0.3, 2),
     ),
@@ -124,7 +125,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("clogged_filter", FIXED, 0.6, (0.2, 0.7), (-0.15, 0.0), (0, 35), (-0.05, 0.4)),
     Pattern("clogged_filter", COMPENSATED, 0.15, (-0.05, 0.06), (-0.8, -0.15), (-10, 15), (-0.1, 0.2)),
     Pattern("clogged_filter", LOOP, 0.1, (0.05, 0.5), (-0.7, -0.15), (-3, 8), (-0.05, 0.3)),
-    Pattern("clogged_filter", "pressure behind the filter", 0.15, (-0.6, -0.1), (-0.8, -0.1), (0, 30), (-0.1, 0.1)),
+    Pattern("clogged_filter", "pressure behind the filter", 0.15, (-0.6, -0.1), (-0.9, -0.1), (-15, 25), (-0.1, 0.1)),
     # Nothing is broken: another load, speed or demand, or other air about the machine.
     Pattern("", FIXED, 0.4, (0.05, 1.2), (-0.1, 0.03), (0, 30), (0.05, 0.8), cause="another load"),
     Pattern("", FIXED, 0.3, (-0.95, -0.05), (-0.03, 0.1), (-30, 0), (-0.6, -0.03), cause="another load"),
@@ -136,7 +137,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("", FIXED, 0.1, (-0.9, 0.0), (-0.9, -0.05), (-15, 0), (-0.6, -0.05), cause="a lower speed or setting"),
     Pattern("", ANY, 0.65, (-0.05, 0.01), (-0.05, 0.01), (3, 15), (-0.05, 0.05), cause="warmer surroundings"),
     Pattern(
-        "", ANY, 0.5, (-0.01, 0.08), (-0.01, 0.05), (-25, -4), (-0.05, 0.1), cause="colder surroundings or a start"
+        "", ANY, 0.5, (-0.01, 0.08), (-0.01, 0.05), (-35, -4), (-0.05, 0.1), cause="colder surroundings or a start"
     ),
 )
 
