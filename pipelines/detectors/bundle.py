@@ -121,12 +121,12 @@ class MemberVotes:
     reasons: tuple[str, ...]
     base: Floats
 
-    def silent(self, rows: NDArray[np.bool_], reason: str) -> "MemberVotes":
+    def silent(self, rows: NDArray[np.bool_], reasons: Sequence[str]) -> "MemberVotes":
         """Return these votes with an abstention on some of the windows.
 
         Args:
             rows: `bool[N]`.
-            reason: In words.
+            reasons: By window why, in words.
         """
         shares = self.contributions
         return replace(
@@ -134,7 +134,9 @@ class MemberVotes:
             anomaly=np.where(rows, np.nan, self.anomaly),
             heads={name: np.where(rows[:, None], np.nan, head) for name, head in self.heads.items()},
             contributions=None if shares is None else np.where(rows[:, None], 0.0, shares),
-            reasons=tuple(reason if row else kept for row, kept in zip(rows.tolist(), self.reasons, strict=True)),
+            reasons=tuple(
+                why if row else kept for row, why, kept in zip(rows.tolist(), reasons, self.reasons, strict=True)
+            ),
         )
 
     def overlaid(self, other: "MemberVotes", rows: NDArray[np.int64]) -> "MemberVotes":

@@ -5,7 +5,7 @@ The Ensemble deployment and offline scoring both call it, so that a window is ju
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from pipelines.diagnosis.records import (
     SeverityName,
     Vote,
 )
+from pipelines.diagnosis.situation import COMMISSIONING, Situations, completed, situations
 from pipelines.errors import NoQuorum
 from pipelines.machines.baseline import SETTLED, learn
 from pipelines.machines.commissioning import Learned
@@ -42,7 +43,6 @@ WEIGHT_LEAST = 1e-6
 # Share of the warning threshold below which a window is normal enough to learn from. Source: water loop, the adaptive
 # member alone: mean AUC of a recording 0.867 at 0.5, 0.888 at 0.7, 0.871 at 1, where faults begin to be absorbed.
 LEARN_BELOW = 0.7
-COMMISSIONING = "needs the system's own normal, which is being learned"
 # Source: own choice; a window of less than half the length asked for shows levels, not spreads.
 LEARN_LENGTH = 0.5
 
@@ -116,15 +116,17 @@ def decide(
     alarms: NDArray[np.bool_],
     votes: Mapping[str, MemberVotes],
     consecutive: bool = False,
+    situation: Situations | None = None,
 ) -> Verdicts:
     """Combine the votes on each window.
 
     Args:
         seconds: `float64[N]` length of each window.
+        situation: What holds before anybody votes; None where nobody looked.
         alarms: `bool[N]` whether its system is in alarm.
         consecutive: The windows follow each other on one system: each meets the state that the last one left.
     """
-    tally = weigh(tuple(votes.values()), table)
+    tally = _told(votes, table, situation)
     # Between the two thresholds the state stays as it was, so that it does not flicker.
     begin, release = family.severity.warning, family.severity.release
     if consecutive:
@@ -139,6 +141,17 @@ def decide(
     parts = judge_parts(family, tally.heads)
     named = kinds(family, parts, len(unknown))
     return Verdicts(tally, quality, thresholds, is_anomaly, left, confidence, parts, named)
+
+
+def _told(votes: Mapping[str, MemberVotes], table: FeatureTable, situation: Situations | None) -> Tally:
+    """Weigh the votes where they count; what is wrong on any machine needs none."""
+    if situation is None:
+        return weigh(tuple(votes.values()), table)
+    silent = situation.silent
+    heard = [member.silent(silent, situation.reasons) if silent.any() else member for member in votes.values()]
+    tally = weigh(tuple(heard), table)
+    ruled = situation.ruled
+    return replace(tally, score=np.where(ruled, 1 - CERTAINTY, tally.score)) if ruled.any() else tally
 
 
 def _carried(scores: Floats, alarms: NDArray[np.bool_], begin: float, release: float) -> NDArray[np.bool_]:
@@ -180,13 +193,15 @@ def judge(
     seconds = np.array([inspection.window.seconds for inspection in inspections])
     alarms = np.array([inspection.alarm for inspection in inspections], dtype=np.bool_)
     unknown = np.array([inspection.commissioning for inspection in inspections], dtype=np.bool_)
-    heard = {name: silenced(votes_, family, table, unknown) for name, votes_ in votes.items()}
-    return worded(
-        family, inspections, table, decide(family, table, seconds, alarms, heard, consecutive), absent, detail
-    )
+    heard = {name: silenced(each, family, unknown) for name, each in votes.items()}
+    samples = np.array([inspection.window.samples for inspection in inspections], dtype=np.int64)
+    limits = [inspection.limits for inspection in inspections]
+    situation = situations(family, table, samples, limits if any(limits) else None)
+    verdicts = decide(family, table, seconds, alarms, heard, consecutive, situation)
+    return worded(family, inspections, table, verdicts, absent, detail, situation)
 
 
-def silenced(member: MemberVotes, family: Family, table: FeatureTable, commissioning: NDArray[np.bool_]) -> MemberVotes:
+def silenced(member: MemberVotes, family: Family, commissioning: NDArray[np.bool_]) -> MemberVotes:
     """Take back the votes on windows whose system's normal a member needs and that it does not have yet.
 
     Args:
@@ -194,7 +209,7 @@ def silenced(member: MemberVotes, family: Family, table: FeatureTable, commissio
     """
     if not commissioning.any() or not (reads_deviations(family) or not registry()[member.detector].supervised):
         return member
-    return member.silent(commissioning, COMMISSIONING)
+    return member.silent(commissioning, [COMMISSIONING] * len(commissioning))
 
 
 def worded(
@@ -204,6 +219,7 @@ def worded(
     verdicts: Verdicts,
     absent: Mapping[str, str],
     detail: Detail = "full",
+    situation: Situations | None = None,
 ) -> list[Diagnosis]:
     """Put what is decided into words; without `full` detail no channel has a share."""
     shares: Sequence[tuple[Attribution, ...]] = [()] * len(inspections)
@@ -217,10 +233,11 @@ def worded(
         taught(family, np.array([inspection.window.seconds for inspection in inspections]), table, verdicts),
         strict=True,
     )
-    return [
+    found = [
         _diagnosis(family, verdicts, row, share, absent, quality(inspection, family, row.quality, still), learned)
         for inspection, row, share, still, learned in texts
     ]
+    return found if situation is None else completed(family, inspections, table, found, situation)
 
 
 class _Row(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from pipelines.detectors.members import registry
+from pipelines.diagnosis.hypotheses import Hypothesis
 from pipelines.diagnosis.records import Attribution, Diagnosis, Judgement, Vote
 
 DECIMALS = 6
@@ -22,6 +23,8 @@ def judgement_of(diagnosis: Diagnosis) -> Judgement:
         score=None if diagnosis.abstained else diagnosis.score,
         versions={vote.detector: vote.version for vote in diagnosis.votes},
         learned=diagnosis.learned,
+        baseline=None if diagnosis.normal is None else diagnosis.normal.to_bytes(),
+        level=diagnosis.level,
     )
 
 
@@ -63,7 +66,24 @@ def findings_of(diagnosis: Diagnosis) -> dict[str, Any]:
             "missing_channels": list(diagnosis.quality.missing),
             "notes": list(diagnosis.quality.notes),
         },
+        **_of_the_machine(diagnosis),
     }
+
+
+def _of_the_machine(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return what is known of a machine that was commissioned, and what is wrong on any."""
+    found: dict[str, Any] = {}
+    if diagnosis.operating_point is not None:
+        found["operating_point"] = diagnosis.operating_point._asdict()
+    if diagnosis.rules:
+        found["rules"] = [rule._asdict() for rule in diagnosis.rules]
+    if diagnosis.hypotheses:
+        found["hypotheses"] = [_hypothesis(each) for each in diagnosis.hypotheses]
+    return found
+
+
+def _hypothesis(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {**hypothesis._asdict(), "plausibility": _rounded(hypothesis.plausibility)}
 
 
 def _deviation(share: Attribution) -> dict[str, Any]:

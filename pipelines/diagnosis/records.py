@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 from zlib import crc32
 
 from pipelines.detectors.base import Detail
+from pipelines.diagnosis.hypotheses import Hypothesis
+from pipelines.diagnosis.rules import Limits, RuleFinding
+from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal
 from pipelines.machines.family import Grade
 from pipelines.signals.windows import Window
@@ -31,6 +34,7 @@ class Inspection(NamedTuple):
         system_id: 0 for none.
         use_cache: Whether an answer will do that was given to the same window before.
         commissioning: Whether the system's own normal is being learned.
+        limits: What people stated for the system, by channel `{low, high}` in the channel's unit.
     """
 
     window: Window
@@ -44,6 +48,7 @@ class Inspection(NamedTuple):
     system_id: int = 0
     use_cache: bool = True
     commissioning: bool = False
+    limits: Limits | None = None
 
     @property
     def hash_bucket(self) -> float:
@@ -112,6 +117,22 @@ class ComponentFinding(NamedTuple):
     grade: Grade
 
 
+class PointFinding(NamedTuple):
+    """Which of a system's operating points a window was set against.
+
+    Attributes:
+        number: From 1, in the order of how often commissioning saw them.
+        of: How many there are.
+        seen: Whether the window lies at it; False at rest and under a load that commissioning did not show.
+        text: The same for people.
+    """
+
+    number: int
+    of: int
+    seen: bool
+    text: str
+
+
 class Quality(NamedTuple):
     """How much the data allow to be said.
 
@@ -136,6 +157,11 @@ class Diagnosis(NamedTuple):
         learned: What this window adds to the system's normal; None unless it was judged normal.
         features: Number of features that could be computed.
         absent: Detectors that did not vote, with the reason.
+        operating_point: Where the window was set, of a system that was commissioned.
+        rules: What is wrong on any machine.
+        hypotheses: What may be wrong, where it is told from physics.
+        level: How far outside the window lies, as `machines/alarm` counts.
+        normal: The normal that it was judged by; None where there was none.
     """
 
     family: str
@@ -155,6 +181,11 @@ class Diagnosis(NamedTuple):
     learned: Learned | None
     base: float = 0.0
     abstained: str = ""
+    operating_point: PointFinding | None = None
+    rules: tuple[RuleFinding, ...] = ()
+    hypotheses: tuple[Hypothesis, ...] = ()
+    level: int = ABSTAINED
+    normal: Normal | None = None
 
 
 class Judgement(NamedTuple):
@@ -167,6 +198,7 @@ class Judgement(NamedTuple):
         learned: As in `Diagnosis`; None where the window was judged before.
         baseline: What it was judged against, as `Normal.to_bytes` writes it; None where there was none.
         cache_hit: Whether it was kept from an earlier call.
+        level: As in `Diagnosis`.
     """
 
     findings: bytes
@@ -176,6 +208,7 @@ class Judgement(NamedTuple):
     learned: Learned | None
     baseline: bytes | None = None
     cache_hit: bool = False
+    level: int = ABSTAINED
 
 
 class MemberStatus(NamedTuple):

@@ -81,7 +81,7 @@ class Normal:
 
     def at(self, point: int) -> "Normal":
         """Return one operating point alone: what a window that belongs to it is judged by."""
-        return replace(self, points=(self.points[point],))
+        return replace(self, points=(self.points[point],)) if len(self.points) > 1 else self
 
     def learning(self, learned: Learned) -> "Normal":
         """Return it with what a window taught; an operating point that is no longer there learns nothing."""

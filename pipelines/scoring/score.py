@@ -18,8 +18,9 @@ from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.attribution import attribute
 from pipelines.diagnosis.components import loudest
-from pipelines.diagnosis.ensemble import Verdicts, decide, judge, taught, worded
+from pipelines.diagnosis.ensemble import Verdicts, decide, judge, silenced, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.diagnosis.situation import Situations, situations
 from pipelines.errors import InvalidInput
 from pipelines.machines.commissioning import Normal, normals_of
 from pipelines.machines.family import Family
@@ -182,7 +183,8 @@ def score_batch(
     table = feature_table_of(stacked, [None] * len(batch), family)
     seconds = _lengths(stacked) / stacked.rate_hz
     votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
-    verdicts = decide(family, table, seconds, np.zeros(len(batch), dtype=np.bool_), votes)
+    situation = situations(family, table, _lengths(stacked).astype(np.int64))
+    verdicts = decide(family, table, seconds, np.zeros(len(batch), dtype=np.bool_), votes, situation=situation)
     return tabulated(family, pa.Table.from_batches([batch.select(keys)]), table, verdicts, detail)
 
 
@@ -285,7 +287,7 @@ def score_samples(
         values = series(family, frame, places)
         _check_samples(family, values, numbers[places])
         first = 0
-        for _, features, verdicts in blocks(family, values, members, settle, detail):
+        for _, features, verdicts, _ in blocks(family, values, members, settle, detail):
             rows = places[first : first + len(verdicts.quality)]
             first += len(rows)
             yield tabulated(family, keys.take(rows), features, verdicts, detail)
@@ -309,13 +311,13 @@ def follow(
     family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int
 ) -> Iterator[Diagnosis]:
     """Judge every sample of one recording by the window that ends with it, as a service that met them in order."""
-    for inspections, table, verdicts in blocks(family, values, members, settle, "full"):
-        yield from worded(family, inspections, table, verdicts, {})
+    for inspections, table, verdicts, situation in blocks(family, values, members, settle, "full"):
+        yield from worded(family, inspections, table, verdicts, {}, situation=situation)
 
 
 def blocks(
     family: Family, values: Mapping[str, Floats], members: Mapping[str, Bundle], settle: int, detail: Detail
-) -> Iterator[tuple[list[Inspection], FeatureTable, Verdicts]]:
+) -> Iterator[tuple[list[Inspection], FeatureTable, Verdicts, Situations]]:
     """Decide on the windows that end with each sample of one recording, a block of them at a time.
 
     The first `settle` samples are judged without a baseline, and give the first one; after them it learns as the
@@ -336,8 +338,20 @@ def blocks(
         table = make_feature_table(windows, [normal] * len(windows), family)
         votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
         seconds = np.array([window.seconds for window in windows])
-        verdicts = decide(family, table, seconds, np.full(len(windows), alarm), votes, consecutive=True)
-        yield [Inspection(window, family.name, normal, alarm) for window in windows], table, verdicts
+        learning = first < settle
+        if learning:
+            unknown = np.ones(len(windows), dtype=np.bool_)
+            votes = {name: silenced(each, family, unknown) for name, each in votes.items()}
+        samples = np.array([window.samples for window in windows], dtype=np.int64)
+        situation = situations(family, table, samples)
+        alarms = np.full(len(windows), alarm)
+        verdicts = decide(family, table, seconds, alarms, votes, True, situation)
+        yield (
+            [Inspection(window, family.name, normal, alarm, commissioning=learning) for window in windows],
+            table,
+            verdicts,
+            situation,
+        )
         if first >= settle:
             for learned in taught(family, seconds, table, verdicts):
                 if learned is not None:

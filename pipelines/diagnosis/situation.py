@@ -1,0 +1,168 @@
+"""Says what state a machine is in while a window is judged, and what holds there whatever its detectors think.
+
+At rest, or under a load that it was not commissioned at, nothing is known that could be judged; a stuck sensor or a
+value beyond a limit is wrong on any machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.detectors.adaptive import HALF
+from pipelines.detectors.base import FeatureTable
+from pipelines.diagnosis.hypotheses import hypothesise
+from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
+from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rules
+from pipelines.machines.alarm import UNUSUAL, levels
+from pipelines.machines.family import Family
+from pipelines.signals.features import CROSS_CHANNELS, mean_places
+from pipelines.signals.windows import Floats
+
+AT_REST = "at rest: nothing is judged while the machine stands"
+BETWEEN = "starts or stops within the window, which commissioning did not show"
+UNSEEN = "operating point not seen in commissioning"
+COMMISSIONING = "needs the system's own normal, which is being learned"
+# A load is another one, and no fault, from these changes on, as logarithms: of the pressure, while the flow stays
+# within its own; or of both together, as a motor that runs slower. Source: own choice; the relief valve holds pressure
+# to some 10 %, a clogged filter adds 20 % of it at most, and no fault takes pressure and flow in the same measure.
+OTHER_PRESSURE, SAME_FLOW, TOGETHER = 0.35, 0.06, 0.5
+# A pressure that falls by inner leakage warms the oil; one that falls with the load does not. Source: own choice.
+WARMER_K = 1.5
+# What an anomaly is called that a rule found and no component's head.
+KINDS = {"stuck": "sensor_fault", "dead": "sensor_fault", "limit": "limit_exceeded"}
+# Hypotheses that are told of a window, at most. Source: own choice; a technician looks at three places.
+HYPOTHESES = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situations:
+    """What holds of N windows before anybody votes.
+
+    Attributes:
+        reasons: Why nothing can be said of a window; empty where something can.
+        findings: What is wrong on any machine.
+    """
+
+    reasons: tuple[str, ...]
+    findings: Sequence[tuple[RuleFinding, ...]]
+
+    @property
+    def silent(self) -> NDArray[np.bool_]:
+        """`bool[N]` where no detector is heard."""
+        return np.array([bool(reason) for reason in self.reasons], dtype=np.bool_)
+
+    @property
+    def ruled(self) -> NDArray[np.bool_]:
+        """`bool[N]` where a whole window is wrong on any machine."""
+        return np.array([any(each.sustained for each in found) for found in self.findings], dtype=np.bool_)
+
+
+def situations(
+    family: Family, table: FeatureTable, samples: NDArray[np.int64], limits: Sequence[Limits | None] | None = None
+) -> Situations:
+    """Look at windows before they are judged.
+
+    Args:
+        samples: `int64[N]` of each window.
+        limits: By window what people stated for its system.
+    """
+    # What lies within the machine's own normal needs no excuse: a load may have been commissioned at rest, too.
+    far = ~(table.distance <= HALF) & (table.commissioned | (table.evidence == 0))
+    reasons = [""] * len(far)
+    if far.any():
+        states = operating_states(table, family)
+        other = other_load(table, family)
+        for row in np.flatnonzero(far).tolist():
+            reasons[row] = _reason(states[row], bool(other[row]))
+    return Situations(tuple(reasons), rules(table, family, limits, samples))
+
+
+def _reason(state: str, is_other: bool) -> str:
+    if state == "at rest":
+        return AT_REST
+    if state == "changing":
+        return BETWEEN
+    return UNSEEN if is_other else ""
+
+
+def other_load(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
+    """Tell which windows show a load that no operating point of the machine is near, rather than a fault.
+
+    Shapes: `bool[N]`; False where pressure or flow is not known.
+    """
+    places = mean_places(family)
+    if not all(channel in places for channel in CROSS_CHANNELS):
+        return np.zeros(len(table.raw), dtype=np.bool_)
+    pressure, flow = (_ratio(table, places[channel]) for channel in CROSS_CHANNELS)
+    with np.errstate(invalid="ignore"):
+        warm = [place for name, place in places.items() if family.channels[name].unit == "degC"]
+        warmer = np.nan_to_num(table.raw[:, warm] - table.centre[:, warm]).max(axis=1, initial=-np.inf) > WARMER_K
+        alone = (np.abs(pressure) > OTHER_PRESSURE) & (np.abs(flow) < SAME_FLOW) & ((pressure > 0) | ~warmer)
+        both = (pressure < -TOGETHER) & (flow < -TOGETHER) & ~warmer
+    found: NDArray[np.bool_] = (alone | both) & table.commissioned
+    return found
+
+
+def _ratio(table: FeatureTable, place: int) -> Floats:
+    """Return how far a level lies from its normal, as a logarithm: `float64[N]`."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio: Floats = np.log(np.maximum(table.raw[:, place], 1e-9) / np.maximum(table.centre[:, place], 1e-9))
+    return ratio
+
+
+def completed(
+    family: Family,
+    inspections: Sequence[Inspection],
+    table: FeatureTable,
+    diagnoses: Sequence[Diagnosis],
+    situation: Situations,
+) -> list[Diagnosis]:
+    """Add to diagnoses where their windows were set, what physics says of them, and what counts for the alarm."""
+    levels = alarm_levels(table, diagnoses, situation)
+    rows = enumerate(zip(inspections, diagnoses, levels.tolist(), strict=True))
+    return [_complete(family, table, row, *each, situation) for row, each in rows]
+
+
+def alarm_levels(table: FeatureTable, diagnoses: Sequence[Diagnosis], situation: Situations) -> NDArray[np.int64]:
+    """Return how far outside each window lies, as `machines/alarm` counts: `int64[N]`."""
+    scores = np.array([each.score for each in diagnoses], dtype=np.float64)
+    anomalies = np.array([each.is_anomaly for each in diagnoses], dtype=np.bool_)
+    critical = np.array([each.severity == "critical" for each in diagnoses], dtype=np.bool_)
+    beyond = [any(each.rule == "limit" and each.sustained for each in found) for found in situation.findings]
+    unusual = np.where(table.unusual, UNUSUAL, 1.0)
+    return levels(scores, anomalies, critical, unusual, np.array(beyond, dtype=np.bool_))
+
+
+def _complete(
+    family: Family,
+    table: FeatureTable,
+    row: int,
+    inspection: Inspection,
+    diagnosis: Diagnosis,
+    level: int,
+    situation: Situations,
+) -> Diagnosis:
+    findings, normal = situation.findings[row], inspection.baseline
+    if normal is not None and not table.commissioned[row]:
+        normal = None
+    place = int(table.point[row])
+    shown = diagnosis._replace(
+        rules=findings,
+        level=level,
+        normal=None if inspection.baseline is None else inspection.baseline.at(place),
+    )
+    if findings and diagnosis.is_anomaly and not diagnosis.components:
+        shown = shown._replace(anomaly_type=KINDS[findings[0].rule])
+    if normal is None or normal.points[0].moments is None:
+        return shown
+    shown = shown._replace(operating_point=_located(place, len(normal.points), situation.reasons[row]))
+    if diagnosis.is_anomaly and diagnosis.attribution:
+        shown = shown._replace(hypotheses=hypothesise(family, table, row)[:HYPOTHESES])
+    return shown
+
+
+def _located(place: int, count: int, reason: str) -> PointFinding:
+    number = f"operating point {place + 1} of {count}"
+    return PointFinding(place + 1, count, not reason, reason or f"at {number}")
