@@ -56,7 +56,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machines.machine import CHANNELS, FAULTS, HEALTHY, SENSOR_FAULTS, Size, sizes
 from benchmarks.machines.physics_c_duty import DAY, HOUR, Duty, Load, Weather, smooth
-from benchmarks.machines.physics_c_heat import Course, Heat, course_of, harm_at
+from benchmarks.machines.physics_c_heat import HeatHistory, Heat, course_of, harm_at
 from benchmarks.machines.physics_c_kinds import (
     KINDS,
     draw_duty,
@@ -251,7 +251,7 @@ def _by_day(times: Floats) -> list[Floats]:
 
 # Days kept: of one machine, four days by every fault and size that is asked for. 70 kB each.
 @lru_cache(maxsize=256)
-def _course(machine: CMachine, day: float, fault: str, size: Size) -> Course:
+def _course(machine: CMachine, day: float, fault: str, size: Size) -> HeatHistory:
     return course_of(
         machine.plant, machine.heat, machine.duty, machine.weather, day * DAY, (day + 1) * DAY, fault, size
     )

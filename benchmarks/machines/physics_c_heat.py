@@ -85,7 +85,7 @@ class Heat:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
+class HeatHistory:
     """A day of a machine: times in s, temperature of the fluid in degC, and saw-teeth of the accumulator so far."""
 
     times: Floats
@@ -95,7 +95,7 @@ class Course:
 
 def course_of(
     plant: Plant, heat: Heat, duty: Duty, weather: Weather, begin_s: float, end_s: float, fault: str, size: Size
-) -> Course:
+) -> HeatHistory:
     """Return the course from `begin_s` to `end_s`, found from a lead before it."""
     times = np.arange(begin_s - LEAD_S, end_s + STEP_S, STEP_S)
     # A machine without phases changes slowly: one moment a step is enough.
@@ -115,4 +115,4 @@ def course_of(
         power = plant.solve(load, repeated, often, place, harm).heat.reshape(len(times), -1).mean(axis=1)
         temperature = heat.course(power, air, coolant, working, fouling, STEP_S, plant.rated_c)
     wanted = times >= begin_s - STEP_S
-    return Course(times[wanted], temperature[wanted], place[:: len(within)][wanted])
+    return HeatHistory(times[wanted], temperature[wanted], place[:: len(within)][wanted])

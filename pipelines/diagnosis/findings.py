@@ -23,7 +23,7 @@ def judgement_of(diagnosis: Diagnosis) -> Judgement:
         score=None if diagnosis.abstained else diagnosis.score,
         versions={vote.detector: vote.version for vote in diagnosis.votes},
         learned=diagnosis.learned,
-        baseline=None if diagnosis.normal is None else diagnosis.normal.to_bytes(),
+        baseline=diagnosis.normal,
         level=diagnosis.level,
     )
 

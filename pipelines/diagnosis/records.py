@@ -161,7 +161,7 @@ class Diagnosis(NamedTuple):
         rules: What is wrong on any machine.
         hypotheses: What may be wrong, where it is told from physics.
         level: How far outside the window lies, as `machines/alarm` counts.
-        normal: The normal that it was judged by; None where there was none.
+        normal: What it was judged by, as `Normal.to_bytes` writes it; None where there was none.
     """
 
     family: str
@@ -185,7 +185,7 @@ class Diagnosis(NamedTuple):
     rules: tuple[RuleFinding, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
     level: int = ABSTAINED
-    normal: Normal | None = None
+    normal: bytes | None = None
 
 
 class Judgement(NamedTuple):

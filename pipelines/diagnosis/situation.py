@@ -151,7 +151,7 @@ def _complete(
     shown = diagnosis._replace(
         rules=findings,
         level=level,
-        normal=None if inspection.baseline is None else inspection.baseline.at(place),
+        normal=None if inspection.baseline is None else inspection.baseline.at(place).to_bytes(),
     )
     if findings and diagnosis.is_anomaly and not diagnosis.components:
         shown = shown._replace(anomaly_type=KINDS[findings[0].rule])
