@@ -56,7 +56,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machines.machine import CHANNELS, FAULTS, HEALTHY, SENSOR_FAULTS, Size, sizes
 from benchmarks.machines.physics_c_duty import DAY, HOUR, Duty, Load, Weather, smooth
-from benchmarks.machines.physics_c_heat import HeatHistory, Heat, course_of, harm_at
+from benchmarks.machines.physics_c_heat import Heat, HeatHistory, course_of, harm_at
 from benchmarks.machines.physics_c_kinds import (
     KINDS,
     draw_duty,
