@@ -21,12 +21,13 @@ from configs.gates import read_gates
 from configs.settings import Database, Settings
 from pipelines.datasets.feedback import Remark
 from pipelines.datasets.recordings import Recordings
-from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.datasets.simulator import HEALTHY, baseline_of, draw_unit, simulate, window_of
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import auc, log_loss
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import NotFound
+from pipelines.machines.commissioning import Normal
 from pipelines.promotion.gates import broken, compared, labelled
 from pipelines.scoring.score import judged
 from pipelines.signals.reading import make_feature_table
@@ -67,6 +68,25 @@ def test_training_again_gives_the_same_bytes(trained: dict[str, dict[str, str]],
 # --- what people say is learned
 
 
+def steady_recordings(systems: int, windows: int, seed: int) -> Recordings:
+    """Return windows of units in steady state: what is asked here is what people teach, not how machines differ."""
+    random = np.random.default_rng(seed)
+    units = [draw_unit(random) for _ in range(systems)]
+    normals = [Normal.of(baseline_of(unit, FAMILY, random)) for unit in units]
+    of = np.repeat(np.arange(systems), windows)
+    known = FAMILY.heads["fault"].classes[1:]
+    faults = np.where(random.random(len(of)) < 0.5, HEALTHY, random.choice(known, len(of)))
+    sizes = np.where(faults == HEALTHY, 0.0, random.uniform(0.25, 1.0, len(of)))
+    lengths = random.choice((3, 5, 10, 20, 60), len(of))
+    found = [
+        window_of(units[system], str(fault), float(size), int(length), random)
+        for system, fault, size, length in zip(of, faults, sizes, lengths, strict=True)
+    ]
+    groups = np.array([f"system-{system:03d}" for system in of])
+    labels = {"fault": faults, "severity": sizes}
+    return Recordings(found, [normals[system] for system in of], labels, groups, groups, f"steady {seed}")
+
+
 def some(recordings: Recordings, chosen: NDArray[np.bool_]) -> Recordings:
     """Return some of the windows."""
     rows = np.flatnonzero(chosen).tolist()
@@ -83,14 +103,14 @@ def some(recordings: Recordings, chosen: NDArray[np.bool_]) -> Recordings:
 @pytest.fixture(scope="module")
 def recorded() -> Recordings:
     """Recordings of machines, none of them with the fault that will be missed."""
-    whole = simulate_recordings(FAMILY, 48, 24, SEED)
+    whole = steady_recordings(48, 24, SEED)
     return some(whole, whole.labels["fault"] != MISSED)
 
 
 @pytest.fixture(scope="module")
 def held_out() -> Recordings:
     """Windows of machines that nobody trains on or speaks of, with every fault."""
-    return simulate_recordings(FAMILY, 48, 40, 99)
+    return steady_recordings(48, 40, 99)
 
 
 def members(recordings: Recordings, remarks: Sequence[Remark]) -> dict[str, Bundle]:
@@ -118,7 +138,7 @@ def figures(held: Recordings, by: dict[str, Bundle]) -> dict[str, float]:
 
 async def spoken_of(url: str) -> tuple[str, list[bool]]:
     """Store windows that were answered without an alarm, and what two tenants said of them; return one's name."""
-    more = simulate_recordings(FAMILY, 60, 40, 11)
+    more = steady_recordings(60, 40, 11)
     rows = [np.flatnonzero(more.labels["fault"] == fault)[:40] for fault in (MISSED, "healthy")]
     store = Store.open(url, 4)
     names = [uuid4().hex, uuid4().hex]
