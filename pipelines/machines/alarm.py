@@ -25,7 +25,6 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.drift.charts import threshold
 from pipelines.signals.windows import Floats
 
 # Windows from one false alarm to the next, at least, in the mean. Source: five weeks of one window a minute, that is
@@ -95,7 +94,8 @@ CHARTS = (
     # Far outside. Source: odds 500 turn one in 500 into one in two, so that three are enough.
     Chart(500.0, 0.002, 200.0, 0.0005, 0.01, 5.0, 8.0, 1.0, quick=True),
 )
-NEEDED = threshold(len(CHARTS), RUN)
+# Source: Lorden's bound; the rates of the charts add up, as those of drift do.
+NEEDED = math.log(len(CHARTS) * RUN)
 # Share that is believed of any window at most. Source: a machine judged so every second time is not healthy.
 RATE_MAX = 0.5
 
