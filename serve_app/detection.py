@@ -4,9 +4,11 @@ Stands on the ports of `api/ports` and knows no HTTP; one window and many take t
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,11 +16,17 @@ from uuid import UUID
 import orjson
 
 from pipelines.diagnosis.records import Inspection, Judgement
+from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
 from serve_app.api.ports import Services
+from serve_app.commissioning import Commissioning, state_of
+from serve_app.shared import logs
 from serve_app.shared.cache import MemberVersions, answer_key
-from serve_app.store.records import StoredDiagnosis
+from serve_app.store.records import StoredDiagnosis, System
+
+# Who has ended a commissioning that ended by itself, in the audit.
+COMMISSIONED_BY = "commissioning"
 
 
 class Detection:
@@ -26,6 +34,7 @@ class Detection:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.commissioning = Commissioning(services.store)
         self._versions = MemberVersions(services.diagnoser.members, services.settings.models.poll_s)
 
     async def own(
@@ -37,7 +46,9 @@ class Detection:
         trace_id: UUID,
         begun: float,
     ) -> tuple[bytes, bool]:
-        """Judge a window of a tenant's own system, store the diagnosis and teach the baseline.
+        """Judge a window of a tenant's own system, store the diagnosis, and learn from it.
+
+        The request that stores the last window that commissioning needs ends it before it answers.
 
         Args:
             begun: `time.perf_counter()` when the window had come in.
@@ -55,9 +66,17 @@ class Detection:
         system, normal = await store.systems.machine(tenant_id, system_id)
         family = read_family(system.family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
-        asked = Inspection(window, family.name, normal, system.alarm, owner=tenant_id, system_id=system_id)
+        asked = Inspection(
+            window,
+            family.name,
+            normal,
+            system.alarm,
+            owner=tenant_id,
+            system_id=system_id,
+            commissioning=system.state == "commissioning",
+            limits=system.limits or None,
+        )
         judgement = await self.judge(asked, begun)
-        answer = answer_of(judgement, system_id, trace_id, begun)
         # An abstention says nothing of the machine: its state stays.
         alarm = system.alarm if judgement.score is None else judgement.is_anomaly
         values = {channel: samples.tolist() for channel, samples in window.values.items()}
@@ -67,13 +86,28 @@ class Detection:
             family=family.name,
             created_at=datetime.now(UTC),
             window={"values": values, "rate_hz": window.rate_hz},
-            answer=answer,
+            answer=b"",
             alarm=system.alarm,
             baseline=judgement.baseline,
+            limits=asked.limits,
         )
         changed = None if alarm == system.alarm else alarm
-        await store.diagnoses.record(tenant_id, stored, judgement.learned, changed)
-        return answer, judgement.is_anomaly
+
+        def answer(now: System) -> bytes:
+            # The window was judged in the state that was read, whatever has become of it meanwhile.
+            return answer_of(judgement, system_id, trace_id, begun, replace(now, state=system.state))
+
+        kept = await store.diagnoses.record(tenant_id, stored, judgement.learned, changed, judgement.level, answer)
+        await self._end_commissioning(tenant_id, kept.system)
+        return kept.answer, judgement.is_anomaly
+
+    async def _end_commissioning(self, tenant_id: int, system: System) -> None:
+        """End a commissioning that has its windows; where that fails the window has its answer all the same."""
+        # A count is told to one request alone; what one failed to do is tried again when as many more are stored.
+        if system.state == "commissioning" and system.learned and system.learned % NEEDED == 0:
+            with logs.surviving("commissioning.failed", tenant_id=tenant_id, system_id=system.system_id):
+                done = await self.commissioning.finish(tenant_id, system, COMMISSIONED_BY)
+                logs.write("commissioning.ended", logging.INFO, None, system_id=system.system_id, done=done)
 
     async def judge(self, inspection: Inspection, begun: float) -> Judgement:
         """Judge one window, and store nothing."""
@@ -138,14 +172,24 @@ class Detection:
 
 def _with_baseline(inspection: Inspection, judged: Judgement | BaseException) -> Judgement | BaseException:
     """Add the baseline that the judgement follows from: it is part of the evidence."""
-    if isinstance(judged, BaseException) or inspection.baseline is None:
+    if isinstance(judged, BaseException) or inspection.baseline is None or judged.baseline is not None:
         return judged
     return judged._replace(baseline=inspection.baseline.to_bytes())
 
 
-def answer_of(judgement: Judgement, system_id: int, trace_id: UUID, begun: float) -> bytes:
-    """Return the answer, a JSON object: the findings as they came, between what is of this call alone."""
-    ends = {
+def answer_of(
+    judgement: Judgement, system_id: int, trace_id: UUID, begun: float, system: System | None = None
+) -> bytes:
+    """Return the answer, a JSON object: the findings as they came, between what is of this call and its system alone.
+
+    Args:
+        judgement: Whose findings they are.
+        system_id: As it was sent.
+        trace_id: Of the answer.
+        begun: As in `Detection.own`.
+        system: As the window leaves it; None where it is nobody's.
+    """
+    ends = ({} if system is None else {"system": state_of(system)}) | {
         "cache_hit": judgement.cache_hit,
         "total_processing_time_ms": round(1e3 * (time.perf_counter() - begun), 3),
         "trace_id": trace_id,

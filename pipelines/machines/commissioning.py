@@ -84,8 +84,9 @@ class Normal:
         return replace(self, points=(self.points[point],)) if len(self.points) > 1 else self
 
     def learning(self, learned: Learned) -> "Normal":
-        """Return it with what a window taught; an operating point that is no longer there learns nothing."""
-        if learned.point >= len(self.points):
+        """Return it with what a window taught; a point that is gone, or has other features, learns nothing."""
+        same = learned.point < len(self.points)
+        if not same or len(self.points[learned.point].baseline.count) != len(learned.sums.count):
             return self
         points = list(self.points)
         known = points[learned.point]
@@ -181,7 +182,9 @@ def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
     if known is not None and known.weight > 0:
         more = max(0.0, FILLED - found.weight)
         found = found.lent(known.scatter * (more / known.weight), more)
-    return replace(normal, points=(*normal.points, OperatingPoint(_sums(rows), found)))
+    # All points are of one kind: running sums that were never commissioned get one of running sums.
+    point = OperatingPoint(_sums(rows), None if known is None else found)
+    return replace(normal, points=(*normal.points, point))
 
 
 def _sums(rows: Floats) -> Baseline:

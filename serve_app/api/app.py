@@ -12,6 +12,7 @@ from pipelines.errors import HdxError
 from serve_app.api import (
     assistant,
     auth,
+    baselines,
     chat,
     diagnose,
     diagnostics,
@@ -79,6 +80,7 @@ def create_app(services: Services) -> FastAPI:
         documents,
         chat,
         systems,
+        baselines,
         models,
         health,
         internal,

@@ -24,7 +24,7 @@ from serve_app.store.records import StoredDiagnosis
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 
 # What an answer says of its own making, and not of the machine.
-OWN = ("system_id", "cache_hit", "total_processing_time_ms", "trace_id")
+OWN = ("system_id", "system", "cache_hit", "total_processing_time_ms", "trace_id")
 TIMES = "processing_time_ms"
 
 
@@ -86,8 +86,18 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
     window = Window(values, stored.window["rate_hz"])
     normal = None if stored.baseline is None else Normal.from_bytes(stored.baseline)
-    asked = tuple(versions.items())
-    return Inspection(window, stored.family, normal, stored.alarm, versions=asked, owner=tenant_id)
+    # Answers older than the life of systems say nothing of it.
+    state = stored.read_answer().get("system", {}).get("state")
+    return Inspection(
+        window,
+        stored.family,
+        normal,
+        stored.alarm,
+        versions=tuple(versions.items()),
+        owner=tenant_id,
+        commissioning=state == "commissioning",
+        limits=stored.limits,
+    )
 
 
 def versions_of(answer: Mapping[str, Any]) -> dict[str, str]:

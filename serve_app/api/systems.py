@@ -1,18 +1,20 @@
-"""The machines of a tenant: every window belongs to one, and each to one family."""
+"""The machines of a tenant: every window belongs to one, and each to one family and to one state of its life."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.family import family_names
+from pipelines.machines.family import family_names, read_family
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.life import LimitBody
 from serve_app.api.schemas.systems import SystemBody, SystemChangeBody, SystemReply, SystemsReply
-from serve_app.store.records import System
+from serve_app.commissioning import limits_of, state_of
+from serve_app.store.records import Limits, System
 
 KEY_MAX = 2_147_483_647
 
@@ -62,13 +64,35 @@ async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> R
 @router.patch(
     "/{system_id}/",
     response_model=SystemReply,
-    responses=problems.documented(400, 401, 403, 404, 413, 415),
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415),
     summary="Change a system",
 )
 async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Editor, services: Ports) -> Response:
-    """Change the name or the description; what is left out stays."""
-    system = await services.store.systems.change(caller.tenant_id, system_id, body.name, body.description, caller.name)
+    """Change name, description, state or limits; what is left out stays."""
+    store, limits = services.store, None
+    if body.limits is not None:
+        limits = _stated(body.limits, (await store.systems.get(caller.tenant_id, system_id)).family)
+    system = await store.systems.change(
+        caller.tenant_id, system_id, body.name, body.description, caller.name, body.state, limits
+    )
     return JSONResponse(_shown(system))
+
+
+def _stated(given: Mapping[str, LimitBody], family: str) -> Limits:
+    """Return limits as they are kept.
+
+    Raises:
+        InvalidInput: A channel is none of the family, or its lowest value is not below its highest.
+        UnknownFamily: The system's family is no longer shipped.
+    """
+    channels = read_family(family).channels
+    for name, ends in given.items():
+        if name not in channels:
+            raise InvalidInput("limits", name, f"must be by channel of the family, {', '.join(channels)}")
+        if ends.low is not None and ends.high is not None and ends.low >= ends.high:
+            raise InvalidInput(f"limits.{name}.low", ends.low, f"must be below high, {ends.high:g}")
+    stated = {name: ends.model_dump(exclude_none=True) for name, ends in given.items()}
+    return {name: ends for name, ends in stated.items() if ends}
 
 
 @router.delete(
@@ -78,10 +102,19 @@ async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Edi
     summary="Delete a system",
 )
 async def delete_system(system_id: SystemId, caller: Editor, services: Ports) -> Response:
-    """Delete a system with its baseline and its diagnoses."""
+    """Delete a system with what is normal for it and its diagnoses."""
     await services.store.systems.delete(caller.tenant_id, system_id, caller.name)
     return Response(status_code=204)
 
 
 def _shown(system: System) -> dict[str, Any]:
-    return {**asdict(system), "created_at": system.created_at.isoformat()}
+    return {
+        "system_id": system.system_id,
+        "name": system.name,
+        "family": system.family,
+        "description": system.description,
+        **state_of(system),
+        "is_anomaly": system.alarm,
+        "limits": limits_of(system),
+        "created_at": system.created_at.isoformat(),
+    }

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 
 from configs.settings import Settings
-from pipelines.machines.baseline import Baseline, learn
+from pipelines.machines.commissioning import commission
 from pipelines.machines.family import read_family
 from pipelines.signals.reading import make_feature_table
 from serve_app.shared.credentials import hash_password
@@ -13,7 +13,7 @@ from serve_app.store.repository import Store
 
 DEMO_TENANT = "demo"
 DEMO_FAMILY = "generic"
-DEMO_WINDOWS = 200  # healthy windows behind the demo system's baseline: enough that its scatter is known to 5 %
+DEMO_WINDOWS = 200  # healthy windows that the demo system is commissioned from: enough that its scatter is known to 5 %
 WINDOW_SAMPLES = (3, 5, 5, 5, 10, 20, 60)  # as operators send them; the quickstart's window has five
 
 
@@ -50,7 +50,7 @@ async def make_admin(settings: Settings, store: Store, tenant: int) -> Login:
 
 
 async def teach_normal(store: Store, tenant: int, system: System) -> None:
-    """Give the demo system the baseline of a healthy machine at its family's typical levels."""
+    """Commission the demo system as a healthy machine at its family's typical levels."""
     from pipelines.datasets.simulator import simulate
 
     family = read_family(system.family)
@@ -60,5 +60,5 @@ async def teach_normal(store: Store, tenant: int, system: System) -> None:
         for seed in range(DEMO_WINDOWS)
     ]
     table = make_feature_table(windows, [None] * len(windows), family)
-    learned: list[Baseline] = [learn(row) for row in table.raw]
-    await store.systems.teach(tenant, system.system_id, sum(learned[1:], learned[0]))
+    normal = commission(table.raw, family)
+    await store.systems.commission(tenant, system.system_id, normal, len(windows), "shipped with HDX")

@@ -6,8 +6,9 @@ report, asked again when the last report is older than the replicas' own poll of
 promotion changes the key at most that much later than it changes the votes. A stored answer goes under the versions
 that really judged it; so a mixed answer in the middle of a swap, or one without a detector that the replicas report as
 usable, is filed where no look-up finds it; so is one by a tenant's own model, whose windows are judged
-anew each time. The system's baseline is no part of the key: each normal window moves it a little, and an answer a
-minute old is as good. The one that the answer followed from is kept with it, as it is part of the evidence.
+anew each time. Of the system's normal only the number of its operating points is part of the key: each normal window
+moves it a little, and an answer a minute old is as good. The one that the answer followed from is kept with it, as it
+is part of the evidence.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from cachetools import TTLCache
 
 from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
+from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.family import Family
 from serve_app.shared import logs
 
@@ -175,7 +177,8 @@ class RedisCache(AnswerCache):
 
 
 def _repeated(judgement: Judgement) -> Judgement:
-    return judgement._replace(learned=None, cache_hit=True)
+    # The same window twice is neither another one to learn from nor more evidence.
+    return judgement._replace(learned=None, level=ABSTAINED, cache_hit=True)
 
 
 def packed(judgement: Judgement) -> bytes:
@@ -244,6 +247,9 @@ def answer_key(inspection: Inspection, family: Family, versions: Mapping[str, st
         family.severity.critical,
         family.severity.release,
         inspection.alarm,
+        inspection.commissioning,
+        0 if inspection.baseline is None else len(inspection.baseline.points),
+        sorted((name, sorted(ends.items())) for name, ends in (inspection.limits or {}).items()),
         inspection.detail,
         sorted(versions.items()),
         window.rate_hz,

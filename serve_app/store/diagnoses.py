@@ -1,32 +1,39 @@
-"""Diagnoses as they were answered, with what each taught its system's baseline, and the passages of the advice."""
+"""Diagnoses as they were answered, with what each taught of its system, and the passages of the advice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, Text, cast, insert, select, update
+from sqlalchemy import Row, Text, bindparam, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import Conflict, NotFound, Unavailable
-from pipelines.machines.baseline import Baseline
+from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
-from serve_app.store.records import StoredDiagnosis
-from serve_app.store.systems import merge
+from serve_app.store.life import after
+from serve_app.store.records import Kept, StoredDiagnosis, System
+from serve_app.store.systems import lock_normals, lock_systems, write_normals
 from serve_app.store.tables import consulted, diagnoses, systems
 
 FIELDS = tuple(StoredDiagnosis.__dataclass_fields__)
 # The answer goes in and comes out as text: it is neither read nor written again on the way.
 DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnoses.c[name] for name in FIELDS)
 
+# What a window changes of its system.
+LEFT = ("alarm", "learned", "evidence")
+
 
 class _Record(NamedTuple):
     diagnosis: StoredDiagnosis
     learned: Learned | None
     alarm: bool | None
+    level: int
+    answer: Callable[[System], bytes] | None
 
 
 class Diagnoses:
@@ -35,28 +42,39 @@ class Diagnoses:
     def __init__(self, database: Database) -> None:
         self._database = database
         # Concurrent requests of a tenant write together: a round trip and a commit cost once a batch.
-        self._writing: TenantBatches[_Record, None] = TenantBatches(self._write, GROUP_MAX)
+        self._writing: TenantBatches[_Record, Kept] = TenantBatches(self._write, GROUP_MAX)
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
-    ) -> None:
-        """Store an answer, what its window taught the baseline, and the system's new state: all or nothing.
+        self,
+        tenant_id: int,
+        diagnosis: StoredDiagnosis,
+        learned: Learned | None,
+        alarm: bool | None = None,
+        level: int = ABSTAINED,
+        answer: Callable[[System], bytes] | None = None,
+    ) -> Kept:
+        """Store an answer, what its window taught, and how the window leaves the system: all or nothing.
 
         Returns when it is committed, in one transaction together with others that are stored now.
 
         Args:
-            alarm: The state where it has changed.
+            tenant_id: Whose.
+            diagnosis: To store.
+            learned: What the window teaches a system that is monitored.
+            alarm: Whether the window is one, where that has changed.
+            level: Of the window, as `pipelines/machines/alarm` counts them.
+            answer: Writes the answer from the system as the window leaves it; the diagnosis' own where it is None.
 
         Raises:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
             Conflict: An answer with this trace id is stored already.
         """
-        await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm))
+        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer))
 
-    async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Exception | None]:
+    async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Kept | Exception]:
         try:
             async with self._database.tenant(tenant_id) as connection:
-                await _insert(connection, tenant_id, records)
+                return await _insert(connection, tenant_id, records)
         except Unavailable:
             raise
         except Exception as error:
@@ -64,7 +82,6 @@ class Diagnoses:
                 alone = [await self._write(tenant_id, [record]) for record in records]
                 return [outcome for (outcome,) in alone]
             return [_refusal(error, records[0].diagnosis)]
-        return [None] * len(records)
 
     async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
         """Return an answer that was given.
@@ -100,6 +117,36 @@ class Diagnoses:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _stored(row)
 
+    async def newest(
+        self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a system's newest windows, between two moments where they are given, in the order of time."""
+        query = select(diagnoses.c.window).where(diagnoses.c.system_id == system_id)
+        if begin is not None:
+            query = query.where(diagnoses.c.created_at >= begin)
+        if end is not None:
+            query = query.where(diagnoses.c.created_at <= end)
+        query = query.order_by(diagnoses.c.created_at.desc()).limit(limit)
+        async with self._database.tenant(tenant_id, long=True) as connection:
+            found: list[dict[str, Any]] = list((await connection.execute(query)).scalars())
+        return found[::-1]
+
+    async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+        """Return the windows of answers about a system, in the order asked for.
+
+        Raises:
+            NotFound: One of them is none of this system.
+        """
+        query = select(diagnoses.c.trace_id, diagnoses.c.window).where(
+            diagnoses.c.system_id == system_id, diagnoses.c.trace_id.in_(set(trace_ids))
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            found = {row.trace_id: row.window for row in await connection.execute(query)}
+        for trace_id in trace_ids:
+            if trace_id not in found:
+                raise NotFound("diagnosis", trace_id)
+        return [found[trace_id] for trace_id in trace_ids]
+
 
 def _stored(row: Row[Any]) -> StoredDiagnosis:
     values = dict(zip(FIELDS, row, strict=True))
@@ -115,37 +162,42 @@ def _refusal(error: Exception, diagnosis: StoredDiagnosis) -> Exception:
     return NotFound("system", diagnosis.system_id)
 
 
-async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence[_Record]) -> None:
+async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence[_Record]) -> list[Kept]:
     """Write one tenant's records; rows are locked in the order of their ids, so that batches never block each other."""
-    # By hand, since `asdict` would copy every sample.
-    rows = [
-        {name: getattr(record.diagnosis, name) for name in FIELDS}
-        | {"tenant_id": tenant_id, "answer": orjson.Fragment(record.diagnosis.answer)}
-        for record in records
-    ]
-    await connection.execute(insert(diagnoses), rows)
-    learned: dict[int, list[Baseline]] = {}
-    alarms: dict[int, bool] = {}
+    before = await lock_systems(connection, [record.diagnosis.system_id for record in records])
+    teachers = [record.diagnosis.system_id for record in records if record.learned is not None]
+    normals = await lock_normals(connection, teachers) if teachers else {}
+    known, systems_now = dict(normals), dict(before)
+    kept = []
     for record in records:
-        if record.learned is not None:
-            learned.setdefault(record.diagnosis.system_id, []).append(record.learned.sums)
-        if record.alarm is not None:
-            alarms[record.diagnosis.system_id] = record.alarm
-    for system_id in sorted(learned):
-        for part in _summed(learned[system_id]):
-            await merge(connection, tenant_id, system_id, part)
-    for system_id in sorted(alarms):
-        await connection.execute(
-            update(systems).where(systems.c.system_id == system_id).values(alarm=alarms[system_id])
-        )
+        number = record.diagnosis.system_id
+        if number not in systems_now:
+            raise NotFound("system", number)
+        system = after(systems_now[number], record.level, record.alarm, record.diagnosis.created_at)
+        systems_now[number] = system
+        if system.state == "monitoring" and record.learned is not None and number in known:
+            known[number] = known[number].learning(record.learned)
+        kept.append(Kept(system, record.diagnosis.answer if record.answer is None else record.answer(system)))
+    await connection.execute(insert(diagnoses), list(map(_row, records, kept, [tenant_id] * len(records))))
+    await _write_systems(connection, [now for number, now in systems_now.items() if now is not before[number]])
+    await write_normals(connection, {number: now for number, now in known.items() if now is not normals[number]})
+    return kept
 
 
-def _summed(parts: Sequence[Baseline]) -> list[Baseline]:
-    """Add what several windows teach; where their feature sets differ, each set by itself, in order."""
-    sums: list[Baseline] = []
-    for part in parts:
-        if sums and len(sums[-1].count) == len(part.count):
-            sums[-1] = sums[-1] + part
-        else:
-            sums.append(part)
-    return sums
+def _row(record: _Record, kept: Kept, tenant_id: int) -> dict[str, Any]:
+    # By hand, since `asdict` would copy every sample.
+    row = {name: getattr(record.diagnosis, name) for name in FIELDS}
+    return row | {"tenant_id": tenant_id, "answer": orjson.Fragment(kept.answer)}
+
+
+async def _write_systems(connection: AsyncConnection, changed: Sequence[System]) -> None:
+    """Write how windows leave systems that are locked."""
+    if changed:
+        given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in LEFT}
+        query = update(systems).where(systems.c.system_id == bindparam("number")).values(given)
+        rows = [
+            {"number": each.system_id, "new_evidence": list(each.evidence)}
+            | {f"new_{name}": getattr(each, name) for name in LEFT if name != "evidence"}
+            for each in sorted(changed, key=lambda each: each.system_id)
+        ]
+        await connection.execute(query, rows)

@@ -3,16 +3,19 @@
 A deed and its note in the audit are one: what takes an `actor` writes both, or neither.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from pipelines.machines.commissioning import Learned, Normal
+from pipelines.machines.alarm import ABSTAINED
+from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
     ApiKey,
+    Kept,
+    Limits,
     Note,
     Principal,
     Role,
@@ -103,7 +106,7 @@ class KeyStore(Protocol):
 
 
 class SystemStore(Protocol):
-    """Machines, each with its baseline."""
+    """Machines, each with its life and its normal."""
 
     async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[System]:
         """Return a page of systems in the order of their ids."""
@@ -114,7 +117,7 @@ class SystemStore(Protocol):
         ...
 
     async def machine(self, tenant_id: int, system_id: int) -> tuple[System, Normal | None]:
-        """Return a system with its baseline."""
+        """Return a system with its normal."""
         ...
 
     async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
@@ -128,12 +131,37 @@ class SystemStore(Protocol):
         name: str | None = None,
         description: str | None = None,
         actor: str = COMMAND_LINE,
+        state: State | None = None,
+        limits: Limits | None = None,
     ) -> System:
         """Change what is given."""
         ...
 
+    async def commission(
+        self,
+        tenant_id: int,
+        system_id: int,
+        normal: Normal,
+        windows: int,
+        detail: str = "",
+        actor: str = COMMAND_LINE,
+        since: datetime | None = None,
+    ) -> bool:
+        """Keep what is normal for a system, and monitor it from now on, unless another commissioning has begun."""
+        ...
+
+    async def amend(
+        self, tenant_id: int, system_id: int, change: Callable[[Normal], Normal], detail: str, actor: str = COMMAND_LINE
+    ) -> Normal:
+        """Change what is normal for a system, while nothing else does."""
+        ...
+
+    async def forget(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> System:
+        """Forget what is normal for a system; its commissioning begins anew."""
+        ...
+
     async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
-        """Delete a system with its baseline and diagnoses."""
+        """Delete a system with its normal and diagnoses."""
         ...
 
 
@@ -141,9 +169,25 @@ class DiagnosisStore(Protocol):
     """Answers that were given."""
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
-    ) -> None:
-        """Store an answer, what its window taught the baseline, and the system's new state: all or nothing."""
+        self,
+        tenant_id: int,
+        diagnosis: StoredDiagnosis,
+        learned: Learned | None,
+        alarm: bool | None = None,
+        level: int = ABSTAINED,
+        answer: Callable[[System], bytes] | None = None,
+    ) -> Kept:
+        """Store an answer, what its window taught, and how the window leaves the system: all or nothing."""
+        ...
+
+    async def newest(
+        self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return a system's newest windows, between two moments where they are given, in the order of time."""
+        ...
+
+    async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
+        """Return the windows of answers about a system, in the order asked for."""
         ...
 
     async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:

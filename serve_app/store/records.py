@@ -1,16 +1,20 @@
 """Rows as the rest of the application sees them: frozen, and free of any database object."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
 
+from pipelines.machines.commissioning import State
+
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
 Verdict = Literal["confirmed", "false_alarm", "missed"]
+Limits = Mapping[str, Mapping[str, float]]
+EPOCH = datetime.fromtimestamp(0, UTC)
 COMMAND_LINE = "command line"  # who did it, in the audit, where a command was run on the machine itself
 
 
@@ -81,6 +85,11 @@ class System:
 
     Attributes:
         alarm: Whether its last window was an alarm.
+        state: What is done with its windows: they are learned, judged and learned from, or judged alone.
+        learned: Windows stored since its commissioning began; once it is commissioned, those that it was learned from.
+        commissioned_since: When the present commissioning began.
+        limits: By channel `low` and `high`, where people say that it must keep above or below.
+        evidence: That it is not well, over its windows, as `Evidence.to_numbers` writes it; empty while there is none.
     """
 
     system_id: int
@@ -89,6 +98,11 @@ class System:
     description: str
     alarm: bool
     created_at: datetime
+    state: State = "commissioning"
+    learned: int = 0
+    commissioned_since: datetime = EPOCH
+    limits: Limits = field(default_factory=dict)
+    evidence: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class StoredDiagnosis:
         answer: The body that the caller got, a JSON object.
         alarm: Whether the system was in alarm before it; None for an answer older than this column.
         baseline: The system's normal before it, as `Normal.to_bytes` writes it; None while it had none.
+        limits: Those that people had stated for the system; None where there were none.
     """
 
     trace_id: UUID
@@ -110,6 +125,7 @@ class StoredDiagnosis:
     answer: bytes
     alarm: bool | None = None
     baseline: bytes | None = None
+    limits: Limits | None = None
 
     def read_answer(self) -> dict[str, Any]:
         """Return the answer as an object."""
@@ -156,6 +172,18 @@ class Labelled:
     truth: bool
     component: str | None
     created_at: datetime
+
+
+class Kept(NamedTuple):
+    """What was stored.
+
+    Attributes:
+        system: As it is after the window.
+        answer: The body of the answer.
+    """
+
+    system: System
+    answer: bytes
 
 
 class Seen(NamedTuple):

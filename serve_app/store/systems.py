@@ -1,31 +1,29 @@
-"""Systems and their baselines: the machines of each tenant, and what is normal for each."""
+"""Systems and their normals: the machines of each tenant, their life, and what is normal for each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipelines.errors import NotFound
-from pipelines.machines.baseline import MEMORY, SETTLED, Baseline
-from pipelines.machines.commissioning import Normal
+from pipelines.errors import InvalidInput, NotFound
+from pipelines.machines.commissioning import Normal, State
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
-from serve_app.store.records import COMMAND_LINE, System
-from serve_app.store.tables import baselines, systems
+from serve_app.store.life import ANEW, changes_to
+from serve_app.store.records import COMMAND_LINE, Limits, System
+from serve_app.store.tables import normals, systems
 
 SYSTEM = tuple(systems.c[name] for name in System.__dataclass_fields__)
-BASELINE = (baselines.c.count, baselines.c.total, baselines.c.squares, baselines.c.origin)
 
 _Machine = tuple[System, Normal | None]
 
 
 class Systems:
-    """The machines under diagnosis, each with its baseline."""
+    """The machines under diagnosis, each with its normal."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,7 +34,7 @@ class Systems:
         """Return a page of systems in the order of their ids."""
         query = select(*SYSTEM).where(systems.c.system_id > after).order_by(systems.c.system_id).limit(limit)
         async with self._database.tenant(tenant_id) as connection:
-            return [System(*row) for row in await connection.execute(query)]
+            return [system_of(row) for row in await connection.execute(query)]
 
     async def get(self, tenant_id: int, system_id: int) -> System:
         """Return one system.
@@ -47,10 +45,10 @@ class Systems:
         return (await self.machine(tenant_id, system_id))[0]
 
     async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
-        """Add a system."""
+        """Add a system; its commissioning begins."""
         row = {"tenant_id": tenant_id, "name": name, "family": family, "description": description}
         async with self._database.tenant(tenant_id) as connection:
-            made = System(*(await connection.execute(insert(systems).values(row).returning(*SYSTEM))).one())
+            made = system_of((await connection.execute(insert(systems).values(row).returning(*SYSTEM))).one())
             await note(connection, tenant_id, actor, "system.added", f"system {made.system_id}", name)
         return made
 
@@ -61,26 +59,29 @@ class Systems:
         name: str | None = None,
         description: str | None = None,
         actor: str = COMMAND_LINE,
+        state: State | None = None,
+        limits: Limits | None = None,
     ) -> System:
-        """Change what is given.
+        """Change what is given; one that is to be commissioned anew forgets what was normal.
 
         Raises:
             NotFound: There is none in this tenant.
+            InvalidInput: It shall be monitored, and nobody knows what is normal for it.
         """
-        given = {"name": name, "description": description}
-        changes = {column: value for column, value in given.items() if value is not None}
-        # What is not given keeps its own value; a change of nothing is one, too.
-        query = update(systems).where(systems.c.system_id == system_id).values(changes or {"name": systems.c.name})
+        given = {"name": name, "description": description, "state": state, "limits": limits}
+        changes: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
+        noted = ", ".join(f"state {state}" if column == "state" else column for column in sorted(changes))
         async with self._database.tenant(tenant_id) as connection:
-            row = (await connection.execute(query.returning(*SYSTEM))).one_or_none()
-            if row is None:
-                raise NotFound("system", system_id)
-            changed = ", ".join(sorted(changes))
-            await note(connection, tenant_id, actor, "system.changed", f"system {system_id}", changed)
-        return System(*row)
+            system = await _one(connection, system_id)
+            if state is not None:
+                known = select(func.count()).select_from(normals).where(normals.c.system_id == system_id)
+                changes |= changes_to(system, state, bool((await connection.execute(known)).scalar()))
+            changed = await _set(connection, system, changes)
+            await note(connection, tenant_id, actor, "system.changed", f"system {system_id}", noted)
+        return changed
 
     async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
-        """Delete a system with its baseline and diagnoses.
+        """Delete a system with its normal and diagnoses.
 
         Raises:
             NotFound: There is none in this tenant.
@@ -92,7 +93,7 @@ class Systems:
             await note(connection, tenant_id, actor, "system.deleted", f"system {system_id}", "")
 
     async def machine(self, tenant_id: int, system_id: int) -> _Machine:
-        """Return a system with its baseline, in one query together with others that are asked for now.
+        """Return a system with its normal, in one query together with others that are asked for now.
 
         Raises:
             NotFound: There is none in this tenant.
@@ -101,45 +102,129 @@ class Systems:
 
     async def _read(self, tenant_id: int, system_ids: Sequence[int]) -> Sequence[_Machine | Exception]:
         wanted = systems.c.system_id.in_(set(system_ids))
-        query = select(*SYSTEM, *BASELINE).outerjoin_from(systems, baselines).where(wanted)
+        query = select(*SYSTEM, normals.c.content).outerjoin_from(systems, normals).where(wanted)
         async with self._database.tenant(tenant_id) as connection:
             rows = {row.system_id: _machine(tuple(row)) for row in await connection.execute(query)}
         return [rows.get(system_id) or NotFound("system", system_id) for system_id in system_ids]
 
-    async def teach(self, tenant_id: int, system_id: int, learned: Baseline) -> None:
-        """Merge into a system's baseline what windows known to be normal say.
+    async def commission(
+        self,
+        tenant_id: int,
+        system_id: int,
+        normal: Normal,
+        windows: int,
+        detail: str = "",
+        actor: str = COMMAND_LINE,
+        since: datetime | None = None,
+    ) -> bool:
+        """Keep what is normal for a system, and monitor it from now on.
+
+        Args:
+            tenant_id: Whose.
+            system_id: Which.
+            normal: Takes the place of the one before.
+            windows: That it was learned from.
+            detail: For the audit.
+            actor: Who did it.
+            since: When the commissioning began that this ends; where another one, or none, is under way, nothing is
+                done. None for whatever is under way.
+
+        Returns:
+            Whether it was done.
 
         Raises:
             NotFound: There is none in this tenant.
         """
-        try:
-            async with self._database.tenant(tenant_id) as connection:
-                await merge(connection, tenant_id, system_id, learned)
-        except IntegrityError:
-            raise NotFound("system", system_id) from None
+        async with self._database.tenant(tenant_id) as connection:
+            system = await _one(connection, system_id)
+            if since is not None and (system.state, system.commissioned_since) != ("commissioning", since):
+                return False
+            await _set(connection, system, dict(ANEW) | {"state": "monitoring", "learned": windows})
+            query = upsert(normals).values(tenant_id=tenant_id, system_id=system_id, content=normal.to_bytes())
+            fresh = {"content": query.excluded.content, "updated_at": func.now()}
+            await connection.execute(query.on_conflict_do_update(index_elements=["tenant_id", "system_id"], set_=fresh))
+            await note(connection, tenant_id, actor, "system.commissioned", f"system {system_id}", detail)
+        return True
+
+    async def amend(
+        self, tenant_id: int, system_id: int, change: Callable[[Normal], Normal], detail: str, actor: str = COMMAND_LINE
+    ) -> Normal:
+        """Change what is normal for a system, while nothing else does.
+
+        Raises:
+            NotFound: There is none in this tenant.
+            InvalidInput: Nobody knows yet what is normal for it.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            await _one(connection, system_id)
+            known = (await lock_normals(connection, [system_id])).get(system_id)
+            if known is None:
+                raise InvalidInput("accept", system_id, "must be a system that was commissioned")
+            changed = change(known)
+            await write_normals(connection, {system_id: changed})
+            await note(connection, tenant_id, actor, "system.accepted", f"system {system_id}", detail)
+        return changed
+
+    async def forget(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> System:
+        """Forget what is normal for a system; its commissioning begins anew.
+
+        Raises:
+            NotFound: There is none in this tenant.
+        """
+        async with self._database.tenant(tenant_id) as connection:
+            changed = await _set(connection, await _one(connection, system_id), dict(ANEW))
+            await note(connection, tenant_id, actor, "system.forgotten", f"system {system_id}", "")
+        return changed
+
+
+def system_of(row: Sequence[Any]) -> System:
+    """Return a system as its row says."""
+    values: dict[str, Any] = dict(zip(System.__dataclass_fields__, row, strict=True))
+    return System(**{**values, "evidence": tuple(values["evidence"])})
 
 
 def _machine(row: Sequence[Any]) -> _Machine:
-    *system, count, total, squares, origin = row
-    if count is None:
-        return System(*system), None
-    sums = (np.array(count), np.array(total), np.array(squares))
-    baseline = Baseline(*sums, None if origin is None else np.array(origin, dtype=np.float64))
-    return System(*system), Normal.of(baseline)
+    *system, content = row
+    return system_of(system), None if content is None else Normal.from_bytes(content)
 
 
-async def merge(connection: AsyncConnection, tenant_id: int, system_id: int, learned: Baseline) -> None:
-    """Add sums to a baseline under its row's lock, so that concurrent changes lose nothing.
+async def lock_systems(connection: AsyncConnection, system_ids: Iterable[int]) -> dict[int, System]:
+    """Lock systems in the order of their ids, so that nobody waits for another in a ring; return those there are."""
+    wanted = systems.c.system_id.in_(set(system_ids))
+    query = select(*SYSTEM).where(wanted).order_by(systems.c.system_id).with_for_update(key_share=True)
+    return {row.system_id: system_of(row) for row in await connection.execute(query)}
 
-    A baseline of another length belongs to another feature set and is replaced. The same rules as `Baseline.__add__`.
-    """
-    fresh = {name: getattr(learned, name).tolist() for name in ("count", "total", "squares")}
-    origin = None if learned.origin is None else learned.origin.tolist()
-    query = upsert(baselines).values(system_id=system_id, tenant_id=tenant_id, **fresh, origin=origin)
-    same = func.cardinality(baselines.c.count) == func.cardinality(query.excluded.count)
-    keys = [baselines.c.tenant_id, baselines.c.system_id]
-    sums = {name: func.hdx_merge(same, baselines.c[name], query.excluded[name]) for name in fresh}
-    faded = {name: func.hdx_fade(values, sums["count"], MEMORY) for name, values in sums.items()}
-    first = func.hdx_centre(sums["count"], sums["total"], SETTLED)
-    began = case((same, func.coalesce(baselines.c.origin, first)), else_=query.excluded.origin)
-    await connection.execute(query.on_conflict_do_update(index_elements=keys, set_={**faded, "origin": began}))
+
+async def _one(connection: AsyncConnection, system_id: int) -> System:
+    found = await lock_systems(connection, [system_id])
+    if not found:
+        raise NotFound("system", system_id)
+    return found[system_id]
+
+
+async def _set(connection: AsyncConnection, system: System, changes: dict[str, Any]) -> System:
+    """Change a system that is locked; what it begins anew it forgets."""
+    if changes.get("state") == "commissioning":
+        await connection.execute(delete(normals).where(normals.c.system_id == system.system_id))
+        changes = changes | {"commissioned_since": func.now()}
+    if not changes:
+        return system
+    if "evidence" in changes:
+        changes = changes | {"evidence": list(changes["evidence"])}
+    query = update(systems).where(systems.c.system_id == system.system_id).values(changes)
+    return system_of((await connection.execute(query.returning(*SYSTEM))).one())
+
+
+async def lock_normals(connection: AsyncConnection, system_ids: Iterable[int]) -> dict[int, Normal]:
+    """Lock the normals of systems in the order of their ids; return those there are."""
+    wanted = normals.c.system_id.in_(set(system_ids))
+    columns = normals.c.system_id, normals.c.content
+    query = select(*columns).where(wanted).order_by(normals.c.system_id).with_for_update()
+    return {number: Normal.from_bytes(content) for number, content in await connection.execute(query)}
+
+
+async def write_normals(connection: AsyncConnection, changed: dict[int, Normal]) -> None:
+    """Write normals that are locked."""
+    for system_id in sorted(changed):
+        row = {"content": changed[system_id].to_bytes(), "updated_at": func.now()}
+        await connection.execute(update(normals).where(normals.c.system_id == system_id).values(row))

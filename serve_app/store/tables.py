@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -106,17 +107,21 @@ systems = Table(
     Column("description", Text, nullable=False),
     Column("alarm", Boolean, nullable=False, server_default="false"),
     _created(),
+    Column("state", Text, nullable=False, server_default="commissioning"),
+    Column("learned", Integer, nullable=False, server_default="0"),
+    Column("commissioned_since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("limits", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("evidence", ARRAY(Double), nullable=False, server_default=text("'{}'")),
     UniqueConstraint("tenant_id", "system_id", name="systems_own"),
+    CheckConstraint("state IN ('commissioning', 'monitoring', 'maintenance')", "systems_state"),
 )
-baselines = Table(
-    "baselines",
+normals = Table(
+    "normals",
     metadata,
     Column("tenant_id", Integer, primary_key=True),
     Column("system_id", Integer, primary_key=True),
-    Column("count", ARRAY(Double), nullable=False),
-    Column("total", ARRAY(Double), nullable=False),
-    Column("squares", ARRAY(Double), nullable=False),
-    Column("origin", ARRAY(Double)),
+    Column("content", LargeBinary, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _own_system(),
 )
 diagnoses = Table(
@@ -130,6 +135,7 @@ diagnoses = Table(
     Column("answer", JSONB, nullable=False),
     Column("alarm", Boolean),
     Column("baseline", LargeBinary),
+    Column("limits", JSONB),
     _created(),
     _own_system(),
     UniqueConstraint("tenant_id", "trace_id", name="diagnoses_own"),

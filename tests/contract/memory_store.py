@@ -1,17 +1,21 @@
 """The store in memory: what routes are tested on without PostgreSQL; `test_store_parts` holds both to one suite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pipelines.errors import Conflict, NotFound, Unauthenticated
-from pipelines.machines.commissioning import Learned, Normal
+from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from pipelines.machines.alarm import ABSTAINED
+from pipelines.machines.commissioning import Learned, Normal, State
+from serve_app.store.life import ANEW, after, changes_to
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
     ApiKey,
+    Kept,
+    Limits,
     Note,
     Principal,
     Role,
@@ -168,7 +172,8 @@ class MemorySystems:
 
     async def add(self, tenant_id: int, name: str, family: str, description: str, actor: str = COMMAND_LINE) -> System:
         system_id = max(self._rows.owned, default=0) + 1
-        system = System(system_id, name, family, description, False, datetime.now(UTC))
+        now = datetime.now(UTC)
+        system = System(system_id, name, family, description, False, now, commissioned_since=now)
         self._rows.owned[system_id] = (tenant_id, system)
         await self._store.audit.note(tenant_id, actor, "system.added", f"system {system_id}", name)
         return system
@@ -180,14 +185,58 @@ class MemorySystems:
         name: str | None = None,
         description: str | None = None,
         actor: str = COMMAND_LINE,
+        state: State | None = None,
+        limits: Limits | None = None,
     ) -> System:
         system = await self.get(tenant_id, system_id)
-        given = {"name": name, "description": description}
-        changes = {key: value for key, value in given.items() if value is not None}
-        changed = replace(system, **changes)  # type: ignore[arg-type]
-        self._rows.owned[system_id] = (tenant_id, changed)
-        detail = ", ".join(sorted(changes))
+        given = {"name": name, "description": description, "state": state, "limits": limits}
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        detail = ", ".join(f"state {state}" if key == "state" else key for key in sorted(changes))
+        if state is not None:
+            changes |= changes_to(system, state, system_id in self._rows.normals)
+        changed = self._set(tenant_id, system, changes)
         await self._store.audit.note(tenant_id, actor, "system.changed", f"system {system_id}", detail)
+        return changed
+
+    def _set(self, tenant_id: int, system: System, changes: Mapping[str, Any]) -> System:
+        changed = replace(system, **changes)
+        if changes.get("state") == "commissioning":
+            self._rows.normals.pop(system.system_id, None)
+            changed = replace(changed, commissioned_since=datetime.now(UTC))
+        self._rows.owned[system.system_id] = (tenant_id, changed)
+        return changed
+
+    async def commission(
+        self,
+        tenant_id: int,
+        system_id: int,
+        normal: Normal,
+        windows: int,
+        detail: str = "",
+        actor: str = COMMAND_LINE,
+        since: datetime | None = None,
+    ) -> bool:
+        system = await self.get(tenant_id, system_id)
+        if since is not None and (system.state, system.commissioned_since) != ("commissioning", since):
+            return False
+        self._set(tenant_id, system, {**ANEW, "state": "monitoring", "learned": windows})
+        self._rows.normals[system_id] = normal
+        await self._store.audit.note(tenant_id, actor, "system.commissioned", f"system {system_id}", detail)
+        return True
+
+    async def amend(
+        self, tenant_id: int, system_id: int, change: Callable[[Normal], Normal], detail: str, actor: str = COMMAND_LINE
+    ) -> Normal:
+        await self.get(tenant_id, system_id)
+        if system_id not in self._rows.normals:
+            raise InvalidInput("accept", system_id, "must be a system that was commissioned")
+        self._rows.normals[system_id] = change(self._rows.normals[system_id])
+        await self._store.audit.note(tenant_id, actor, "system.accepted", f"system {system_id}", detail)
+        return self._rows.normals[system_id]
+
+    async def forget(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> System:
+        changed = self._set(tenant_id, await self.get(tenant_id, system_id), ANEW)
+        await self._store.audit.note(tenant_id, actor, "system.forgotten", f"system {system_id}", "")
         return changed
 
     async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
@@ -202,21 +251,45 @@ class MemoryDiagnoses:
         self._rows = rows
 
     async def record(
-        self, tenant_id: int, diagnosis: StoredDiagnosis, learned: Learned | None, alarm: bool | None = None
-    ) -> None:
+        self,
+        tenant_id: int,
+        diagnosis: StoredDiagnosis,
+        learned: Learned | None,
+        alarm: bool | None = None,
+        level: int = ABSTAINED,
+        answer: Callable[[System], bytes] | None = None,
+    ) -> Kept:
         tenant, system = self._rows.owned.get(diagnosis.system_id, (0, None))
         if system is None or tenant != tenant_id:
             raise NotFound("system", diagnosis.system_id)
         if any(stored.trace_id == diagnosis.trace_id for _, stored, _ in self._rows.recorded):
             raise Conflict("trace_id", diagnosis.trace_id)
-        self._rows.recorded.append((tenant_id, diagnosis, learned))
-        if alarm is not None:
-            self._rows.owned[diagnosis.system_id] = (tenant, replace(system, alarm=alarm))
-        if learned is not None:
-            kept = self._rows.normals.get(diagnosis.system_id)
-            self._rows.normals[diagnosis.system_id] = (
-                Normal.of(learned.sums) if kept is None else kept.learning(learned)
-            )
+        now = after(system, level, alarm, diagnosis.created_at)
+        kept = Kept(now, diagnosis.answer if answer is None else answer(now))
+        self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer), learned))
+        self._rows.owned[diagnosis.system_id] = (tenant, now)
+        known = self._rows.normals.get(diagnosis.system_id)
+        if learned is not None and known is not None and now.state == "monitoring":
+            self._rows.normals[diagnosis.system_id] = known.learning(learned)
+        return kept
+
+    async def newest(
+        self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        own = [kept for owner, kept, _ in self._rows.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
+        within = [
+            kept
+            for kept in own
+            if (begin is None or kept.created_at >= begin) and (end is None or kept.created_at <= end)
+        ]
+        return [kept.window for kept in sorted(within, key=lambda kept: kept.created_at)[-limit:]]
+
+    async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
+        found = [await self.get(tenant_id, trace_id) for trace_id in trace_ids]
+        for kept in found:
+            if kept.system_id != system_id:
+                raise NotFound("diagnosis", kept.trace_id)
+        return [kept.window for kept in found]
 
     async def get(self, tenant_id: int, trace_id: UUID) -> StoredDiagnosis:
         for tenant, stored, _ in self._rows.recorded:

@@ -97,6 +97,7 @@ class FixedDiagnoser:
         self.absent: dict[str, str] = {}
         self.failure: Exception | None = None
         self.alarm = False
+        self.level = 0
         self.abstained = ""
         self.statuses = [MemberStatus(name, "generic", "1", "ab" * 32, True) for name in registry()]
 
@@ -110,7 +111,7 @@ class FixedDiagnoser:
             found = found._replace(score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
         else:
             found = found._replace(is_anomaly=self.alarm)
-        return judgement_of(found)
+        return judgement_of(found)._replace(level=self.level)
 
     async def members(self) -> Sequence[MemberStatus]:
         return self.statuses

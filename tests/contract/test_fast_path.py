@@ -16,7 +16,8 @@ from tests.contract.stand_ins import API_KEY, Bench
 # The fast path takes the plain content type alone; this one means the same and goes through FastAPI.
 LONG = {"content-type": "application/json; charset=utf-8"}
 SHORT = {"content-type": "application/json"}
-VARYING = {"trace_id", "total_processing_time_ms", "cache_hit"}
+# A system has one window more after each.
+VARYING = {"trace_id", "total_processing_time_ms", "cache_hit", "windows"}
 PUBLIC, BATCH = (DETECT, "public"), ("/api/diagnostics/anomaly/detect/batch/", "public")
 INNER, INNER_BATCH = (PREDICT, "internal"), (f"{PREDICT}/batch", "internal")
 DATA = {"system_id": 1, "pressure": [100.5, 101.2, 99.8]}

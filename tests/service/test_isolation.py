@@ -15,7 +15,7 @@ from pipelines.errors import Conflict, NotFound
 from serve_app.store.database import Database
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE, metadata
-from tests.service.houses import House, diagnosis_of, learned, make_house, soon
+from tests.service.houses import House, diagnosis_of, learned, make_house, normal_of, soon
 
 
 @contextmanager
@@ -58,6 +58,7 @@ async def test_a_tenant_cannot_write_for_another(store: Store, url: str) -> None
     for statement in (
         "INSERT INTO systems (tenant_id, name, family, description) VALUES (:other, 'x', 'generic', '')",
         "UPDATE systems SET tenant_id = :other",
+        "UPDATE normals SET tenant_id = :other",
     ):
         with as_application(url, ours.tenant_id) as connection, pytest.raises(ProgrammingError, match="row-level"):
             connection.execute(text(statement), row)
@@ -164,7 +165,12 @@ FOREIGN: dict[str, Deed] = {
     "record, learned": lambda store, mine, theirs: store.diagnoses.record(
         mine, diagnosis_of(theirs.system.system_id), learned(9)
     ),
-    "teach": lambda store, mine, theirs: store.systems.teach(mine, theirs.system.system_id, learned(9).sums),
+    "commission": lambda store, mine, theirs: store.systems.commission(mine, theirs.system.system_id, normal_of(9), 20),
+    "amend": lambda store, mine, theirs: store.systems.amend(mine, theirs.system.system_id, lambda _: normal_of(9), ""),
+    "forget": lambda store, mine, theirs: store.systems.forget(mine, theirs.system.system_id),
+    "windows": lambda store, mine, theirs: store.diagnoses.windows(
+        mine, theirs.system.system_id, [theirs.diagnosis.trace_id]
+    ),
     "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
     "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
@@ -181,8 +187,8 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     system, normal = await store.systems.machine(theirs.tenant_id, theirs.system.system_id)
     assert system == theirs.system
     assert normal is not None
-    assert normal.points[0].baseline.total.tolist() == learned(1).sums.total.tolist()
-    await store.systems.teach(theirs.tenant_id, theirs.system.system_id, learned(1).sums)
+    assert normal.to_bytes() == normal_of(0).learning(learned(1)).to_bytes()
+    assert await store.diagnoses.newest(mine.tenant_id, theirs.system.system_id, 10) == []
 
 
 async def test_asked_together_each_gets_its_own(store: Store) -> None:
@@ -213,6 +219,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "document.added",
         "feedback",
         "made",
+        "system.commissioned",
         "system.added",
         "key.added",
         "user.added",
@@ -220,11 +227,11 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         *[theirs.username] * 2,
-        *["command line"] * 3,
+        *["command line"] * 4,
     ]
 
 
-# --- systems, baselines, diagnoses
+# --- systems, normals, diagnoses
 
 
 async def test_a_change_keeps_what_is_not_given(store: Store) -> None:
@@ -243,10 +250,10 @@ async def test_a_diagnosis_reads_back_as_written(store: Store) -> None:
 
 
 async def test_a_record_is_whole_or_absent(store: Store) -> None:
-    """A record that fails teaches nothing: its trace id was taken, so its baseline change is not kept."""
+    """A record that fails teaches nothing: its trace id was taken, so what it taught is not kept."""
     house = await make_house(store)
     with pytest.raises(Conflict, match="trace_id"):
         await store.diagnoses.record(house.tenant_id, house.diagnosis, learned(9))
     _, normal = await store.systems.machine(house.tenant_id, house.system.system_id)
     assert normal is not None
-    assert normal.points[0].baseline.count.tolist() == learned(1).sums.count.tolist()
+    assert normal.to_bytes() == normal_of(0).learning(learned(1)).to_bytes()

@@ -1,15 +1,19 @@
 """Migrations: at once, by users of different rights, and back."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from math import isnan
 from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Unavailable
+from pipelines.machines.commissioning import Normal
 from serve_app.store.migrate import beside, create_database, current, downgrade, migrate
 from serve_app.store.tables import APP_ROLE, metadata
 
@@ -31,7 +35,7 @@ def test_starts_at_once_do_not_race(database_url: str) -> None:
     """Four starts at once all succeed on one set of tables."""
     with ThreadPoolExecutor(4) as starts:
         list(starts.map(migrate, [database_url] * 4))
-    assert current(database_url) == "0006"
+    assert current(database_url) == "0007"
 
 
 def test_a_database_is_made_once(url: str) -> None:
@@ -64,6 +68,43 @@ def test_a_user_without_rights_is_told_what_is_needed(remote_url: str) -> None:
     run_sql(remote_url, f"GRANT {APP_ROLE} TO {user}")
     migrate(address)
     assert tables_of(address) == {*metadata.tables, "alembic_version"}
+
+
+SYSTEM = "INSERT INTO systems (tenant_id, name, family, description) VALUES (:tenant, 'x', 'generic', '')"
+BASELINE = "INSERT INTO baselines VALUES (:tenant, :system, :count, :total, :squares, :origin)"
+
+
+@contextmanager
+def as_owner(url: str) -> Iterator[Connection]:
+    """A connection of the tables' owner that sees one tenant."""
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(text("SELECT set_config('hdx.tenant_name', 'a', true), set_config('hdx.tenant', '1', true)"))
+        yield connection
+
+
+def test_baselines_become_normals_and_go_back(database_url: str) -> None:
+    """What was learned becomes a normal, and its system is monitored where it was enough; going back loses nothing."""
+    migrate(database_url, "0006")
+    sums = {"total": [3.0, 2.5], "squares": [4.0, 7.0], "tenant": 1}
+    with as_owner(database_url) as connection:
+        connection.execute(text("INSERT INTO tenants (name) VALUES ('a')"))
+        for system, windows, origin in ((1, 20.0, [1.0, None]), (2, 3.0, None)):
+            connection.execute(text(SYSTEM), sums)
+            row = {"system": system, "count": [windows, windows], "origin": origin}
+            connection.execute(text(BASELINE), sums | row)
+        first = connection.execute(text("SELECT * FROM baselines WHERE system_id = 1")).one()
+    migrate(database_url)
+    with as_owner(database_url) as connection:
+        lives = connection.execute(text("SELECT state, learned FROM systems ORDER BY system_id")).all()
+        (content,) = connection.execute(text("SELECT content FROM normals")).scalars()
+    assert lives == [("monitoring", 20), ("commissioning", 3)]
+    assert Normal.from_bytes(content).points[0].baseline.total.tolist() == [3.0, 2.5]
+    downgrade(database_url, "0006")
+    with as_owner(database_url) as connection:
+        (back,) = connection.execute(text("SELECT * FROM baselines")).all()
+    assert tuple(back)[:5] == tuple(first)[:5]
+    assert back.origin[0] == 1.0
+    assert isnan(back.origin[1])
 
 
 def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:

@@ -13,9 +13,10 @@ from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from pipelines.machines.baseline import Baseline, learn
-from pipelines.machines.commissioning import Learned
+from pipelines.machines.commissioning import Learned, Normal
+from serve_app.store.life import evidence_of
 from serve_app.store.migrate import current, downgrade, migrate
-from serve_app.store.records import StoredDiagnosis
+from serve_app.store.records import Kept, StoredDiagnosis, System
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE
 
@@ -86,41 +87,68 @@ async def test_row_level_security_holds_without_the_repository(store: Store, dat
             connection.execute(text("ALTER TABLE systems DISABLE ROW LEVEL SECURITY"))
 
 
-async def test_concurrent_merges_lose_nothing(store: Store) -> None:
-    """Fifty windows learned at once are fifty windows in the baseline; another feature set replaces it."""
-    a, _ = await two_tenants(store)
-    system = await store.systems.add(a, "press", "generic", "")
-    assert await store.systems.machine(a, system.system_id) == (system, None)
-    await asyncio.gather(*(store.diagnoses.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
-    _, normal = await store.systems.machine(a, system.system_id)
+async def commissioned(store: Store, tenant_id: int) -> System:
+    """Return a system of whose three features nothing was learned yet."""
+    system = await store.systems.add(tenant_id, "press", "generic", "")
+    nothing = Normal.of(Baseline(0 * ONES, 0 * ONES, 0 * ONES))
+    assert await store.systems.commission(tenant_id, system.system_id, nothing, 20)
+    return await store.systems.get(tenant_id, system.system_id)
+
+
+async def learned_of(store: Store, tenant_id: int, system: System) -> Baseline:
+    """Return what a system's windows have taught."""
+    _, normal = await store.systems.machine(tenant_id, system.system_id)
     assert normal is not None
-    baseline = normal.points[0].baseline
-    assert [x.tolist() for x in (baseline.count, baseline.total, baseline.squares)] == [[50] * 3, [100] * 3, [200] * 3]
-    longer = Baseline(np.ones(4), np.ones(4), np.ones(4))
-    await store.systems.teach(a, system.system_id, longer)
-    _, replaced = await store.systems.machine(a, system.system_id)
-    assert replaced is not None
-    assert replaced.points[0].baseline.count.tolist() == [1] * 4
+    return normal.points[0].baseline
+
+
+async def test_concurrent_merges_lose_nothing(store: Store) -> None:
+    """Fifty windows learned at once are fifty windows in the normal; one of other features teaches nothing."""
+    a, _ = await two_tenants(store)
+    system = await commissioned(store, a)
+    await asyncio.gather(*(store.diagnoses.record(a, diagnosis(system.system_id), SUMS) for _ in range(50)))
+    longer = Learned(0, Baseline(np.ones(4), np.ones(4), np.ones(4)))
+    await store.diagnoses.record(a, diagnosis(system.system_id), longer)
+    found = await learned_of(store, a, system)
+    assert [x.tolist() for x in (found.count, found.total, found.squares)] == [[50] * 3, [100] * 3, [200] * 3]
+
+
+async def test_stores_that_learn_at_once_lose_nothing(store: Store, database_url: str) -> None:
+    """Two replicas that record windows of one system together keep all that they teach, and every window counts."""
+    a, _ = await two_tenants(store)
+    system, fresh = await commissioned(store, a), await store.systems.add(a, "lift", "generic", "")
+    other = Store.open(database_url, 8)
+    records = [
+        one.diagnoses.record(a, diagnosis(number), SUMS, level=2)
+        for _ in range(20)
+        for one in (store, other)
+        for number in (system.system_id, fresh.system_id)
+    ]
+    kept = await asyncio.gather(*records)
+    await other.close()
+    assert (await learned_of(store, a, system)).count.tolist() == [40] * 3
+    counts = [each.system.learned for each in kept if each.system.system_id == fresh.system_id]
+    assert sorted(counts) == list(range(1, 41))
+    assert evidence_of(await store.systems.get(a, system.system_id)).raised
+    assert not evidence_of(await store.systems.get(a, fresh.system_id)).height
 
 
 async def test_the_database_learns_as_memory_does(store: Store) -> None:
     """Sums, fading and first level are the same in PostgreSQL as in `Baseline.__add__`, far beyond the memory too."""
     a, _ = await two_tenants(store)
-    system = await store.systems.add(a, "press", "generic", "")
+    system = await commissioned(store, a)
     random = np.random.default_rng(5)
-    kept: Baseline | None = None
+    kept = Baseline(0 * ONES, 0 * ONES, 0 * ONES)
     for lump in range(60):
         rows = random.normal(10 + lump / 10, 1, (12, 3))
         rows[:, 2] = np.nan if lump < 30 else rows[:, 2]
         pieces = [learn(row) for row in rows]
         learned = sum(pieces[1:], pieces[0])
-        kept = learned if kept is None else kept + learned
-        await store.systems.teach(a, system.system_id, learned)
-    _, found = await store.systems.machine(a, system.system_id)
-    assert found is not None
-    assert kept is not None
+        kept = kept + learned
+        await store.diagnoses.record(a, diagnosis(system.system_id), Learned(0, learned))
+    found = await learned_of(store, a, system)
     for name in ("count", "total", "squares", "origin"):
-        np.testing.assert_allclose(getattr(found.points[0].baseline, name), getattr(kept, name), rtol=1e-9)
+        np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
 
 
 async def test_state_is_stored_with_the_answer(store: Store) -> None:
@@ -238,7 +266,7 @@ async def test_a_dead_server_is_unavailable() -> None:
 async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store) -> None:
     """Of many stored at once, over two tenants, the one of a deleted system and the repeated one fail alone."""
     a, b = await two_tenants(store)
-    gone, own, other = [await store.systems.add(tenant, "press", "generic", "") for tenant in (a, a, b)]
+    gone, own, other = [await commissioned(store, tenant) for tenant in (a, a, b)]
     await store.systems.delete(a, gone.system_id)
     stored = diagnosis(own.system_id)
     await store.diagnoses.record(a, stored, None)
@@ -247,7 +275,7 @@ async def test_one_that_cannot_be_stored_harms_none_stored_with_it(store: Store)
     outcomes = await asyncio.gather(
         *(store.diagnoses.record(tenant, each, SUMS) for tenant, each in [*good, *bad]), return_exceptions=True
     )
-    assert outcomes[:40] == [None] * 40
+    assert {type(outcome) for outcome in outcomes[:40]} == {Kept}
     assert [type(outcome) for outcome in outcomes[40:]] == [NotFound, Conflict, NotFound]
     for tenant, each in good:
         assert (await store.diagnoses.get(tenant, each.trace_id)).trace_id == each.trace_id
@@ -269,6 +297,9 @@ async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:
     for deed in (
         store.systems.add(a, "lift", "generic", "", nobody),
         store.systems.change(a, system.system_id, "lift", None, nobody),
+        store.systems.change(a, system.system_id, actor=nobody, state="maintenance"),
+        store.systems.commission(a, system.system_id, Normal.of(SUMS.sums), 20, actor=nobody),
+        store.systems.forget(a, system.system_id, nobody),
         store.systems.delete(a, system.system_id, nobody),
         store.accounts.add(a, "bob", "bob@example.com", "hash", "viewer", nobody),
         store.accounts.set_active(account, False, nobody),

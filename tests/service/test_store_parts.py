@@ -7,12 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from pipelines.errors import Conflict, NotFound, Unauthenticated
+from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from pipelines.machines.alarm import LIMIT
+from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal, System
 from serve_app.store.repository import Store
 from tests.contract.memory_store import MemoryStore
-from tests.service.houses import diagnosis_of, learned, soon
+from tests.service.houses import diagnosis_of, learned, normal_of, soon
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -145,8 +147,9 @@ async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:
 
 
 async def test_an_answer_is_kept_with_what_it_taught(parts: StoreParts) -> None:
-    """A recorded answer reads back, is the newest of its system, teaches the baseline and sets the state."""
+    """A recorded answer reads back, is the newest of its system, teaches what is normal and sets the state."""
     plant = await make_plant(parts)
+    await parts.systems.commission(plant.tenant_id, plant.system.system_id, normal_of(0), 20)
     answer = diagnosis_of(plant.system.system_id)
     assert await parts.diagnoses.last(plant.tenant_id, plant.system.system_id) is None
     await parts.diagnoses.record(plant.tenant_id, answer, learned(1), alarm=True)
@@ -155,7 +158,7 @@ async def test_an_answer_is_kept_with_what_it_taught(parts: StoreParts) -> None:
     system, normal = await parts.systems.machine(plant.tenant_id, plant.system.system_id)
     assert system.alarm
     assert normal is not None
-    assert normal.points[0].baseline.total.tolist() == learned(1).sums.total.tolist()
+    assert normal.to_bytes() == normal_of(0).learning(learned(1)).to_bytes()
     with pytest.raises(Conflict, match="trace_id"):
         await parts.diagnoses.record(plant.tenant_id, answer, None)
     assert list(await parts.diagnoses.passages(plant.tenant_id, answer.trace_id)) == []
@@ -174,6 +177,10 @@ async def test_what_another_tenant_has_is_not_found(parts: StoreParts) -> None:
         parts.systems.machine(mine.tenant_id, number),
         parts.systems.change(mine.tenant_id, number, name="x"),
         parts.systems.delete(mine.tenant_id, number),
+        parts.systems.commission(mine.tenant_id, number, normal_of(9), 20),
+        parts.systems.amend(mine.tenant_id, number, lambda _: normal_of(9), ""),
+        parts.systems.forget(mine.tenant_id, number),
+        parts.diagnoses.windows(mine.tenant_id, number, [answer.trace_id]),
         parts.diagnoses.record(mine.tenant_id, diagnosis_of(number), learned(9)),
         parts.diagnoses.get(mine.tenant_id, answer.trace_id),
         parts.feedback.give(mine.tenant_id, answer.trace_id, "confirmed", None, "", "x"),
@@ -185,7 +192,106 @@ async def test_what_another_tenant_has_is_not_found(parts: StoreParts) -> None:
             await attempt
     assert list(await parts.diagnoses.passages(mine.tenant_id, answer.trace_id)) == []
     assert await parts.diagnoses.last(mine.tenant_id, number) is None
-    assert await parts.systems.get(theirs.tenant_id, number) == theirs.system
+    assert list(await parts.diagnoses.newest(mine.tenant_id, number, 10)) == []
+    assert await parts.systems.get(theirs.tenant_id, number) == replace(theirs.system, learned=1)
+
+
+async def test_a_system_has_a_life(parts: StoreParts) -> None:
+    """Windows count while it is commissioned, teach and are evidence while monitored, and neither in maintenance."""
+    plant = await make_plant(parts)
+    tenant_id, number = plant.tenant_id, plant.system.system_id
+    assert (plant.system.state, plant.system.learned) == ("commissioning", 0)
+
+    async def send(level: int = 3) -> System:
+        written: list[System] = []
+
+        def answer(system: System) -> bytes:
+            written.append(system)
+            return b'{"score": 0.5}'
+
+        kept = await parts.diagnoses.record(tenant_id, diagnosis_of(number), learned(1), level=level, answer=answer)
+        assert (kept.answer, written[-1]) == (b'{"score": 0.5}', kept.system)
+        return kept.system
+
+    with pytest.raises(InvalidInput, match="commissioning"):
+        await parts.systems.change(tenant_id, number, state="monitoring")
+    assert [(await send()).learned for _ in range(2)] == [1, 2]
+    assert not (await parts.systems.get(tenant_id, number)).evidence
+    begun = plant.system.commissioned_since
+    assert not await parts.systems.commission(tenant_id, number, normal_of(0), 2, since=begun - timedelta(days=1))
+    assert await parts.systems.commission(tenant_id, number, normal_of(0), 2, "2 windows", "ann", since=begun)
+    assert not await parts.systems.commission(tenant_id, number, normal_of(5), 2, since=begun)
+    for _ in range(3):
+        raised = await send()
+    assert evidence_of(raised).raised
+    assert raised.learned == 2
+    await parts.systems.change(tenant_id, number, state="maintenance")
+    resting = await send()
+    assert (resting.state, resting.evidence) == ("maintenance", raised.evidence)
+    _, normal = await parts.systems.machine(tenant_id, number)
+    assert normal is not None
+    assert normal.points[0].baseline.count.tolist() == [4.0] * len(normal.points[0].baseline.count)
+    repaired = await parts.systems.change(tenant_id, number, actor="bob", state="monitoring")
+    assert not evidence_of(repaired).raised
+    anew = await parts.systems.change(tenant_id, number, state="commissioning")
+    assert (anew.state, anew.learned, anew.evidence, anew.commissioned_since > begun) == ("commissioning", 0, (), True)
+    assert await parts.systems.machine(tenant_id, number) == (anew, None)
+    assert evidence_of(await send(LIMIT)).height > 0
+    deeds = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(tenant_id)]
+    assert deeds[:3] == [
+        ("command line", "system.changed", "state commissioning"),
+        ("bob", "system.changed", "state monitoring"),
+        ("command line", "system.changed", "state maintenance"),
+    ]
+    assert ("ann", "system.commissioned", "2 windows") in deeds
+
+
+async def test_what_is_normal_is_widened_and_forgotten(parts: StoreParts) -> None:
+    """A change of a normal is made on the present one; forgotten, there is none, and limits stay."""
+    plant = await make_plant(parts)
+    tenant_id, number = plant.tenant_id, plant.system.system_id
+    with pytest.raises(InvalidInput, match="accept"):
+        await parts.systems.amend(tenant_id, number, lambda normal: normal, "")
+    await parts.systems.commission(tenant_id, number, normal_of(0), 20)
+    await parts.systems.change(tenant_id, number, limits={"pressure": {"high": 250.0}})
+    amended = await parts.systems.amend(tenant_id, number, lambda normal: normal.learning(learned(1)), "1 window")
+    _, normal = await parts.systems.machine(tenant_id, number)
+    assert normal is not None
+    assert normal.to_bytes() == amended.to_bytes() == normal_of(0).learning(learned(1)).to_bytes()
+    await parts.systems.forget(tenant_id, number, "ann")
+    system, gone = await parts.systems.machine(tenant_id, number)
+    assert (system.state, system.limits, gone) == ("commissioning", {"pressure": {"high": 250.0}}, None)
+    assert [note.action for note in await parts.audit.newest(tenant_id, 2)] == ["system.forgotten", "system.accepted"]
+
+
+async def test_stored_windows_are_read_again(parts: StoreParts) -> None:
+    """The newest of a system, in the order of time and between two moments, or those that are named."""
+    plant = await make_plant(parts)
+    began = datetime.now(UTC)
+    answers = [
+        replace(
+            diagnosis_of(plant.system.system_id),
+            created_at=began + timedelta(minutes=minute),
+            window={"values": {"pressure": [float(minute)]}, "rate_hz": 1.0},
+        )
+        for minute in range(4)
+    ]
+    for answer in answers:
+        await parts.diagnoses.record(plant.tenant_id, answer, None)
+
+    async def newest(limit: int, begin: int | None = None, end: int | None = None) -> list[float]:
+        moments = [None if minute is None else began + timedelta(minutes=minute) for minute in (begin, end)]
+        found = await parts.diagnoses.newest(plant.tenant_id, plant.system.system_id, limit, *moments)
+        return [window["values"]["pressure"][0] for window in found]
+
+    assert await newest(2) == [2.0, 3.0]
+    assert await newest(9, 1, 2) == [1.0, 2.0]
+    chosen = [answers[3].trace_id, answers[0].trace_id]
+    named = await parts.diagnoses.windows(plant.tenant_id, plant.system.system_id, chosen)
+    assert [window["values"]["pressure"] for window in named] == [[3.0], [0.0]]
+    other = await parts.systems.add(plant.tenant_id, "Lift", "generic", "")
+    with pytest.raises(NotFound, match="diagnosis"):
+        await parts.diagnoses.windows(plant.tenant_id, other.system_id, chosen)
 
 
 async def test_documents_are_taken_in_once(parts: StoreParts) -> None:

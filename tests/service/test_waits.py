@@ -35,9 +35,9 @@ def another_session(url: str) -> Iterator[Connection]:
 
 
 def hold(session: Connection, house: House) -> None:
-    """Lock the baseline of a house's system."""
+    """Lock the normal of a house's system."""
     session.execute(text("SELECT set_config('hdx.tenant', :id, false)"), {"id": str(house.tenant_id)})
-    query = "SELECT FROM baselines WHERE system_id = :id FOR UPDATE"
+    query = "SELECT FROM normals WHERE system_id = :id FOR UPDATE"
     assert session.execute(text(query), {"id": house.system.system_id}).rowcount == 1
 
 

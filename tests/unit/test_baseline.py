@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pipelines.machines.baseline import MEMORY, SETTLED, Baseline, drifts, learn
 from pipelines.signals.windows import Floats
-from serve_app.store.diagnoses import _summed
 
 
 def taught(levels: Floats) -> Baseline:
@@ -56,12 +55,3 @@ def test_a_missing_channel_teaches_nothing() -> None:
     both = learn(np.array([1.0, np.nan])) + learn(np.array([3.0, 5.0]))
     assert both.count.tolist() == [2, 1]
     assert both.total.tolist() == [4, 5]
-
-
-def test_what_is_stored_together_is_added_up() -> None:
-    """What several windows teach is one sum for each run of the same features."""
-    one, two, other = (learn(np.arange(size, dtype=np.float64)) for size in (3, 3, 4))
-    added = _summed([one, two, other, one])
-    assert [len(part.count) for part in added] == [3, 4, 3]
-    assert [part.count.max() for part in added] == [2, 1, 1]
-    assert added[0].total.tolist() == [0.0, 2.0, 4.0]

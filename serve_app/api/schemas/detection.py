@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.api.problems import ProblemReply
 from serve_app.api.schemas.base import HEALTHY, Body, Items, Key, Rate, Reply, Samples, Text, example
+from serve_app.api.schemas.life import SystemStateReply
 
 
 class DetectBody(Body):
@@ -137,6 +138,9 @@ class DetectReply(Reply):
     threshold_used: float
     features_extracted: int
     data_quality: QualityReply
+    system: SystemStateReply | None = Field(
+        default=None, description="As the window leaves it; absent where the window is no system's"
+    )
     cache_hit: bool
     total_processing_time_ms: float
     trace_id: UUID

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from serve_app.api.schemas.base import Body, Reply, Text, example
+from serve_app.api.schemas.life import AlarmReply, LimitBody, LimitReply, StateName
 
 
 class SystemBody(Body):
@@ -24,6 +25,16 @@ class SystemChangeBody(Body):
 
     name: Text | None = Field(default=None, min_length=1, max_length=200)
     description: Text | None = Field(default=None, max_length=2000)
+    state: StateName | None = Field(
+        default=None,
+        description="Before work on the machine `maintenance`; then `monitoring` where it is as it was, or"
+        " `commissioning`, which forgets what was normal, where it is another one now",
+    )
+    limits: dict[str, LimitBody] | None = Field(
+        default=None,
+        max_length=100,
+        description="By channel, in place of all that were stated before: a value beyond one is an alarm on any window",
+    )
 
 
 class SystemReply(Reply):
@@ -33,7 +44,12 @@ class SystemReply(Reply):
     name: str
     family: str
     description: str
-    alarm: bool = Field(description="Whether its last window was an alarm")
+    state: StateName
+    windows: int = Field(description="Stored since its commissioning began, or those that it was commissioned from")
+    needed: int = Field(description="Windows that commissioning takes")
+    alarm: AlarmReply
+    is_anomaly: bool = Field(description="Whether its last window was judged an anomaly")
+    limits: dict[str, LimitReply]
     created_at: datetime
 
 

@@ -1,0 +1,63 @@
+"""What one more window, a repair and a new beginning change of a system; PostgreSQL and memory keep it alike."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pipelines.errors import InvalidInput
+from pipelines.machines.alarm import ABSTAINED, LIMIT, Evidence
+from pipelines.machines.commissioning import State
+from serve_app.store.records import System
+
+# What a system begins with, the first time and after its normal was forgotten.
+ANEW: Mapping[str, Any] = {"state": "commissioning", "learned": 0, "alarm": False, "evidence": ()}
+
+
+def evidence_of(system: System) -> Evidence:
+    """Return the evidence on a system."""
+    return Evidence.from_numbers(system.evidence) if system.evidence else Evidence.none()
+
+
+def after(system: System, level: int, alarm: bool | None, at: datetime) -> System:
+    """Return a system as one more stored window leaves it.
+
+    While it is commissioned every window counts, and no evidence but what lies beyond a limit; in maintenance none
+    does.
+
+    Args:
+        system: Before it.
+        level: Of the window, as `pipelines/machines/alarm` counts them.
+        alarm: Whether the window is one, where that has changed.
+        at: When it came.
+    """
+    if alarm is not None:
+        system = replace(system, alarm=alarm)
+    if system.state == "maintenance":
+        return system
+    evidence = evidence_of(system)
+    if system.state == "commissioning":
+        system = replace(system, learned=system.learned + 1)
+        if level != LIMIT and not evidence.height:
+            return system
+    if level == ABSTAINED:
+        return system
+    return replace(system, evidence=tuple(evidence.after(level, at.timestamp()).to_numbers()))
+
+
+def changes_to(system: System, state: State, has_normal: bool) -> dict[str, Any]:
+    """Return what a system's new state changes of it; nothing where it is in that state already.
+
+    Raises:
+        InvalidInput: It shall be monitored, and nobody knows what is normal for it.
+    """
+    if state == system.state:
+        return {}
+    if state == "commissioning":
+        return dict(ANEW)
+    if state == "maintenance":
+        return {"state": state}
+    if not has_normal:
+        raise InvalidInput("state", state, "must be commissioning, as nobody knows yet what is normal for the system")
+    # What was said of the machine before its repair says nothing of it now.
+    return {"state": state, "alarm": False, "evidence": tuple(evidence_of(system).cleared().to_numbers())}

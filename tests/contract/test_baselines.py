@@ -1,0 +1,197 @@
+"""Rules of a system's life over REST: it is commissioned, monitored, repaired, and told in every answer."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from pipelines.machines.alarm import LIMIT
+from pipelines.machines.commissioning import LEAST, NEEDED
+from serve_app.api.schemas.detection import DetectReply
+from serve_app.api.schemas.life import BaselineReply
+from serve_app.api.schemas.systems import SystemReply
+from tests.contract.calls import DETECT, LogIn, assert_problem
+from tests.contract.stand_ins import Bench
+
+SYSTEM, BASELINE = "/api/systems/1/", "/api/systems/1/baseline/"
+UNIT = {"pressure": 182.0, "temperature": 52.0, "flow": 61.0, "vibration": 1.4}
+
+
+def send(client: TestClient, headers: LogIn, seed: int, factor: float = 1.0, samples: int = 10) -> dict[str, object]:
+    """Send one window of a press that is no machine of our simulator's; return the answer."""
+    random = np.random.default_rng(seed)
+    data = {name: (level * factor * random.normal(1, 0.01, samples)).tolist() for name, level in UNIT.items()}
+    reply = client.post(DETECT, json={"system_id": 1, "sensor_data": data}, headers=headers())
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, object] = reply.json()
+    DetectReply.model_validate(answer)
+    return answer
+
+
+def actions(bench: Bench) -> list[tuple[str, str]]:
+    """Return who did what to systems, in their order."""
+    return [(actor, action) for _, actor, action, _ in bench.store.audited if action.startswith("system.")]
+
+
+def test_enough_windows_commission_a_system(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Each answer tells the progress; the one that is enough ends commissioning, and the next window meets a normal."""
+    for number in range(1, NEEDED + 1):
+        alarm = {"raised": False, "evidence": 0.0, "since": None}
+        told = {"state": "commissioning", "windows": number, "needed": NEEDED, "alarm": alarm}
+        assert send(client, headers, number)["system"] == told
+    assert [asked.commissioning for asked in bench.diagnoser.asked] == [True] * NEEDED
+    assert actions(bench) == [("commissioning", "system.commissioned")]
+    assert send(client, headers, 99)["system"]["state"] == "monitoring"  # type: ignore[index]
+    last = bench.diagnoser.asked[-1]
+    assert (last.commissioning, last.baseline is None) == (False, False)
+    shown = client.get(BASELINE, headers=headers("viewer")).json()
+    BaselineReply.model_validate(shown)
+    assert (shown["state"], shown["windows"], shown["left_out"]) == ("monitoring", NEEDED, 0)
+    [point] = shown["operating_points"]
+    assert point["windows"] == NEEDED
+    assert point["channels"]["pressure"]["level"] == pytest.approx(182, rel=0.01)
+    assert point["channels"]["pressure"]["unit"] == "bar"
+    system = client.get(SYSTEM, headers=headers()).json()
+    SystemReply.model_validate(system)
+    assert (system["state"], system["windows"], system["needed"]) == ("monitoring", NEEDED, NEEDED)
+
+
+def test_people_end_a_commissioning(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """With the least that is needed, and not before; a system that is commissioned must be forgotten first."""
+    admin = headers("admin")
+    for number in range(LEAST - 1):
+        send(client, headers, number)
+    problem = assert_problem(client.post(BASELINE, json={}, headers=admin), 422, "invalid-input")
+    assert (problem["field"], problem["value"]) == ("windows", LEAST - 1)
+    send(client, headers, LEAST)
+    taught = client.post(BASELINE, json={}, headers=admin)
+    assert (taught.status_code, taught.json()["state"]) == (200, "monitoring")
+    assert assert_problem(client.post(BASELINE, json={}, headers=admin), 422, "invalid-input")["field"] == "state"
+    assert client.delete(BASELINE, headers=admin).status_code == 204
+    shown = client.get(BASELINE, headers=admin).json()
+    assert (shown["state"], shown["windows"], shown["operating_points"]) == ("commissioning", 0, [])
+    assert actions(bench) == [("admin", "system.commissioned"), ("admin", "system.forgotten")]
+
+
+def test_a_span_of_stored_windows_teaches(client: TestClient, headers: LogIn) -> None:
+    """What was stored between two moments becomes the normal; a span without enough says so."""
+    admin, begun = headers("admin"), datetime.now(UTC) - timedelta(hours=1)
+    for number in range(LEAST):
+        send(client, headers, number)
+    for ends in (begun - timedelta(hours=1), begun + timedelta(seconds=1)):
+        body = {"from": begun.isoformat(), "to": ends.isoformat()}
+        problem = assert_problem(client.post(BASELINE, json=body, headers=admin), 422, "invalid-input")
+        assert problem["field"] in {"from", "to"}
+    body = {"from": begun.isoformat(), "to": datetime.now(UTC).isoformat()}
+    assert client.post(BASELINE, json=body, headers=admin).json()["state"] == "monitoring"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"from": "2026-01-01T00:00:00Z"},
+        {"from": "2026-01-01T00:00:00", "to": "2026-01-02T00:00:00"},
+        {"accept": []},
+        {"accept": ["x"]},
+        {"accept": [str(uuid4())], "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
+        {"windows": 3},
+    ],
+)
+def test_a_body_that_says_no_one_thing_is_refused(client: TestClient, headers: LogIn, body: object) -> None:
+    """Half a span, a moment without a zone, nothing to accept, two wishes at once, and a field nobody knows."""
+    assert_problem(client.post(BASELINE, json=body, headers=headers("admin")), 422, "invalid-input")
+
+
+def test_people_accept_an_operating_point(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Windows of another load become one more point of the normal; those of nobody's answers are not found."""
+    admin = headers("admin")
+    early = send(client, headers, 1)["trace_id"]
+    problem = assert_problem(client.post(BASELINE, json={"accept": [early]}, headers=admin), 422, "invalid-input")
+    assert problem["field"] == "accept"
+    for number in range(NEEDED):
+        send(client, headers, number)
+    idle = [send(client, headers, 200 + number, 0.2)["trace_id"] for number in range(3)]
+    shown = client.post(BASELINE, json={"accept": idle}, headers=admin).json()
+    assert [point["number"] for point in shown["operating_points"]] == [1, 2]
+    assert shown["operating_points"][1]["channels"]["flow"]["level"] == pytest.approx(12.2, rel=0.05)
+    assert_problem(client.post(BASELINE, json={"accept": [str(uuid4())]}, headers=admin), 404, "not-found")
+    assert actions(bench)[-1] == ("admin", "system.accepted")
+
+
+def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Windows in maintenance are no evidence; monitored again the system has none, commissioned anew no normal."""
+    admin = headers("admin")
+    assert assert_problem(client.patch(SYSTEM, json={"state": "monitoring"}, headers=admin), 422, "invalid-input")
+    for number in range(NEEDED):
+        send(client, headers, number)
+    bench.diagnoser.level = 3
+    answers = [send(client, headers, 100 + number) for number in range(3)]
+    alarm = answers[-1]["system"]["alarm"]  # type: ignore[index]
+    assert (alarm["raised"], alarm["since"] is None) == (True, False)
+    assert client.get(SYSTEM, headers=admin).json()["alarm"] == alarm
+    assert client.patch(SYSTEM, json={"state": "maintenance"}, headers=admin).json()["alarm"] == alarm
+    assert send(client, headers, 200)["system"] == {
+        "state": "maintenance",
+        "windows": NEEDED,
+        "needed": NEEDED,
+        "alarm": alarm,
+    }
+    repaired = client.patch(SYSTEM, json={"state": "monitoring"}, headers=admin).json()
+    assert repaired["alarm"] == {"raised": False, "evidence": 0.0, "since": None}
+    anew = client.patch(SYSTEM, json={"state": "commissioning"}, headers=admin).json()
+    assert (anew["state"], anew["windows"]) == ("commissioning", 0)
+    assert client.get(BASELINE, headers=admin).json()["operating_points"] == []
+    bench.diagnoser.level = LIMIT
+    assert send(client, headers, 300)["system"]["alarm"]["evidence"] > 0  # type: ignore[index]
+
+
+def test_people_state_limits(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """By channel of the family, low below high; each window is judged by them, and they are shown."""
+    admin = headers("admin")
+    for wrong, field in (
+        ({"torque": {"low": 1.0}}, "limits"),
+        ({"pressure": {"low": 9.0, "high": 9.0}}, "limits.pressure.low"),
+        ({"pressure": {"low": "x"}}, "limits.pressure.low"),
+        ({"pressure": {"lowest": 1.0}}, "limits.pressure.lowest"),
+    ):
+        problem = assert_problem(client.patch(SYSTEM, json={"limits": wrong}, headers=admin), 422, "invalid-input")
+        assert problem["field"] == field
+    changed = client.patch(SYSTEM, json={"limits": {"pressure": {"high": 250.0}, "flow": {}}}, headers=admin).json()
+    assert changed["limits"] == {"pressure": {"low": None, "high": 250.0}}
+    send(client, headers, 1)
+    assert bench.diagnoser.asked[-1].limits == {"pressure": {"high": 250.0}}
+    trace_id = send(client, headers, 2)["trace_id"]
+    client.patch(SYSTEM, json={"limits": {}}, headers=admin)
+    client.post(f"/api/diagnostics/{trace_id}/replay/", headers=admin)
+    again = bench.diagnoser.asked[-1]
+    assert (again.limits, again.commissioning) == ({"pressure": {"high": 250.0}}, True)
+    assert client.get(BASELINE, headers=admin).json()["limits"] == {}
+
+
+def test_a_commissioning_that_fails_keeps_the_answer(
+    client: TestClient, headers: LogIn, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window has its answer whatever becomes of the commissioning, which is tried again after as many more."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serve_app.commissioning.commission", broken)
+        for number in range(NEEDED + 1):
+            send(client, headers, number)
+    assert client.get(SYSTEM, headers=headers()).json()["state"] == "commissioning"
+    for number in range(NEEDED + 1, 2 * NEEDED):
+        send(client, headers, number)
+    assert client.get(SYSTEM, headers=headers()).json()["state"] == "monitoring"
+    assert len(bench.store.recorded) == 2 * NEEDED
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_foreign_baseline_is_not_found(client: TestClient, headers: LogIn, method: str) -> None:
+    """Another tenant's reads as one that does not exist."""
+    body: object = {} if method == "POST" else None
+    reply = client.request(method, "/api/systems/2/baseline/", json=body, headers=headers("admin"))
+    assert_problem(reply, 404, "not-found")
