@@ -22,7 +22,7 @@ FOLDS = 4
 # Machines and windows of each. Source: faults of 30 % missed at 5 % false alarms on unseen machines of the same physics
 # 0.27, 0.19, 0.18 and 0.16 with 60, 120, 240 and 480 machines, of other physics 0.61, 0.57, 0.50 and 0.46; with half
 # the windows a machine no worse.
-SYSTEMS, WINDOWS_EACH = 320, 24
+SYSTEMS, WINDOWS_EACH = 240, 20
 
 Progress = Callable[[str, int, int], None]
 MakeFeatureTable = Callable[[Sequence[Window], Sequence[Normal | None], Family], FeatureTable]
