@@ -68,6 +68,7 @@ async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
     judgement = await services.diagnoser.diagnose(inspection_of(stored, versions_of(answer), caller.tenant_id))
     found = orjson.loads(judgement.findings)
     before = {name: value for name, value in answer.items() if name not in OWN}
+    _number_point(found, before)
     differences = list(apart(_by_detector(before), _by_detector(found)))
     shown = {"trace_id": str(trace_id), "identical": not differences, "differences": differences, "findings": found}
     return JSONResponse(shown)
@@ -113,6 +114,15 @@ def _evidence(stored: StoredDiagnosis, answer: Mapping[str, Any]) -> dict[str, A
         "alarm": stored.alarm,
         "baseline": None if stored.baseline is None else base64.b64encode(stored.baseline).decode(),
     }
+
+
+def _number_point(found: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Give the operating point its number of that day: of the system's normal only this one is stored."""
+    now, then = found.get("operating_point"), before.get("operating_point")
+    if now and then:
+        now |= {name: then[name] for name in ("number", "of")}
+        if now["seen"] and then["seen"]:
+            now["text"] = then["text"]
 
 
 def _by_detector(findings: dict[str, Any]) -> dict[str, Any]:

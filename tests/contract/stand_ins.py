@@ -19,6 +19,7 @@ from pipelines.diagnosis.records import (
     Inspection,
     Judgement,
     MemberStatus,
+    PointFinding,
     Quality,
     Vote,
 )
@@ -98,6 +99,7 @@ class FixedDiagnoser:
         self.failure: Exception | None = None
         self.alarm = False
         self.level = 0
+        self.point: PointFinding | None = None
         self.abstained = ""
         self.statuses = [MemberStatus(name, "generic", "1", "ab" * 32, True) for name in registry()]
 
@@ -111,7 +113,7 @@ class FixedDiagnoser:
             found = found._replace(score=float("nan"), severity="unknown", confidence=0.0, abstained=self.abstained)
         else:
             found = found._replace(is_anomaly=self.alarm)
-        return judgement_of(found)._replace(level=self.level)
+        return judgement_of(found._replace(level=self.level, operating_point=self.point))
 
     async def members(self) -> Sequence[MemberStatus]:
         return self.statuses

@@ -1,10 +1,13 @@
 """Rules of evidence and replay: what an answer followed from is kept, and a replay shows what is not the same."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
+import orjson
 from fastapi.testclient import TestClient
 
+from pipelines.diagnosis.records import PointFinding
 from pipelines.machines.baseline import Baseline
 from tests.contract.calls import DETECT, INTERNAL, PREDICT, PREDICTION, WINDOW, LogIn
 from tests.contract.stand_ins import Bench
@@ -53,6 +56,21 @@ def test_a_replay_asks_the_versions_of_that_day(client: TestClient, headers: Log
     reply = client.post(f"/api/diagnostics/{trace_id}/replay/", headers=admin).json()
     assert (reply["identical"], reply["differences"]) == (True, [])
     assert {version for _, version in bench.diagnoser.asked[-1].versions} == {"1"}
+
+
+def test_a_replay_knows_which_operating_point_it_was(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Only the point that a window was judged by is stored: its number is that of the answer, and nothing else is."""
+    admin = headers("admin")
+    trace_id = client.post(DETECT, json=WINDOW, headers=admin).json()["trace_id"]
+    tenant, stored, learned = bench.store.recorded[-1]
+    for seen, differences in ((True, []), (False, ["operating_point.seen", "operating_point.text"])):
+        then = PointFinding(2, 3, seen, f"at operating point 2 of 3, {seen}")
+        answer = orjson.dumps(stored.read_answer() | {"operating_point": then._asdict()})
+        bench.store.recorded[-1] = (tenant, replace(stored, answer=answer), learned)
+        bench.diagnoser.point = PointFinding(1, 1, True, "at operating point 1 of 1")
+        reply = client.post(f"/api/diagnostics/{trace_id}/replay/", headers=admin).json()
+        assert (reply["identical"], reply["differences"]) == (seen, differences)
+        assert reply["findings"]["operating_point"]["number"] == 2
 
 
 def test_the_owner_is_who_calls(client: TestClient, headers: LogIn, bench: Bench) -> None:

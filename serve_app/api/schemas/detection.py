@@ -127,6 +127,35 @@ class QualityReply(Reply):
     notes: list[str]
 
 
+class PointReply(Reply):
+    """Which of the machine's operating points the window was set against."""
+
+    number: int = Field(description="From 1, as `GET /api/systems/{system_id}/baseline/` lists them")
+    of: int
+    seen: bool = Field(description="False at rest, and under a load that commissioning did not show")
+    text: str
+
+
+class RuleReply(Reply):
+    """What is wrong with a channel on any machine."""
+
+    rule: Literal["stuck", "dead", "limit"]
+    channel: str
+    sustained: bool = Field(description="Whether all of the window says so; a single sample may be a spike")
+    text: str
+
+
+class HypothesisReply(Reply):
+    """What may be wrong, from physics, with what speaks for it and what against."""
+
+    component: str = Field(description="Empty where nothing is broken")
+    fault: str
+    plausibility: float = Field(ge=0, le=1)
+    evidence_for: list[str]
+    against: list[str]
+    channel: str = Field(description="Whose sensor is meant, else empty")
+
+
 class DetectReply(Reply):
     """The answer to one window."""
 
@@ -138,6 +167,9 @@ class DetectReply(Reply):
     threshold_used: float
     features_extracted: int
     data_quality: QualityReply
+    operating_point: PointReply | None = Field(default=None, description="Absent where the system has no normal")
+    rules: list[RuleReply] = Field(default=[], description="Absent where nothing is wrong on any machine")
+    hypotheses: list[HypothesisReply] = Field(default=[], description="Absent where nothing is told from physics")
     system: SystemStateReply | None = Field(
         default=None, description="As the window leaves it; absent where the window is no system's"
     )
