@@ -201,8 +201,9 @@ def _judge_windows(
     members: Mapping[str, Bundle],
     channels: tuple[str, ...],
 ) -> Judged:
-    """Judge windows that stand alone; those that lack a channel which others show are left out."""
+    """Judge windows that stand alone, but none drawn to fit on, nor those that lack a channel which others show."""
     recorded = {name for name in channels if any(name in window.values for window in recordings.windows)}
+    rows = rows[rows < len(recordings.windows) - recordings.repeats]
     rows = np.array([row for row in rows if recorded <= set(recordings.windows[row].values)], dtype=np.int64)
     windows = [shown(recordings.windows[row], channels) for row in rows]
     inspections = [Inspection(w, family.name, recordings.baselines[r]) for w, r in zip(windows, rows, strict=True)]

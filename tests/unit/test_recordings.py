@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines.datasets.recordings import (
+    REPEATS,
     SETTLE,
     cut_cycles,
     cut_recordings,
@@ -19,6 +20,8 @@ from pipelines.errors import InvalidInput, NotFound
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import read_family
 from pipelines.signals.features import feature_names
+from pipelines.training import evaluate
+from pipelines.training.train import examples_of
 
 RIG, LOOP = read_family("rig"), read_family("water-loop")
 
@@ -40,12 +43,24 @@ def loop(samples: int = SETTLE + 60) -> pd.DataFrame:
 def test_cycles_are_cut_at_any_phase() -> None:
     """Every cut of every length is a stretch of the repeating cycle, begun anywhere."""
     windows, _, rows = cut_cycles(RIG, cycles(), seed=2)
-    assert [windows[i].samples for i in range(0, 24, 4)] == [60, 60, 20, 20, 5, 5]
+    assert [windows[i].samples for i in range(0, len(windows), 4)] == [60, 60, 20, 20, 5, 5, *[5] * REPEATS]
     for window, row in zip(windows, rows, strict=True):
         steps = np.diff(window.values["pressure"])
         assert set(steps.tolist()) <= {1.0, -59.0}
         assert window.values["pressure"].min() >= row
     assert any((np.diff(window.values["pressure"]) < 0).any() for window in windows[:4])
+
+
+def test_what_was_drawn_to_fit_on_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further draws come last, other than those before them, and an evaluation leaves them out."""
+    cycles(8).to_parquet(tmp_path / "cycles.parquet")
+    recordings = read_recordings(RIG, tmp_path, seed=2)
+    assert recordings.repeats == 8 * REPEATS
+    assert len(recordings.windows) == 8 * (6 + REPEATS)
+    monkeypatch.setattr(evaluate, "judged", lambda *_: [])
+    rows = np.arange(len(recordings.windows))
+    judged = evaluate._judge_windows(RIG, recordings, examples_of(recordings, RIG), rows, {}, RIG.required)
+    assert len(judged.anomaly) == 8 * 6
 
 
 def test_trailing_windows_never_look_ahead() -> None:
@@ -107,4 +122,4 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     cycles().to_parquet(path)
     found = read_recordings(RIG, tmp_path, 1)
     assert set(found.groups) == {"b0", "b1"}
-    assert len(found.windows) == len(found.groups) == len(found.labels["valve"]) == 24
+    assert len(found.windows) == len(found.groups) == len(found.labels["valve"]) == 4 * (6 + REPEATS)
