@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 
 from configs.settings import Settings
+from pipelines.datasets.simulator import HEALTHY, simulate
+from pipelines.machines.commissioning import NEEDED
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -113,3 +115,16 @@ class Service:
             answer = client.post("/api/auth/login/", json={"username": username, "password": password})
             client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access']}"
             yield client
+
+
+def commissioned(client: httpx.Client, name: str) -> int:
+    """Make a system of family `generic` and let it learn its normal from healthy windows at typical levels."""
+    system: int = client.post("/api/systems/", json={"name": name, "family": "generic"}).json()["system_id"]
+    windows = [simulate(HEALTHY, 0.0, 60, 7000 + seed) for seed in range(NEEDED)]
+    items = [
+        {"system_id": system, "sensor_data": {channel: samples.tolist() for channel, samples in window.values.items()}}
+        for window in windows
+    ]
+    client.post("/api/diagnostics/anomaly/detect/batch/", json={"items": items}).raise_for_status()
+    assert client.get(f"/api/systems/{system}/").json()["state"] == "monitoring"
+    return system

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.datasets.simulator import simulate
 from tests.contract.calls import STREAM, read_events
-from tests.serve.service import Service
+from tests.serve.service import Service, commissioned
 
 DOCUMENTS, QUERY = "/api/rag/documents/", "/api/rag/query/"
 WAIT_S = 120
@@ -114,7 +114,7 @@ def test_questions_are_answered_while_the_generator_hangs(service: Service) -> N
     body = {"query": "How to fix hydraulic pressure drop?"}
     faulty = {name: samples.tolist() for name, samples in simulate("cavitation", 1.0, 60, 3).values.items()}
     with service.client() as client:
-        system = client.post("/api/systems/", json={"name": "stopped", "family": "generic"}).json()["system_id"]
+        system = commissioned(client, "stopped")
         whole, generator = asked(client, body["query"]), replica_of(service, "Generator")
         generator.suspend()
         try:
@@ -220,7 +220,7 @@ def test_a_fault_is_diagnosed_with_its_repair(service: Service, fault: str, word
     """A window of a faulty machine comes back with what is wrong and cited steps against it."""
     values = {name: samples.tolist() for name, samples in simulate(fault, 1.0, 60, 3).values.items()}
     with service.client() as client:
-        system = client.post("/api/systems/", json={"name": fault, "family": "generic"}).json()["system_id"]
+        system = commissioned(client, fault)
         body = {"system_id": system, "sensor_data": values, "language": "en"}
         answer = client.post("/api/diagnostics/diagnose/", json=body).raise_for_status().json()
     assert answer["finding"]["prediction"]["is_anomaly"], answer["finding"]["prediction"]
