@@ -10,7 +10,7 @@ import numpy as np
 from configs.settings import Limits
 from pipelines.datasets.recordings import check_columns, entities, series, settled, source_columns, trailing
 from pipelines.detectors.bundle import Bundle
-from pipelines.diagnosis.ensemble import decide, taught
+from pipelines.diagnosis.ensemble import decide, silenced, taught
 from pipelines.drift.charts import BLOCK
 from pipelines.drift.monitor import KINDS, Drift, DriftMonitor, DriftState, Kind, watched
 from pipelines.machines.baseline import Baseline
@@ -77,7 +77,11 @@ def follow_drift(family: Family, history: History, members: Mapping[str, Bundle]
         scores = np.full(len(windows), np.nan)
         if members:
             seconds = np.array([window.seconds for window in windows])
-            votes = {name: bundle.votes(table, detail="score") for name, bundle in members.items()}
+            # A machine of which nothing is known yet is being commissioned.
+            known = table.commissioned
+            votes = {
+                name: silenced(bundle.votes(table, detail="score"), family, ~known) for name, bundle in members.items()
+            }
             verdicts = decide(family, table, seconds, np.full(len(windows), alarm), votes, consecutive=True)
             scores, alarm = verdicts.tally.score, bool(verdicts.left[-1])
             for learned in taught(family, seconds, table, verdicts):
