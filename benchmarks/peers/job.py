@@ -14,6 +14,7 @@ from configs.settings import Limits
 from pipelines.detectors.bundle import Bundle, unpack
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.ensemble import decide
+from pipelines.diagnosis.situation import situations
 from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import make_feature_table
@@ -44,8 +45,10 @@ class Job:
         read = [read_window(window, None, family, limits) for window in given]
         table = make_feature_table(read, [None] * len(read), family)
         votes = {name: bundle.votes(table, detail="score") for name, bundle in self._members.items()}
-        seconds = np.array([window.seconds for window in read])
-        verdicts = decide(family, table, seconds, np.zeros(len(read), dtype=np.bool_), votes)
+        seconds, samples = np.array([(window.seconds, window.samples) for window in read]).T
+        situation = situations(family, table, samples.astype(np.int64))
+        healthy = np.zeros(len(read), dtype=np.bool_)
+        verdicts = decide(family, table, seconds, healthy, votes, situation=situation)
         severities = verdicts.severities(family)
         return [
             {
