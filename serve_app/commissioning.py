@@ -13,6 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from pipelines.errors import InvalidInput
+from pipelines.machines import alarm
 from pipelines.machines.commissioning import LEAST, NEEDED, Normal, OperatingPoint, accept, commission
 from pipelines.machines.family import Family, read_family
 from pipelines.signals.features import feature_names, mean_places
@@ -117,10 +118,15 @@ def state_of(system: System) -> dict[str, Any]:
 
 
 def alarm_of(system: System) -> dict[str, Any]:
-    """Return whether a system is in alarm, by how much evidence, and since when."""
+    """Return whether a system is in alarm, by how much evidence of how much, and since when."""
     evidence = evidence_of(system)
     since = datetime.fromtimestamp(evidence.since, system.created_at.tzinfo).isoformat() if evidence.raised else None
-    return {"raised": evidence.raised, "evidence": round(evidence.height, DECIMALS), "since": since}
+    return {
+        "raised": evidence.raised,
+        "evidence": round(evidence.height, DECIMALS),
+        "needed": round(alarm.NEEDED, DECIMALS),
+        "since": since,
+    }
 
 
 def limits_of(system: System) -> dict[str, dict[str, float | None]]:

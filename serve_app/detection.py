@@ -19,6 +19,7 @@ from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.family import read_family
 from pipelines.signals.channels import read_window
+from pipelines.signals.reading import is_known
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
 from serve_app.shared import logs
@@ -73,7 +74,7 @@ class Detection:
             system.alarm,
             owner=tenant_id,
             system_id=system_id,
-            commissioning=system.state == "commissioning",
+            commissioning=system.state == "commissioning" or not is_known(normal, family),
             limits=system.limits or None,
         )
         judgement = await self.judge(asked, begun)

@@ -33,7 +33,7 @@ class Inspection(NamedTuple):
         own: By detector the owner's own version that judges in place of the live one.
         system_id: 0 for none.
         use_cache: Whether an answer will do that was given to the same window before.
-        commissioning: Whether the system's own normal is being learned.
+        commissioning: Whether the system's own normal is being learned, or what was learned says nothing any more.
         limits: What people stated for the system, by channel `{low, high}` in the channel's unit.
     """
 

@@ -95,7 +95,7 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
     Shapes: `raw` `float64[N, F]`.
     """
     names = feature_names(family)
-    normals = [normal if normal is not None and _is_of(normal, len(names)) else None for normal in normals]
+    normals = [normal if is_known(normal, family) else None for normal in normals]
     summary = summarise(raw, family)
     points, gauge = _matched(summary, normals, family)
     found = [None if normal is None else normal.points[point] for normal, point in zip(normals, points, strict=True)]
@@ -131,9 +131,13 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
     )
 
 
-def _is_of(normal: Normal, features: int) -> bool:
-    """Tell whether a normal was learned on these features; another one counts as none."""
-    return all(len(point.baseline.count) == features for point in normal.points)
+def is_known(normal: Normal | None, family: Family) -> bool:
+    """Tell whether there is a normal, learned on the features that the family has now; another one counts as none."""
+    features, size = len(feature_names(family)), len(terms(family))
+    return normal is not None and all(
+        len(point.baseline.count) == features and (point.moments is None or len(point.moments.mean) == size)
+        for point in normal.points
+    )
 
 
 def _matched(summary: Floats, normals: Sequence[Normal | None], family: Family) -> tuple[list[int], Gauge]:
@@ -163,7 +167,7 @@ def _moments(normals: Sequence[Normal | None], point: int, family: Family) -> li
 def _own_moments(point: OperatingPoint, family: Family) -> Moments:
     """Return an operating point's moments; where it only has running sums, what these say of single numbers."""
     moments, sums = point.moments, point.baseline
-    if moments is not None and len(moments.mean) == len(terms(family)):
+    if moments is not None:
         return moments
     if sums.count.max(initial=0.0) < SETTLED:
         return _unknown(family)

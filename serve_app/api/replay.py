@@ -14,6 +14,7 @@ from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import read_family
+from pipelines.signals.reading import is_known
 from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
@@ -81,7 +82,7 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
         Conflict: The answer is older than the record of what it followed from.
         UnknownFamily: Its family is no longer shipped.
     """
-    read_family(stored.family)
+    family = read_family(stored.family)
     if stored.alarm is None:
         raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
@@ -96,7 +97,7 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
         stored.alarm,
         versions=tuple(versions.items()),
         owner=tenant_id,
-        commissioning=state == "commissioning",
+        commissioning=state is not None and (state == "commissioning" or not is_known(normal, family)),
         limits=stored.limits,
     )
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from pipelines.machines import alarm as evidence
 from pipelines.machines.alarm import LIMIT
-from pipelines.machines.commissioning import LEAST, NEEDED
+from pipelines.machines.baseline import Baseline
+from pipelines.machines.commissioning import LEAST, NEEDED, Normal
 from serve_app.api.schemas.detection import DetectReply
 from serve_app.api.schemas.life import BaselineReply
 from serve_app.api.schemas.systems import SystemReply
@@ -16,6 +18,7 @@ from tests.contract.calls import DETECT, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
 SYSTEM, BASELINE = "/api/systems/1/", "/api/systems/1/baseline/"
+CALM = {"raised": False, "evidence": 0.0, "needed": pytest.approx(evidence.NEEDED), "since": None}
 UNIT = {"pressure": 182.0, "temperature": 52.0, "flow": 61.0, "vibration": 1.4}
 
 
@@ -38,8 +41,7 @@ def actions(bench: Bench) -> list[tuple[str, str]]:
 def test_enough_windows_commission_a_system(client: TestClient, headers: LogIn, bench: Bench) -> None:
     """Each answer tells the progress; the one that is enough ends commissioning, and the next window meets a normal."""
     for number in range(1, NEEDED + 1):
-        alarm = {"raised": False, "evidence": 0.0, "since": None}
-        told = {"state": "commissioning", "windows": number, "needed": NEEDED, "alarm": alarm}
+        told = {"state": "commissioning", "windows": number, "needed": NEEDED, "alarm": CALM}
         assert send(client, headers, number)["system"] == told
     assert [asked.commissioning for asked in bench.diagnoser.asked] == [True] * NEEDED
     assert actions(bench) == [("commissioning", "system.commissioned")]
@@ -121,7 +123,10 @@ def test_people_accept_an_operating_point(client: TestClient, headers: LogIn, be
 
 
 def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Bench) -> None:
-    """Windows in maintenance are no evidence; monitored again the system has none, commissioned anew no normal."""
+    """Windows in maintenance are no evidence; monitored again the system has none, commissioned anew no normal.
+
+    Evidence is told beside what is needed of it, and the alarm comes when it is enough.
+    """
     admin = headers("admin")
     assert assert_problem(client.patch(SYSTEM, json={"state": "monitoring"}, headers=admin), 422, "invalid-input")
     for number in range(NEEDED):
@@ -129,6 +134,8 @@ def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Be
     bench.diagnoser.level = 3
     answers = [send(client, headers, 100 + number) for number in range(3)]
     alarm = answers[-1]["system"]["alarm"]  # type: ignore[index]
+    heights = [answer["system"]["alarm"]["evidence"] for answer in answers]  # type: ignore[index]
+    assert heights[0] < heights[1] < alarm["needed"] <= heights[2]
     assert (alarm["raised"], alarm["since"] is None) == (True, False)
     assert client.get(SYSTEM, headers=admin).json()["alarm"] == alarm
     assert client.patch(SYSTEM, json={"state": "maintenance"}, headers=admin).json()["alarm"] == alarm
@@ -139,12 +146,33 @@ def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Be
         "alarm": alarm,
     }
     repaired = client.patch(SYSTEM, json={"state": "monitoring"}, headers=admin).json()
-    assert repaired["alarm"] == {"raised": False, "evidence": 0.0, "since": None}
+    assert repaired["alarm"] == CALM
     anew = client.patch(SYSTEM, json={"state": "commissioning"}, headers=admin).json()
     assert (anew["state"], anew["windows"]) == ("commissioning", 0)
     assert client.get(BASELINE, headers=admin).json()["operating_points"] == []
     bench.diagnoser.level = LIMIT
     assert send(client, headers, 300)["system"]["alarm"]["evidence"] > 0  # type: ignore[index]
+
+
+def test_a_normal_that_says_nothing_is_none(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """What was learned on other features, and a repair before anything was learned, leave a system unknown.
+
+    The window is judged as while commissioning, and a replay judges it so again.
+    """
+    admin = headers("admin")
+    assert client.patch(SYSTEM, json={"state": "maintenance"}, headers=admin).status_code == 200
+    send(client, headers, 1)
+    client.patch(SYSTEM, json={"state": "commissioning"}, headers=admin)
+    for number in range(NEEDED):
+        send(client, headers, number)
+    send(client, headers, 100)
+    bench.store.normals[1] = Normal.of(Baseline(np.full(2, 20.0), np.ones(2), np.ones(2)))
+    answer = send(client, headers, 101)
+    assert answer["system"]["state"] == "monitoring"  # type: ignore[index]
+    told = [asked.commissioning for asked in bench.diagnoser.asked]
+    assert (told[0], told[-2:]) == (True, [False, True])
+    assert client.post(f"/api/diagnostics/{answer['trace_id']}/replay/", headers=admin).json()["identical"]
+    assert bench.diagnoser.asked[-1].commissioning
 
 
 def test_people_state_limits(client: TestClient, headers: LogIn, bench: Bench) -> None:

@@ -35,6 +35,7 @@ class AlarmReply(Reply):
 
     raised: bool
     evidence: float = Field(ge=0, description="Sum of what its windows say against it being well")
+    needed: float = Field(description="Evidence at which the alarm is raised")
     since: datetime | None = Field(description="When the alarm was raised; null while it is not")
 
 
