@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.adaptive import HALF
 from pipelines.detectors.base import FeatureTable
-from pipelines.diagnosis.hypotheses import hypothesise
+from pipelines.diagnosis.hypotheses import hypothesise, named
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
 from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rules
 from pipelines.machines.alarm import UNUSUAL, levels
@@ -57,6 +57,10 @@ class Situations:
     def ruled(self) -> NDArray[np.bool_]:
         """`bool[N]` where a whole window is wrong on any machine."""
         return np.array([any(each.sustained for each in found) for found in self.findings], dtype=np.bool_)
+
+    def kind(self, row: int) -> str | None:
+        """Return what an anomaly is called by its rule, where no head judges a component; None where none is broken."""
+        return KINDS[self.findings[row][0].rule] if self.findings[row] else None
 
 
 def situations(
@@ -153,13 +157,17 @@ def _complete(
         level=level,
         normal=None if inspection.baseline is None else inspection.baseline.at(place).to_bytes(),
     )
-    if findings and diagnosis.is_anomaly and not diagnosis.components:
-        shown = shown._replace(anomaly_type=KINDS[findings[0].rule])
+    if diagnosis.is_anomaly and not diagnosis.components and (kind := situation.kind(row)):
+        shown = shown._replace(anomaly_type=kind)
     if normal is None or normal.points[0].moments is None:
         return shown
     shown = shown._replace(operating_point=_located(place, len(normal.points), situation.reasons[row]))
     if diagnosis.is_anomaly and diagnosis.attribution:
-        shown = shown._replace(hypotheses=hypothesise(family, table, row)[:HYPOTHESES])
+        found = hypothesise(family, table, row)
+        # Where no head knows a component, physics may.
+        component = None if diagnosis.affected else named(found)
+        affected = diagnosis.affected if component is None else (component,)
+        shown = shown._replace(hypotheses=found[:HYPOTHESES], affected=affected)
     return shown
 
 

@@ -16,14 +16,13 @@ from configs.settings import Limits
 from pipelines.datasets.recordings import check_columns, entities, series, settled, source_columns, trailing
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import Bundle
-from pipelines.diagnosis.attribution import attribute
-from pipelines.diagnosis.components import loudest
 from pipelines.diagnosis.ensemble import Verdicts, decide, judge, silenced, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.diagnosis.situation import Situations, situations
 from pipelines.errors import InvalidInput
 from pipelines.machines.commissioning import Normal, normals_of
 from pipelines.machines.family import Family
+from pipelines.scoring.table import tabulated
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import feature_table_of, make_feature_table
 from pipelines.signals.windows import Floats, Stack, stack
@@ -36,7 +35,6 @@ CHUNK = 4096  # windows judged together: with 60 samples of 4 channels, 8 MB of 
 # Windows of one recording judged between two changes of its baseline. Source: a micro-batch of the service is as large;
 # one window at a time gave the same figures at eight times the cost.
 BLOCK = 20
-UNDECIDED = 0.5  # the score that says nothing either way
 # Rows of a written row group: some 10 MB in memory, and large enough for Parquet's encodings to pay.
 GROUP = 65_536
 # Bytes of each column read at a time. Source: one row group of 200,000 windows, 390 MB: 0.5 MB held in place of 314 MB
@@ -185,7 +183,7 @@ def score_batch(
     votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
     situation = situations(family, table, _lengths(stacked).astype(np.int64))
     verdicts = decide(family, table, seconds, np.zeros(len(batch), dtype=np.bool_), votes, situation=situation)
-    return tabulated(family, pa.Table.from_batches([batch.select(keys)]), table, verdicts, detail)
+    return tabulated(family, pa.Table.from_batches([batch.select(keys)]), table, verdicts, detail, situation)
 
 
 def stack_of(family: Family, batch: "pa.RecordBatch", columns: Mapping[str, str], first: int) -> Stack:
@@ -287,10 +285,10 @@ def score_samples(
         values = series(family, frame, places)
         _check_samples(family, values, numbers[places])
         first = 0
-        for _, features, verdicts, _ in blocks(family, values, members, settle, detail):
+        for _, features, verdicts, situation in blocks(family, values, members, settle, detail):
             rows = places[first : first + len(verdicts.quality)]
             first += len(rows)
-            yield tabulated(family, keys.take(rows), features, verdicts, detail)
+            yield tabulated(family, keys.take(rows), features, verdicts, detail, situation)
 
 
 def _check_samples(family: Family, values: Mapping[str, Floats], numbers: NDArray[np.int64]) -> None:
@@ -367,44 +365,3 @@ def judged(
     table = make_feature_table([i.window for i in inspections], [i.baseline for i in inspections], family)
     votes = {name: bundle.votes(table) for name, bundle in members.items()}
     return judge(family, inspections, table, votes, {}, 1, consecutive)
-
-
-def tabulated(family: Family, keys: "pa.Table", table: FeatureTable, verdicts: Verdicts, detail: Detail) -> "pa.Table":
-    """Set the findings beside their keys; a window nobody can judge says why under `abstained`.
-
-    Types do not depend on what is found, so that tables fit together in one file.
-    """
-    import pyarrow as pa
-
-    scores = verdicts.tally.score
-    unknown = np.isnan(scores).tolist()
-    text = pa.large_string()
-    columns = {
-        # A table is ranked and averaged as a whole, so that a row without a number would be lost or break the sum.
-        "score": pa.array(np.where(unknown, UNDECIDED, scores)),
-        "pred": pa.array(verdicts.is_anomaly.astype(np.int64)),
-        "severity": pa.array(verdicts.severities(family), text),
-        "confidence": pa.array(verdicts.confidence),
-        "abstained": pa.array([verdicts.silence(row) if silent else "" for row, silent in enumerate(unknown)], text),
-        "anomaly_type": pa.array(_kinds(family, table, verdicts, detail), text),
-    }
-    for name, part in verdicts.parts.items():
-        classes = family.heads[family.components[name].head].classes
-        graded = np.array(classes, dtype=object)[part.grade]
-        graded[np.isnan(part.off)] = None
-        columns[f"p_{name}"] = pa.array(part.off, from_pandas=True)
-        columns[f"cls_{name}"] = pa.array(graded, text if isinstance(classes[0], str) else pa.int64())
-    kept = {name: keys.column(name) for name in keys.column_names if name not in columns}
-    return pa.table({**kept, **columns})
-
-
-def _kinds(family: Family, table: FeatureTable, verdicts: Verdicts, detail: Detail) -> NDArray[np.object_]:
-    """Return what each anomaly is called: by its component, or where no head says, by its loudest channel."""
-    kinds = verdicts.kinds.copy()
-    kinds[~verdicts.is_anomaly] = None
-    if detail == "full":
-        unnamed = np.array([kind is None for kind in kinds], dtype=np.bool_)
-        alarms = np.flatnonzero(verdicts.is_anomaly & unnamed)
-        shares = attribute(family, table.rows(alarms), verdicts.tally.contributions[alarms])
-        kinds[alarms] = [loudest(share) for share in shares]
-    return kinds

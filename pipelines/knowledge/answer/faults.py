@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.diagnosis.patterns import title_of
 from pipelines.knowledge.records import Language
 from pipelines.knowledge.search.text import stems
 from pipelines.machines.family import Family
@@ -36,7 +37,8 @@ def faults() -> Mapping[str, Mapping[Language, str]]:
 def repair_question(findings: Mapping[str, Any], family: Family, language: Language) -> str:
     """Return the question for the repair of an anomaly.
 
-    The likeliest component says it best, by its grade where that has a name; without one the loudest channel does.
+    The likeliest component says it best, by its grade where that has a name, or by its hypothesis where no head knows
+    it; without one the loudest channel does.
 
     Args:
         findings: An answer of detect whose prediction is an anomaly.
@@ -45,6 +47,8 @@ def repair_question(findings: Mapping[str, Any], family: Family, language: Langu
     """
     prediction = findings["prediction"]
     for name in prediction["affected_components"][:1]:
+        if told := _hypothesis_of(name, findings):
+            return put(faults()[told][language], title_of(family, told)[language], language)
         component = family.components[name]
         grade = next((found["grade"] for found in prediction["components"] if found["component"] == name), "")
         kind = grade if grade in component.faulty and grade in faults() else component.kinds.get(grade, component.kind)
@@ -52,6 +56,14 @@ def repair_question(findings: Mapping[str, Any], family: Family, language: Langu
     named = faults().get(prediction["anomaly_type"] or "", FAULT)[language]
     channels = [part["channel"] for part in findings["attribution"] if part["contribution"] > 0][:1]
     return put(named, ", ".join(CHANNELS.get(c, {}).get(language, c) for c in channels), language)
+
+
+def _hypothesis_of(component: str, findings: Mapping[str, Any]) -> str:
+    """Return the fault by which physics named a component; empty where a head did."""
+    if any(found["component"] == component for found in findings["prediction"]["components"]):
+        return ""
+    told = (each["fault"] for each in findings.get("hypotheses", ()) if each["component"] == component)
+    return next(told, "")
 
 
 def put(fault: str, part: str, language: Language) -> str:
