@@ -35,6 +35,9 @@ WORKS = 0.5
 # where no normal says how still it usually is. Source: own choice; a sensor of 10 bits resolves a thousandth, and
 # pressure and flow of a controlled pump move each other by some per cent.
 STILL_SAMPLES, COUPLED = 30, 0.5
+# A channel whose lowest samples lie so many of their deviations above zero never reads zero while the machine is well.
+# Source: the usual three.
+NEVER_DEVIATIONS = 3.0
 
 
 class RuleFinding(NamedTuple):
@@ -194,9 +197,11 @@ def _silent(seen: _Seen, kind: _Channels, rests: Flags, samples: NDArray[np.int6
     lively &= (kind.places != TEMPERATURE) | (seen.normal[..., FLAT] < FLICKERS)
     stuck = still & ~zero & ~wired & seen.known & lively & (kind.places >= 0) & ~rests[:, None]
     works = _works(seen, kind, mean)
-    # Oil of exactly zero degrees, a pump that works without any vibration, a load without pressure: open circuits.
-    felt = np.isin(kind.places, (PRESSURE, VIBRATION)) & seen.known & (seen.normal[..., LOW] > 0)
-    dead = wired | zero & works & (felt | kind.absolute | (kind.places == TEMPERATURE))
+    # Oil of exactly zero degrees, a pump that works without any vibration, a load without pressure: open circuits,
+    # unless the machine has shown as much while it was well, as one does that holds its load with the pump off.
+    never = seen.normal[..., LOW] > NEVER_DEVIATIONS * seen.scatter[..., LOW]
+    felt = np.isin(kind.places, (PRESSURE, VIBRATION)) & seen.known
+    dead = wired | zero & works & (never | ~seen.known) & (felt | kind.absolute | (kind.places == TEMPERATURE))
     if samples is not None:
         stuck |= _uncoupled(seen, kind, still & ~zero & ~wired) & (samples >= STILL_SAMPLES)[:, None]
     return stuck & ~dead, dead

@@ -2,7 +2,7 @@
 
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -165,6 +165,8 @@ class Family(_Part):
         group: Column of the recording, system or condition block that no split may cut through.
         label: Column that says whether there is an anomaly; empty where `anomaly` says it.
         anomaly: Components whose being off nominal is an anomaly.
+        trust: By member, how many times more its vote counts than its skill in training says: what it is worth on
+            machines unlike those that the others were trained on. 1 for those not named.
         notes: What a reader of the model card must know.
     """
 
@@ -184,6 +186,7 @@ class Family(_Part):
     components: dict[str, Component] = {}
     anomaly: tuple[str, ...] = ()
     severity: Severity
+    trust: dict[str, Annotated[float, Field(gt=0)]] = {}
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

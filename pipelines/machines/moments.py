@@ -5,7 +5,7 @@ point, `signals/reading` measures windows by them. A short history is filled up 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,7 @@ class Moments:
         origin: The mean when it was commissioned.
         mean: NaN for a number that is not known.
         scatter: Sum of the outer products of the distances from the mean; 0 for numbers that are not known.
+        warming: How much warmer than it was learned the machine may yet run, as a standard deviation in kelvin.
 
     Shapes: `origin`, `mean` `float64[D]`, `scatter` `float64[D, D]`.
     """
@@ -57,6 +58,7 @@ class Moments:
     origin: Floats
     mean: Floats
     scatter: Floats
+    warming: float = 0.0
 
     @classmethod
     def of(cls, rows: Floats) -> "Moments":
@@ -81,23 +83,24 @@ class Moments:
         mean = self.mean + apart / count
         scatter = self.scatter + np.outer(apart, apart) * (self.count / count)
         kept = min(1.0, MEMORY / count)
-        return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept)
+        return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept, self.warming)
 
     def lent(self, scatter: Floats, weight: float) -> "Moments":
         """Return them with scatter that other windows of the machine have shown, too."""
-        return Moments(self.count, self.weight + weight, self.origin, self.mean, self.scatter + scatter)
+        return replace(self, weight=self.weight + weight, scatter=self.scatter + scatter)
 
     def to_array(self) -> Floats:
-        """Return all numbers as one row, `float64[2 + 2 D + D D]`."""
-        return np.concatenate([[self.count, self.weight], self.origin, self.mean, self.scatter.ravel()])
+        """Return all numbers as one row, `float64[3 + 2 D + D D]`."""
+        numbers = [self.count, self.weight, self.warming]
+        return np.concatenate([numbers, self.origin, self.mean, self.scatter.ravel()])
 
     @classmethod
     def from_array(cls, numbers: Floats) -> "Moments":
         """Rebuild from `to_array`."""
-        size = round((len(numbers) - 1) ** 0.5) - 1
-        origin, mean = numbers[2 : 2 + size], numbers[2 + size : 2 + 2 * size]
-        scatter = numbers[2 + 2 * size :].reshape(size, size)
-        return cls(float(numbers[0]), float(numbers[1]), origin, mean, scatter)
+        count, weight, warming = numbers[:3].tolist()
+        size = round((len(numbers) - 2) ** 0.5) - 1
+        origin, mean, scatter = np.split(numbers[3:], [size, 2 * size])
+        return cls(count, weight, origin, mean, scatter.reshape(size, size), warming)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +157,8 @@ def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
     warmer = np.nan_to_num(apart[:, scale.warm])
     heat = np.maximum(warmer * warmer - WITHIN * WITHIN * learned, 0.0).max(axis=1, initial=0.0)
     floor = np.tile(scale.floor, (len(apart), 1))
-    floor[:, scale.warm] = np.where(warmer < 0, scale.cold, floor[:, scale.warm])
+    warming = np.array([each.warming for each in moments])[:, None]
+    floor[:, scale.warm] = np.where(warmer < 0, scale.cold, np.hypot(floor[:, scale.warm], warming))
     added = floor * floor + heat[:, None] * (scale.per_kelvin * scale.per_kelvin)
     place = np.arange(apart.shape[1])
     own[:, place, place] += added

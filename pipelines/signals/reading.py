@@ -28,7 +28,7 @@ from pipelines.signals.features import (
     raw_features,
     statistic_of,
 )
-from pipelines.signals.summary import scale, scales, summarise, term_places, terms, typical
+from pipelines.signals.summary import KELVIN, scale, scales, summarise, term_places, terms, typical
 from pipelines.signals.windows import Floats, Stack, Window, stack
 
 OWN, DEVIATION = "~own", "~deviation"
@@ -38,6 +38,14 @@ OWN_STATISTICS = ("mean", "std")
 OWN_FLOOR = 0.01
 # Beyond so many of a machine's own standard deviations a column says no more. Source: own choice.
 FARTHEST = 30.0
+# A machine whose own windows differ more than so many of its family's spreads is read in its own: twice the flow is
+# nothing where it was half and twice as much while it was learned. Source: 36 simulated machines of other physics:
+# 6.7 % of healthy windows in alarm without, 2.8 % with it, and as many faults found.
+STEADY_SPREADS = 2.0
+# A machine whose commissioning windows lay farther apart than this is measured in shares of that. Source: as before; of
+# 12 machines of a third physics, whose loads jump, 1.5 % fewer healthy windows are in alarm; with half of it the water
+# loop's AUC falls from 0.84 to 0.80.
+STEADY_USUAL = 5.0
 # A machine of which nothing is known lies about its family's typical levels, so many times wider than one does about
 # its own. Source: own choice.
 UNKNOWN_SPREAD = 3.0
@@ -108,7 +116,8 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
     commissioned = np.array([point is not None and point.moments is not None for point in found], dtype=np.bool_)
     commissioned |= settled
     usual = np.array([np.inf if normal is None else normal.usual for normal in normals])
-    parts = [relative(raw, centre, family), own(raw, _origins(baselines, raw), family)]
+    varies = _own_scatter(found, scatter, family)
+    parts = [relative(raw, centre, family, varies), own(raw, _origins(baselines, raw), family)]
     if reads_deviations(family):
         apart = np.clip(gauge.apart, -FARTHEST, FARTHEST)
         parts.append(np.where(commissioned[:, None], apart, np.nan))
@@ -123,7 +132,7 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
         scatter,
         count,
         summary,
-        gauge.distance,
+        gauge.distance / np.maximum(1.0, np.where(np.isfinite(usual), usual, 0.0) / STEADY_USUAL),
         gauge.shares,
         np.array(points, dtype=np.int64),
         commissioned,
@@ -138,6 +147,27 @@ def is_known(normal: Normal | None, family: Family) -> bool:
         len(point.baseline.count) == features and (point.moments is None or len(point.moments.mean) == size)
         for point in normal.points
     )
+
+
+def _own_scatter(points: Sequence[OperatingPoint | None], scatter: Floats, family: Family) -> Floats:
+    """Return how far each commissioned system's features vary, heat that is yet to come included; NaN for others.
+
+    Shapes: `scatter` `float64[N, F]` -> `float64[N, F]`.
+    """
+    known = [None if point is None else point.moments for point in points]
+    warming = np.array([np.nan if moments is None else moments.warming for moments in known])[:, None]
+    result: Floats = np.where(np.isnan(warming), np.nan, scatter)
+    warm = [place for place, name in enumerate(feature_names(family)) if _is_level(name) and _is_warm(name, family)]
+    result[:, warm] = np.hypot(result[:, warm], warming)
+    return result
+
+
+def _is_level(name: str) -> bool:
+    return name not in CROSS and statistic_of(name) in LEVELS
+
+
+def _is_warm(name: str, family: Family) -> bool:
+    return family.channels[channels_of(name)[0]].unit in KELVIN
 
 
 def _matched(summary: Floats, normals: Sequence[Normal | None], family: Family) -> tuple[list[int], Gauge]:
@@ -223,14 +253,18 @@ def own(raw: Floats, origin: Floats, family: Family) -> Floats:
     return np.stack(columns, axis=1) if columns else np.zeros((len(raw), 0))
 
 
-def relative(raw: Floats, centre: Floats, family: Family) -> Floats:
+def relative(raw: Floats, centre: Floats, family: Family, varies: Floats | None = None) -> Floats:
     """Read features of relative channels against each system's own level, or the typical one where it has none.
 
     A `ratio` channel is read in shares of its level, a `difference` channel as the distance from it in units of the
     family's spread. Shape statistics and the correlation have no unit and stay, and so do channels read raw. Levels of
     channels of which only changes are read are NaN.
 
-    Shapes: `raw`, `centre` `float64[N, F]` -> `float64[N, F]`.
+    Args:
+        varies: Standard deviation of each system's own features; where it is much wider than its family's, the
+            distance from the level is read in shares of it. NaN where it is not known.
+
+    Shapes: `raw`, `centre`, `varies` `float64[N, F]` -> `float64[N, F]`.
     """
     names = feature_names(family)
     column = {name: place for place, name in enumerate(names)}
@@ -255,7 +289,41 @@ def relative(raw: Floats, centre: Floats, family: Family) -> Floats:
     if all(name in family.channels and family.reading_of(name) == "relative" for name in CROSS_CHANNELS):
         for name, (away, unit) in _cross_units(levels, family.channels).items():
             shift[:, column[name]], scale[:, column[name]] = away, unit
-    return np.where([_is_unread(name, family) for name in names], np.nan, (raw - shift) / scale)
+    read = (raw - shift) / scale
+    if varies is not None:
+        read = _tempered(read, (centre - shift) / scale, varies / scale, family)
+    return np.where([_is_unread(name, family) for name in names], np.nan, read)
+
+
+def _tempered(read: Floats, normal: Floats, varies: Floats, family: Family) -> Floats:
+    """Draw what is read towards normal, as far as the machine itself varies more than its family.
+
+    Shapes: each `float64[N, F]`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = STEADY_SPREADS * _spreads(family) / varies
+        drawn = normal + (read - normal) * share
+    return np.where(share < 1, drawn, read)
+
+
+@cache
+def _spreads(family: Family) -> Floats:
+    """Return how far the features of a steady machine vary, as they are read; infinity for those that have no unit.
+
+    Shapes: `float64[F]`.
+    """
+    return np.array([_spread(name, family) for name in feature_names(family)])
+
+
+def _spread(name: str, family: Family) -> float:
+    channels = [family.channels[channel] for channel in channels_of(name)]
+    has_unit = name in (POWER, RESISTANCE) or (name not in CROSS and statistic_of(name) in (*LEVELS, *SPREADS))
+    if not has_unit or any(family.reading_of(channel) != "relative" for channel in channels_of(name)):
+        return np.inf
+    units = [
+        each.spread / max(abs(each.typical), each.spread) if each.relation == "ratio" else 1.0 for each in channels
+    ]
+    return float(np.hypot.reduce(units))
 
 
 def _is_unread(name: str, family: Family) -> bool:
