@@ -379,9 +379,9 @@ def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdi
     score = verdicts.tally.score
     first = np.isnan(score) & (table.evidence < SETTLED) & ~table.commissioned
     healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
-    if reads_deviations(family):
-        healthy &= ~(table.commissioned & (table.distance > LEARN_WITHIN))
     whole = seconds >= LEARN_LENGTH * family.window_s
+    if reads_deviations(family):
+        healthy &= ~(whole & table.commissioned & (table.distance > LEARN_WITHIN))
     levels = level_columns(table.names)
     shown = np.where(whole[:, None] | levels, table.raw, np.nan)
     summaries = np.where(whole[:, None] | levels[list(table.terms)], table.summary, np.nan)

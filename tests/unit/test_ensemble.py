@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
+from pipelines.diagnosis import ensemble
 from pipelines.diagnosis.ensemble import decide, judge
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
@@ -343,8 +344,18 @@ def test_only_clearly_normal_windows_teach() -> None:
     assert one(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,))).learned is None
 
 
-def test_what_a_window_teaches() -> None:
+def test_a_window_far_from_its_machines_normal_teaches_nothing() -> None:
+    """However sure the members are that it is well: they know other machines."""
+    far = window(1)
+    far = Window({name: samples * 1.2 for name, samples in far.values.items()}, far.rate_hz)
+    assert one(member("a", 0.01)).learned is not None
+    assert one(member("a", 0.01), windows=[far]).learned is None
+
+
+def test_what_a_window_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half the length on a window teaches all its features; a shorter one its levels, which need no length."""
+    # The made-up normal was learned from longer windows, which spread otherwise.
+    monkeypatch.setattr(ensemble, "LEARN_WITHIN", float("inf"))
     whole = one(member("a", 0.1)).learned
     half = one(member("a", 0.1), windows=[window(1, samples=15)]).learned
     short = one(member("a", 0.1), windows=[window(1, samples=14)]).learned

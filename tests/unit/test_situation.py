@@ -22,6 +22,7 @@ from pipelines.diagnosis.situation import (
     COMMISSIONING,
     HYPOTHESES,
     OTHER_PRESSURE,
+    QUIETER,
     SAME_FLOW,
     TOGETHER,
     UNSEEN,
@@ -169,6 +170,9 @@ OTHER_LOADS: Mapping[str, Mapping[str, float]] = {
     "less pressure at the same flow": {"pressure": np.exp(-OTHER_PRESSURE - JUST)},
     "flow a little off": {"pressure": 2.0, "flow": np.exp(SAME_FLOW - JUST)},
     "a motor that runs slower": {"pressure": np.exp(-TOGETHER - JUST), "flow": np.exp(-TOGETHER - JUST)},
+    "a second pump": {"pressure": 2.0, "flow": 2.0},
+    "a little more of both": {"pressure": 1.06, "flow": 1.06},
+    "a fan that turns slower": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER - JUST)},
 }
 FAULTS: Mapping[str, Mapping[str, float]] = {
     "too little more pressure": {"pressure": np.exp(OTHER_PRESSURE - JUST)},
@@ -178,8 +182,8 @@ FAULTS: Mapping[str, Mapping[str, float]] = {
     "flow alone": {"flow": 0.3},
     "pressure alone by half of both": {"pressure": np.exp(-TOGETHER - JUST), "flow": np.exp(-TOGETHER + JUST)},
     "flow alone by half of both": {"pressure": np.exp(-TOGETHER + JUST), "flow": np.exp(-TOGETHER - JUST)},
+    "both lost, and not much quieter": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER + JUST)},
     "both lost, and warmer": {"pressure": 0.4, "flow": 0.4, "temperature": 1.3},
-    "both more": {"pressure": 2.0, "flow": 2.0},
 }
 
 
@@ -201,6 +205,15 @@ def test_another_load_is_told_and_not_judged(name: str) -> None:
 def test_what_a_load_does_not_do_is_judged(name: str) -> None:
     """Heat from lost pressure, lost flow, and what is less than a step of the load stay with the detectors."""
     assert reason(times(FAULTS[name]), own()) == ""
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_single_samples_elsewhere_are_no_other_load(share: float) -> None:
+    """A sensor that drops to zero for some samples takes the mean with it, and no load does that."""
+    values = dict(samples(4))
+    broken = values["pressure"].copy()
+    broken[: int(share * len(broken))] = 0.0
+    assert reason({**values, "pressure": broken}, own()) == ""
 
 
 def test_without_a_normal_no_load_is_another() -> None:
