@@ -33,15 +33,16 @@ def told(
     ]
     steady = [moves.names[place] for place in np.flatnonzero(~seen & (fits > anything))]
     if speaks_for and steady:
-        speaks_for[0] += f" at unchanged {_listed(steady)}"
+        speaks_for[0] += f", {_listed(steady)} about normal"
     noun = fault.replace("_", " ") if fault else "this"
     against = [
         f"{_seen(moves, place)} is not explained by {noun}"
         for place in np.flatnonzero(seen & (fits < anything - SPEAKS)).tolist()
     ]
     against += [
-        f"{moves.names[place]} unchanged speaks against {noun}"
-        for place in np.flatnonzero(~seen & (fits < still - SPEAKS))
+        f"{moves.names[place]} about normal speaks against {noun}"
+        # A hypothesis that leaves a channel open, as a silent sensor leaves all others, has nothing against it there.
+        for place in np.flatnonzero(~seen & (fits < still - SPEAKS) & (fits != anything))
     ]
     return tuple(speaks_for), tuple(against)
 

@@ -81,19 +81,25 @@ class _Fit(NamedTuple):
     cause: str = ""
 
 
-def named(hypotheses: Sequence[Hypothesis]) -> str | None:
-    """Return the component to name: the first one's where it is more plausible than not, and the next one much less."""
+def settled(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
+    """Return the first hypothesis where it is more plausible than not, and the next one much less."""
     if not hypotheses:
         return None
     first, *others = hypotheses
     alike = any(other.plausibility * ALIKE > first.plausibility for other in others)
-    return first.component if first.component and first.plausibility >= NAMED and not alike else None
+    return first if first.plausibility >= NAMED and not alike else None
+
+
+def named(hypotheses: Sequence[Hypothesis]) -> str | None:
+    """Return the component to name: that of a settled hypothesis by which something is broken."""
+    first = settled(hypotheses)
+    return None if first is None else first.component or None
 
 
 def hypothesise(family: Family, table: FeatureTable, row: int) -> tuple[Hypothesis, ...]:
     """Explain one anomalous window, the most plausible hypothesis first; empty at rest, and without a normal.
 
-    One hypothesis a component: its likeliest fault speaks for it.
+    One hypothesis a component: its likeliest fault speaks for it. One that nothing seen speaks for is not told.
     """
     moves = moves_of(family, table, row)
     if moves is None or at_rest(table.rows(np.array([row])), family)[0]:
@@ -112,7 +118,8 @@ def hypothesise(family: Family, table: FeatureTable, row: int) -> tuple[Hypothes
         best = fits[max(places, key=lambda place: shares[place])]
         if share >= TOLD:
             speaks_for, against = told(moves, best.fault, best.fits, calm, open_minded)
-            found.append(Hypothesis(component, best.fault or cause, share, speaks_for, against, best.channel))
+            if speaks_for:  # what nothing was seen of is likely by itself alone, and no finding
+                found.append(Hypothesis(component, best.fault or cause, share, speaks_for, against, best.channel))
     return tuple(sorted(found, key=lambda hypothesis: -hypothesis.plausibility))
 
 

@@ -27,6 +27,9 @@ SPREAD_ERROR = 0.25
 # A spread below this share of the level, or this many kelvin, is rounding. Source: own choice; a tenth of a per cent is
 # the step of a 10-bit sensor.
 SPREAD_LEAST, SPREAD_LEAST_K = 1e-3, 0.05
+# The same of a thermometer that repeats its reading from sample to sample more often than not: its steps are coarse.
+# Source: own choice; a reading that changes by one step of half a kelvin within a window spreads by a quarter.
+STANDS, SPREAD_COARSE_K = 0.5, 0.25
 # Source: own choice; a calm channel has no peaks to speak of.
 PEAKED = 0.7
 # Source: own choice; below a fiftieth of its normal a signal is zero.
@@ -102,9 +105,8 @@ def moves_of(family: Family, table: FeatureTable, row: int) -> Moves | None:
     least = np.array([family.channels[name].spread for name in chosen])
     size = np.where(kelvin, 1 / factor, np.maximum(np.abs(centre[0]), least))
     level, level_error = _level(raw[0], centre[0], size, places)
-    spread, spread_error = _spread(
-        raw[1], centre[1], scatter[1], np.where(kelvin, SPREAD_LEAST_K / factor, SPREAD_LEAST * size)
-    )
+    rounding = np.where(centre[4] > STANDS, SPREAD_COARSE_K, SPREAD_LEAST_K) / factor
+    spread, spread_error = _spread(raw[1], centre[1], scatter[1], np.where(kelvin, rounding, SPREAD_LEAST * size))
     up, down = raw[3] - raw[0], raw[0] - raw[2]
     wide = np.maximum(up + down, 1e-12)
     return Moves(

@@ -77,8 +77,9 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("external_leakage", FIXED, 0.55, (-0.9, -0.05), (-1.05, -0.4), (-25, 6), (-0.3, 0.0), (-0.8, 0.5)),
     Pattern("external_leakage", LOOP, 0.3, (-1.6, -0.6), (-0.9, -0.3), (-35, 0), (-0.8, -0.2), (-0.8, 0.5)),
     Pattern("external_leakage", COMPENSATED, 0.15, (-0.2, 0.0), (0.3, 1.3), (-10, 3), (-0.05, 0.3)),
-    # Oil warms; thinner oil leaks a little more.
-    Pattern("cooler_fouling", ANY, 1.0, (-0.12, 0.02), (-0.15, 0.02), (10, 60), (-0.1, 0.15)),
+    # Oil warms; thinner oil leaks a little more, and much more where gaps are wide.
+    Pattern("cooler_fouling", ANY, 0.8, (-0.12, 0.02), (-0.15, 0.02), (10, 60), (-0.1, 0.15)),
+    Pattern("cooler_fouling", "wide gaps", 0.2, (-0.3, 0.0), (-0.35, -0.1), (10, 60), (-0.1, 0.15)),
     # Late switching knocks; the levels between stay.
     Pattern(
         "valve_lag",

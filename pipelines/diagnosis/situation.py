@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.adaptive import HALF
 from pipelines.detectors.base import FeatureTable
-from pipelines.diagnosis.hypotheses import hypothesise, named
+from pipelines.diagnosis.components import AFFECTED, loudest
+from pipelines.diagnosis.hypotheses import hypothesise, settled
+from pipelines.diagnosis.patterns import component_of
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
 from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rules
 from pipelines.machines.alarm import UNUSUAL, levels
@@ -38,6 +40,7 @@ SLOWER_PRESSURE, SLOWER_FLOW, QUIETER = 0.2, 0.1, 0.5
 WARMER_K = 1.5
 # What an anomaly is called that a rule found and no component's head.
 KINDS = {"stuck": "sensor_fault", "dead": "sensor_fault", "limit": "limit_exceeded"}
+SILENT = ("stuck", "dead")
 # Hypotheses that are told of a window, at most. Source: own choice; a technician looks at three places.
 HYPOTHESES = 3
 
@@ -64,9 +67,14 @@ class Situations:
         """`bool[N]` where a whole window is wrong on any machine."""
         return np.array([any(each.sustained for each in found) for found in self.findings], dtype=np.bool_)
 
-    def kind(self, row: int) -> str | None:
-        """Return what an anomaly is called by its rule, where no head judges a component; None where none is broken."""
-        return KINDS[self.findings[row][0].rule] if self.findings[row] else None
+    def kind(self, row: int, heads: bool = False) -> str | None:
+        """Return what an anomaly of which no head is sure is called by its rule; None where none is broken.
+
+        Args:
+            heads: Whether heads say something; then only a rule that all of the window breaks counts.
+        """
+        rules = (each.rule for each in self.findings[row] if each.sustained or not heads)
+        return next((KINDS[rule] for rule in rules), None)
 
 
 def situations(
@@ -188,18 +196,35 @@ def _complete(
         level=level,
         normal=None if inspection.baseline is None else inspection.baseline.at(place).to_bytes(),
     )
-    if diagnosis.is_anomaly and not diagnosis.components and (kind := situation.kind(row)):
-        shown = shown._replace(anomaly_type=kind)
-    if normal is None or normal.points[0].moments is None:
-        return shown
-    shown = shown._replace(operating_point=_located(place, len(normal.points), situation.reasons[row]))
-    if diagnosis.is_anomaly and diagnosis.attribution:
-        found = hypothesise(family, table, row)
-        # Where no head knows a component, physics may.
-        component = None if diagnosis.affected else named(found)
-        affected = diagnosis.affected if component is None else (component,)
-        shown = shown._replace(hypotheses=found[:HYPOTHESES], affected=affected)
-    return shown
+    if normal is not None and normal.points[0].moments is not None:
+        shown = shown._replace(operating_point=_located(place, len(normal.points), situation.reasons[row]))
+        if diagnosis.is_anomaly and diagnosis.attribution:
+            shown = shown._replace(hypotheses=hypothesise(family, table, row))
+    if diagnosis.is_anomaly:
+        shown = _called(family, shown, situation.kind(row, heads=bool(diagnosis.components)))
+    return shown._replace(hypotheses=shown.hypotheses[:HYPOTHESES])
+
+
+def _called(family: Family, diagnosis: Diagnosis, kind: str | None) -> Diagnosis:
+    """Name an anomaly of which no head is sure by what is surer: a silent sensor, then physics.
+
+    Physics may also say that nothing is broken. What heads guess is the last resort, and none where a stated limit
+    alone makes the window an anomaly.
+
+    Args:
+        kind: What it is called by its rule.
+    """
+    if any(each.probability >= AFFECTED for each in diagnosis.components):
+        return diagnosis
+    if any(each.sustained and each.rule in SILENT for each in diagnosis.rules):
+        sensor = component_of(family, "sensor_stuck")
+        affected = (sensor,) if sensor in family.components else diagnosis.affected
+        return diagnosis._replace(affected=affected, anomaly_type=kind)
+    physics = settled(diagnosis.hypotheses)
+    if physics is None:
+        return diagnosis if kind is None else diagnosis._replace(affected=(), anomaly_type=kind)
+    named = (physics.component,) if physics.component else ()
+    return diagnosis._replace(affected=named, anomaly_type=kind or loudest(diagnosis.attribution))
 
 
 def _located(place: int, count: int, reason: str) -> PointFinding:

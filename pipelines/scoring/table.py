@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.diagnosis.attribution import attribute
-from pipelines.diagnosis.components import loudest
+from pipelines.diagnosis.components import AFFECTED, loudest
 from pipelines.diagnosis.ensemble import Verdicts
 from pipelines.diagnosis.situation import Situations
 from pipelines.machines.family import Family
@@ -57,7 +57,7 @@ def tabulated(
 def _kinds(
     family: Family, table: FeatureTable, verdicts: Verdicts, detail: Detail, situation: Situations
 ) -> NDArray[np.object_]:
-    """Return what each anomaly is called: by its component, or where no head says, by its rule or loudest channel."""
+    """Return what each anomaly is called: by its rule where no head is sure, else by a component or loudest channel."""
     kinds = verdicts.kinds.copy()
     kinds[~verdicts.is_anomaly] = None
     if detail == "full":
@@ -65,7 +65,8 @@ def _kinds(
         alarms = np.flatnonzero(verdicts.is_anomaly & unnamed)
         shares = attribute(family, table.rows(alarms), verdicts.tally.contributions[alarms])
         kinds[alarms] = [loudest(share) for share in shares]
-    silent = [np.isnan(part.off) for part in verdicts.parts.values()]
-    for row in np.flatnonzero(verdicts.is_anomaly & np.all(silent, axis=0)).tolist():
-        kinds[row] = situation.kind(row) or kinds[row]
+    off = np.stack([np.full(len(kinds), np.nan), *(part.off for part in verdicts.parts.values())])
+    heads, sure = ~np.isnan(off).all(axis=0), (off >= AFFECTED).any(axis=0)
+    for row in np.flatnonzero(verdicts.is_anomaly & ~sure).tolist():
+        kinds[row] = situation.kind(row, bool(heads[row])) or kinds[row]
     return kinds

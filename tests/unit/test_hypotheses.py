@@ -151,13 +151,14 @@ def test_evidence_is_told_in_the_units_and_words_of_a_technician() -> None:
     """Shares for pressure, flow and vibration, kelvin for oil, and what did not move beside what did."""
     leak = at(**SIGNS["external_leakage"])[0]
     assert any(text.startswith("flow 27 % below normal") for text in leak.evidence_for)
-    assert any(text.startswith("pressure 18 % below normal at unchanged") for text in leak.evidence_for)
+    beside = [text for text in leak.evidence_for if text.endswith(" about normal")]
+    assert [text.startswith("pressure 18 % below normal, ") for text in beside] == [True]
     wear = at(**SIGNS["pump_wear"])[0]
     assert any(text.startswith("temperature 10 K above normal") for text in wear.evidence_for)
 
 
 def test_what_a_hypothesis_expects_and_was_not_seen_speaks_against_it() -> None:
-    """Vibration that is unchanged speaks against cavitation, and a move that is not explained is told."""
+    """Vibration about its normal speaks against cavitation, and a move that is not explained is told."""
     from pipelines.diagnosis.evidence import told
 
     moves = moves_of(generic(), table_of(samples(1, {"flow": 50})), 0)
@@ -166,15 +167,41 @@ def test_what_a_hypothesis_expects_and_was_not_seen_speaks_against_it() -> None:
     expects = np.zeros(4)
     expects[place] = -3.0
     _, against = told(moves, "cavitation", expects, np.zeros(4), np.zeros(4))
-    assert against == ("vibration unchanged speaks against cavitation",)
+    assert against == ("vibration about normal speaks against cavitation",)
     expects = np.zeros(4)
     expects[moves.names.index("flow")] = -3.0
     _, against = told(moves, "cooler_fouling", expects, np.full(4, -5.0), np.zeros(4))
     assert against == ("flow 17 % below normal is not explained by cooler fouling",)
 
 
+def test_a_silent_sensor_has_nothing_against_it_in_other_channels() -> None:
+    """While a sensor stands still the machine may run on as ever."""
+    values = samples(7)
+    values["flow"] = np.full_like(values["flow"], 60.1)
+    stuck = explained(values)[0]
+    assert (stuck.fault, stuck.against) == ("sensor_stuck", ())
+
+
+@pytest.mark.parametrize("moved", [{"pressure": 153.0}, {"flow": 57.5, "temperature": 51.0}, {"vibration": 1.5}])
+def test_a_hypothesis_without_evidence_is_not_told(moved: Mapping[str, float]) -> None:
+    """What nothing seen speaks for may be likely by itself, and is no finding."""
+    assert all(hypothesis.evidence_for for hypothesis in at(**moved))
+
+
+def test_rounding_of_a_coarse_thermometer_is_no_unrest() -> None:
+    """Where oil stands still to the half kelvin, one step within a window speaks against nothing."""
+    calm = [{**samples(seed), "temperature": np.full(30, 48.0)} for seed in range(20)]
+    rows = make_feature_table([Window(values, 1.0) for values in calm], [None] * 20, generic()).raw
+    learned = [learn(row) for row in rows]
+    coarse = Normal.of(sum(learned[1:], learned[0]))
+    hot = {**samples(21), "temperature": np.where(np.arange(30) < 12, 65.5, 66.0)}
+    moves = moves_of(generic(), make_feature_table([Window(hot, 1.0)], [coarse], generic()), 0)
+    assert moves is not None
+    assert moves.spread[moves.names.index("temperature")] == 0
+
+
 def test_a_level_that_did_not_move_is_no_evidence_of_a_move() -> None:
-    """What lies within its own error is told as unchanged and never in per cent."""
+    """What lies within its own error is told as about normal and never in per cent."""
     texts = [text for hypothesis in at(temperature=70) for text in hypothesis.evidence_for]
     assert texts
     assert not any(text.startswith(("pressure", "flow", "vibration")) for text in texts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.diagnosis.components import AFFECTED
 from pipelines.diagnosis.patterns import title_of
 from pipelines.knowledge.records import Language
 from pipelines.knowledge.search.text import stems
@@ -59,8 +60,9 @@ def repair_question(findings: Mapping[str, Any], family: Family, language: Langu
 
 
 def _hypothesis_of(component: str, findings: Mapping[str, Any]) -> str:
-    """Return the fault by which physics named a component; empty where a head did."""
-    if any(found["component"] == component for found in findings["prediction"]["components"]):
+    """Return the fault by which physics named a component; empty where a head is sure of it."""
+    sure = (found for found in findings["prediction"]["components"] if found["probability"] >= AFFECTED)
+    if any(found["component"] == component for found in sure):
         return ""
     told = (each["fault"] for each in findings.get("hypotheses", ()) if each["component"] == component)
     return next(told, "")
