@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.machines.family import Family
 from pipelines.machines.moments import Scale
-from pipelines.signals.features import CORRELATION, TAIL, feature_names, scope_of
+from pipelines.signals.features import CORRELATION, POWER, TAIL, feature_names, scope_of
 from pipelines.signals.windows import Floats
 
 SUMMARISED = ("mean", "std", "step")
@@ -45,7 +45,7 @@ class Term(NamedTuple):
     Attributes:
         feature: The feature that it is made from.
         place: Where that stands among the family's features.
-        mean: Where the mean of its channel and scope stands; its own place for what is no channel's.
+        mean: Where the mean of its channel and scope stands; that of the power for what pressure and flow say together.
         statistic: `mean`, `std`, `step` or `correlation`.
         is_ratio: Whether its channel is compared by ratio.
         size: Spread of the channel's level, and `typical` that level.
@@ -86,8 +86,8 @@ def terms(family: Family) -> tuple[Term, ...]:
             kind = statistic, channel.relation == "ratio", channel.spread, channel.typical, is_warm
             found.append(Term(feature, names.index(feature), mean, *kind))
     if CORRELATION in names:
-        place = names.index(CORRELATION)
-        found.append(Term(CORRELATION, place, place, "correlation", False, 1.0, 0.0, False))
+        places = names.index(CORRELATION), names.index(POWER)
+        found.append(Term(CORRELATION, *places, "correlation", False, 1.0, 0.0, False))
     return tuple(found)
 
 
@@ -109,8 +109,8 @@ def summarise(raw: Floats, family: Family) -> Floats:
 def _term(raw: Floats, term: Term) -> Floats:
     value = raw[:, term.place]
     if term.statistic == "correlation":
-        # Where nothing moves there is none.
-        return np.where(np.isnan(value) & ~np.isnan(raw[:, 0]), 0.0, value)
+        # Where both are measured and one does not move there is none.
+        return np.where(np.isnan(value) & ~np.isnan(raw[:, term.mean]), 0.0, value)
     least = REST * term.size
     if term.statistic == "mean":
         return np.log(np.maximum(np.abs(value), least)) if term.is_ratio else value
