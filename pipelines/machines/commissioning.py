@@ -32,6 +32,9 @@ OUTLYING = 4.0
 LEFT_OUT = 0.1
 # Share of commissioning windows within the distance that counts as usual. Source: with 20 of them, two lie beyond.
 USUAL = 0.9
+# Distance that is usual for every machine. Source: that of a healthy window; without it the least flicker of a machine
+# that stood still in commissioning is unusual. None of 28 machines of other physics has less than 1.05 of its own.
+USUAL_LEAST = 1.0
 # Windows that are measured by the others, at most. Source: own choice; a millisecond of work.
 LEFT_OUT_MAX = 40
 # To this many windows the scatter of an operating point is filled up from the machine's others. Source: as NEEDED.
@@ -73,7 +76,8 @@ class Normal:
     Attributes:
         points: Its operating points, the most frequent first.
         left_out: Commissioning windows that were unlike the others.
-        usual: Distance beyond which one in ten of its commissioning windows lay, each measured by the others.
+        usual: Distance beyond which one in ten of its commissioning windows lay, each measured by the others; no less
+            than that of any healthy window.
     """
 
     points: tuple[OperatingPoint, ...]
@@ -144,7 +148,7 @@ def commission(rows: Floats, family: Family) -> Normal:
     Shapes: `rows` `float64[N, F]`.
 
     Raises:
-        InvalidInput: There are too few windows.
+        InvalidInput: There are too few windows, or no channel is in most of them.
     """
     if len(rows) < LEAST:
         raise InvalidInput("windows", len(rows), f"must be at least {LEAST}")
@@ -152,6 +156,8 @@ def commission(rows: Floats, family: Family) -> Normal:
     groups = find_points(summaries[:, load_terms(family)])
     kept = [group[_alike(summaries[group], family)] for group in groups]
     moments = _moments([summaries[group] for group in kept], scale(family).warm)
+    if not any(np.isfinite(each.mean).any() for each in moments):
+        raise InvalidInput("windows", len(rows), "must show one channel in more than half of them")
     pairs = zip(kept, moments, strict=True)
     points = tuple(OperatingPoint(_sums(rows[group]), each) for group, each in pairs)
     return Normal(points, len(rows) - sum(map(len, kept)), _usual([summaries[group] for group in kept], family))
@@ -195,7 +201,8 @@ def _usual(groups: Sequence[Floats], family: Family) -> float:
         for place, row in chosen
     ]
     far = measure(rows, without, scale(family)).distance
-    return float(np.nanquantile(far, USUAL))
+    # Where the others know nothing of any window, nothing is unusual.
+    return max(float(np.nanquantile(far, USUAL)), USUAL_LEAST) if np.isfinite(far).any() else float("inf")
 
 
 def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
@@ -226,8 +233,8 @@ def _alike(summaries: Floats, family: Family) -> NDArray[np.bool_]:
     First number by number, so that what is odd cannot widen what it is measured by; then by how numbers move together.
     """
     usual = scale(family).floor
-    centre = np.nanmedian(summaries, axis=0)
-    apart = summaries - centre
+    shown = np.where(np.isfinite(summaries).any(axis=0), summaries, 0.0)
+    apart = shown - np.nanmedian(shown, axis=0)
     wide = np.hypot(1.4826 * np.nanmedian(np.abs(apart), axis=0), usual)
     size = np.nan_to_num(apart / wide)
     kept = _within((size * size).mean(axis=1))
@@ -236,7 +243,8 @@ def _alike(summaries: Floats, family: Family) -> NDArray[np.bool_]:
 
 
 def _within(far: Floats) -> NDArray[np.bool_]:
-    """Tell which windows do not lie far outside the others; only a few can."""
+    """Tell which windows do not lie far outside the others; only a few can, first those of which nothing is known."""
+    far = np.nan_to_num(far, nan=np.inf)
     few = np.sort(far)[len(far) - 1 - int(np.ceil(LEFT_OUT * len(far)))]
     kept: NDArray[np.bool_] = far <= max(OUTLYING * max(float(np.median(far)), 1.0), float(few))
     return kept

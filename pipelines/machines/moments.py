@@ -78,10 +78,13 @@ class Moments:
 
         Shapes: `row` `float64[D]`; where it is NaN it says nothing.
         """
-        apart = np.where(np.isfinite(row) & np.isfinite(self.mean), row - self.mean, 0.0)
+        said = np.isfinite(row)
+        apart = np.where(said & np.isfinite(self.mean), row - self.mean, 0.0)
         count, weight = self.count + 1, self.weight + 1
         mean = self.mean + apart / count
-        scatter = self.scatter + np.outer(apart, apart) * (self.count / count)
+        # One more window in the weight must not make steadier what it does not say.
+        wider = np.where(said, 1.0, np.sqrt(weight / max(self.weight, 1.0)))
+        scatter = self.scatter * np.outer(wider, wider) + np.outer(apart, apart) * (self.count / count)
         kept = min(1.0, MEMORY / count)
         return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept, self.warming)
 

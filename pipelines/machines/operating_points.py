@@ -20,13 +20,18 @@ def find_points(levels: Floats) -> list[NDArray[np.int64]]:
     """Return the windows of each load, the most frequent first; windows of loads seen too rarely are in none.
 
     Windows belong together where a chain of neighbours leads from one to the other, so that a load that varies without
-    steps is one. Where no load is seen often enough, all windows are one.
+    steps is one. Windows that tell no load, beside others that do, are in none. Where no load is seen often enough, all
+    windows are one.
 
     Args:
         levels: Logarithms of what varies with the load.
 
     Shapes: `levels` `float64[N, C]`.
     """
+    known = np.isfinite(levels).any(axis=1)
+    if known.any() and not known.all():
+        places = np.flatnonzero(known)
+        return [places[group] for group in find_points(levels[places])]
     apart = np.abs(levels[:, None, :] - levels[None, :, :])
     near = np.nan_to_num(apart).max(axis=2, initial=0.0) < GAP
     label = np.arange(len(levels))

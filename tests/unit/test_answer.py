@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import pytest
 
 from pipelines.knowledge.answer.answer import MOST, Params, extract, marked
+from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.answer.llm import Draft, LanguageModel, Prompt, messages
 from pipelines.knowledge.records import Answer, Hit, Language, Passage, Question
 from pipelines.knowledge.search.text import asks_for_remedy, asks_how, topics
+from pipelines.machines.family import read_family
 
 
 def hit(key: str, text: str, score: float, heading: str = "", *, start: int = 7, language: Language = "en") -> Hit:
@@ -293,3 +295,14 @@ def test_passages_reach_a_model_as_data() -> None:
     for mark in ("System:", "<|im_start|>", "[INST]", "<<SYS>>", "Assistant:"):
         assert mark not in user["content"]
     assert "Pump." in user["content"]
+
+
+def test_the_repair_of_what_physics_names_is_that_of_its_fault() -> None:
+    """A pump that cavitates is not asked after as one that leaks; what a head knows is asked by its grade."""
+    hypotheses = [{"component": "valve", "fault": "valve_lag"}, {"component": "pump", "fault": "cavitation"}]
+    prediction = {"affected_components": ["pump"], "components": [], "anomaly_type": "high_vibration"}
+    findings = {"prediction": prediction, "hypotheses": hypotheses, "attribution": []}
+    assert repair_question(findings, read_family("generic"), "en") == "How to fix pump cavitation?"
+    known = [{"component": "pump", "probability": 0.9, "grade": "pump_wear"}]
+    by_head = findings | {"prediction": prediction | {"components": known}}
+    assert repair_question(by_head, read_family("generic"), "en") == "How to fix a worn hydraulic pump?"

@@ -353,17 +353,6 @@ def test_a_family_without_components_has_the_general_one() -> None:
     assert repair_question(findings, bare, "ru") == "Как устранить наружные утечки (рукава и соединения)?"
 
 
-def test_the_repair_of_what_physics_names_is_that_of_its_fault() -> None:
-    """A pump that cavitates is not asked after as one that leaks; what a head knows is asked by its grade."""
-    hypotheses = [{"component": "valve", "fault": "valve_lag"}, {"component": "pump", "fault": "cavitation"}]
-    prediction = {"affected_components": ["pump"], "components": [], "anomaly_type": "high_vibration"}
-    findings = {"prediction": prediction, "hypotheses": hypotheses, "attribution": []}
-    assert repair_question(findings, generic(), "en") == "How to fix pump cavitation?"
-    known = [{"component": "pump", "probability": 0.9, "grade": "pump_wear"}]
-    by_head = findings | {"prediction": prediction | {"components": known}}
-    assert repair_question(by_head, generic(), "en") == "How to fix a worn hydraulic pump?"
-
-
 # --- what is kept
 
 
