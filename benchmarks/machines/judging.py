@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.records import Diagnosis, Inspection
-from pipelines.machines.alarm import Evidence, levels
+from pipelines.machines.alarm import Evidence
 from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
 from pipelines.scoring.score import BLOCK, judged
@@ -101,21 +101,9 @@ class Watch:
                 self._normal = self._normal.learning(diagnosis.learned)
             if not diagnosis.abstained:
                 self._last = diagnosis.is_anomaly
-            self._evidence = self._evidence.after(_level(diagnosis), 0.0)
+            self._evidence = self._evidence.after(diagnosis.level, 0.0)
             alarms.append(self._evidence.raised)
         return _verdict(found, self._judge, alarms)
-
-
-def _level(diagnosis: Diagnosis) -> int:
-    """Return how far a window lies outside, as the system's alarm reads it."""
-    # No p-value is known of a window; without it only the charts of verdicts bet.
-    read = levels(
-        np.array([diagnosis.score]),
-        np.array([diagnosis.is_anomaly]),
-        np.array([diagnosis.severity == "critical"]),
-        np.array([np.nan]),
-    )
-    return int(read[0])
 
 
 def _judged(
