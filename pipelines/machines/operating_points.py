@@ -28,12 +28,12 @@ def find_points(levels: Floats) -> list[NDArray[np.int64]]:
 
     Shapes: `levels` `float64[N, C]`.
     """
-    known = np.isfinite(levels).any(axis=1)
-    if known.any() and not known.all():
-        places = np.flatnonzero(known)
-        return [places[group] for group in find_points(levels[places])]
+    known: NDArray[np.bool_] = np.isfinite(levels).any(axis=1)
     apart = np.abs(levels[:, None, :] - levels[None, :, :])
     near = np.nan_to_num(apart).max(axis=2, initial=0.0) < GAP
+    if known.any():
+        near &= known[:, None] & known[None, :]
+        np.fill_diagonal(near, True)
     label = np.arange(len(levels))
     while True:
         lowest = np.where(near, label[None, :], len(levels)).min(axis=1)

@@ -35,11 +35,13 @@ def test_a_load_seldom_seen_is_left_to_people() -> None:
 
 
 def test_what_tells_no_load_joins_none() -> None:
-    """A window without pressure and flow is no bridge between two loads; where no window has them all are one."""
+    """A window without pressure and flow is no bridge between two loads; where too few have them all are one."""
     levels = np.array([[0.0, 0], [1, 1], [0, 0], [1, 1], [0, 0], [1, 1], [np.nan, np.nan]])
     assert [group.tolist() for group in find_points(levels)] == [[0, 2, 4], [1, 3, 5]]
     assert [group.tolist() for group in find_points(levels[:6] * [1, np.nan])] == [[0, 2, 4], [1, 3, 5]]
-    for nothing in (np.full((6, 2), np.nan), np.zeros((6, 0))):
+    seldom = np.full((6, 2), np.nan)
+    seldom[0] = 0.0
+    for nothing in (np.full((6, 2), np.nan), np.zeros((6, 0)), seldom):
         assert [group.tolist() for group in find_points(nothing)] == [list(range(6))]
 
 
