@@ -92,13 +92,14 @@ def _deviation(share: Attribution) -> dict[str, Any]:
     apart = deviation.value - deviation.normal
     side = "above" if apart >= 0 else "below"
     whose = "its normal" if deviation.own else "the typical"
+    unit = "K" if deviation.unit == "degC" else deviation.unit  # 10 degC is a temperature, and no difference of two
     return {
         "value": _rounded(deviation.value),
         "normal": _rounded(deviation.normal),
         "difference": _rounded(apart),
         "unit": deviation.unit,
         "own_baseline": deviation.own,
-        "text": f"{share.channel} {abs(apart):.3g} {deviation.unit} {side} {whose} {deviation.normal:.4g}",
+        "text": f"{share.channel} {abs(apart):.3g} {unit} {side} {whose} {deviation.normal:.4g}",
     }
 
 

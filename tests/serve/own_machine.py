@@ -49,8 +49,8 @@ def press(client: httpx.Client) -> Walk:
     walk = Walk(client, machine("b", "tune", 158), "press", 3 * MINUTE, 3 * HOUR)
     walk.say("## 1. A press of 185 bar whose flow meter fails while it is commissioned")
     walk.say(
-        "A servo press with a load cycle of three minutes, read every two seconds. A window is 122 s, one every three",
-        "minutes; the machine has been warm for hours.",
+        "A servo press that goes through a load cycle in three minutes, read every two seconds. A window is 122 s, one",
+        "every three minutes; the machine has been warm for hours.",
     )
     walk.make("Press 4")
     well([walk.show("runs well")])
