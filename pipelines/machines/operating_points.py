@@ -28,7 +28,7 @@ def find_points(levels: Floats) -> list[NDArray[np.int64]]:
 
     Shapes: `levels` `float64[N, C]`.
     """
-    known: NDArray[np.bool_] = np.isfinite(levels).any(axis=1)
+    known = np.asarray(np.isfinite(levels).any(axis=1))
     apart = np.abs(levels[:, None, :] - levels[None, :, :])
     near = np.nan_to_num(apart).max(axis=2, initial=0.0) < GAP
     if known.any():
