@@ -8,7 +8,7 @@ import pytest
 from pipelines.errors import Unavailable
 from serve_app.shared.batching import MicroBatch
 
-pytestmark = pytest.mark.timeout(4)  # what hangs is a fault, and found soon
+pytestmark = pytest.mark.timeout(4, func_only=True)  # what hangs is a fault, and found soon
 
 
 class Line:

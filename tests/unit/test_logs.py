@@ -91,7 +91,7 @@ def test_a_line_holds_whatever_a_caller_sends(tmp_path: Path) -> None:
     assert line["error"] == {"kind": "ValueError", "message": "first", "frames": []}
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(20, func_only=True)
 def test_whoever_follows_sees_the_new_file(tmp_path: Path) -> None:
     """`hdx logs --follow` begins again where a full log was turned over."""
     path = tmp_path / FILE

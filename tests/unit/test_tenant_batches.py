@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.shared.tenant_batches import KEPT_MAX, TenantBatches
 
-pytestmark = pytest.mark.timeout(4)  # what hangs is a fault, and found soon
+pytestmark = pytest.mark.timeout(4, func_only=True)  # what hangs is a fault, and found soon
 
 
 async def test_a_tenant_waits_for_no_other() -> None:

@@ -15,7 +15,7 @@ from tests.serve.service import Service
 from tests.vllm.tiny import LONG_QUESTION, LONGEST, lessons, train
 
 pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(1800, func_only=True)
 
 DIAGNOSE, QUERY = "/api/diagnostics/diagnose/", "/api/rag/query/"
 BACK_S = 300  # what Ray may take to notice a dead engine and to start another; it starts in one to three minutes
