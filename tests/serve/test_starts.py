@@ -20,9 +20,7 @@ FAULTS = ("healthy", "pump_wear", "valve_lag", "sensor_drift")
 WINDOW = {"pressure": [100.5, 101.2, 99.8], "flow": [25.0, 24.8, 25.2]}
 
 
-@pytest.mark.timeout(
-    1200, func_only=True
-)  # two starts, one of which trains; beside another worker's tests that takes long
+@pytest.mark.timeout(1200, func_only=True)  # two starts, one of which trains, beside another worker's tests
 def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) -> None:
     """The service starts, stops without a trace, and starts again with all it knew, but otherwise set up.
 
