@@ -29,6 +29,7 @@ class TogetherOnTheService(LoadScopeScheduling):  # type: ignore[misc]  # it shi
         return "service" if nodeid.startswith(ON_THE_SERVICE) else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)  # a run without workers has no such hook
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Say how two workers share the tests."""
     return TogetherOnTheService(config, log)

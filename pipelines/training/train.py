@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.settings import Models
 from pipelines.datasets.recordings import Recordings, read_recordings
 from pipelines.datasets.simulator import simulate_recordings
 from pipelines.detectors.base import Detector, Examples, FeatureTable
@@ -19,10 +20,8 @@ from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 
 FOLDS = 4
-# Machines and windows of each. Source: faults of 30 % missed at 5 % false alarms on unseen machines of the same physics
-# 0.27, 0.19, 0.18 and 0.16 with 60, 120, 240 and 480 machines, of other physics 0.61, 0.57, 0.50 and 0.46; with half
-# the windows a machine no worse.
-SYSTEMS, WINDOWS_EACH = 240, 20
+# Windows of a simulated machine. Source: with half of forty faults of unseen machines were missed no more often.
+MACHINES, WINDOWS_EACH = Models().simulated_machines, 20
 
 Progress = Callable[[str, int, int], None]
 MakeFeatureTable = Callable[[Sequence[Window], Sequence[Normal | None], Family], FeatureTable]
@@ -30,11 +29,12 @@ Settings = Mapping[str, float]
 SHIPPED: Settings = {}
 
 
-def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordings:
+def load(family: Family, data: Path | None, seed: int, by: str = "", machines: int = MACHINES) -> Recordings:
     """Read the recordings at `data`, or simulate a family that has a simulator.
 
     Args:
         by: Column of what an evaluation leaves out together; the family's own group when empty.
+        machines: How many are simulated.
 
     Raises:
         InvalidInput: Neither is there.
@@ -42,7 +42,7 @@ def load(family: Family, data: Path | None, seed: int, by: str = "") -> Recordin
     if data is not None:
         return read_recordings(family, data, seed, by)
     if "fault" in family.heads:
-        return simulate_recordings(family, SYSTEMS, WINDOWS_EACH, seed)
+        return simulate_recordings(family, machines, WINDOWS_EACH, seed)
     raise InvalidInput("data", None, f"family {family.name} has no simulator: give recordings")
 
 

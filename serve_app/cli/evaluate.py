@@ -38,7 +38,7 @@ def evaluate(
 
     settings, kind = read_settings(), known_family(family)
     with open_registry(settings, console) if log else nullcontext(), bar() as step:
-        found = judge_left_out(kind, load(kind, data, seed, by), seed, step)
+        found = judge_left_out(kind, load(kind, data, seed, by, settings.models.simulated_machines), seed, step)
         page = render(kind, found) if report or log else ""
         if report:
             report.write_text(page, encoding="utf-8")

@@ -88,7 +88,8 @@ def train_family(
     from pipelines.training.run import learn
     from pipelines.training.train import load
 
-    learned = learn(family, load(family, data, plan.seed), remarks, plan, step)
+    recordings = load(family, data, plan.seed, machines=settings.models.simulated_machines)
+    learned = learn(family, recordings, remarks, plan, step)
     table = Table("model", "version", "AUC, groups left out", box=None)
     url, alias = settings.tracking_url, settings.models.alias
     for number, (bundle, tried, provenance) in enumerate(learned):

@@ -36,6 +36,7 @@ from serve_app.local.terminal import Steps, first_start, screen
 from serve_app.shared.credentials import storage_key, webhook_secret
 from serve_app.store.migrate import create_database, migrate
 
+CLI = (sys.executable, "-m", "serve_app.cli")
 START_S = 300.0  # the slowest start seen, a first one beside a full build, took under a third of it
 
 
@@ -131,14 +132,28 @@ def hear_from_mlflow(settings: Settings) -> None:
     Registry(settings.tracking_url, settings.models.alias).subscribe(url, secret)
 
 
-def index_when_changed(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
-    """Index the built-in knowledge when its text or the encoder is another than last time."""
+@contextmanager
+def indexing(settings: Settings, steps: Steps, names: dict[str, str]) -> Iterator[None]:
+    """Index the built-in knowledge beside the block, when its text or the encoder is another than last time.
+
+    Raises:
+        Unavailable: It failed; names its log.
+    """
     mark = index_mark(settings)
     content = b"".join(path.read_bytes() for path in articles())
     digest = sha256(content + settings.knowledge.encoder_path.encode()).hexdigest()
-    if not mark.exists() or mark.read_text(encoding="utf-8") != digest:
-        command(steps, ["index", "--built-in"], names)
-        mark.write_text(digest, encoding="utf-8")
+    if mark.exists() and mark.read_text(encoding="utf-8") == digest:
+        yield
+        return
+    words = ["index", "--built-in"]
+    steps.console.print(f"  [dim]hdx {' '.join(words)}[/dim]")
+    with start("index", [*CLI, *words], names, settings.home / "logs" / "index.log") as child:
+        yield
+        with steps.step("index of the knowledge"):
+            child.process.wait()
+    if child.process.returncode:
+        check_running([child])
+    mark.write_text(digest, encoding="utf-8")
 
 
 def index_mark(settings: Settings) -> Path:
@@ -153,7 +168,7 @@ def command(steps: Steps, words: Sequence[str], names: dict[str, str]) -> None:
         Unavailable: It failed; its own output says why.
     """
     steps.console.print(f"  [dim]hdx {' '.join(words)}[/dim]")
-    outcome = subprocess.run([sys.executable, "-m", "serve_app.cli", *words], env=names, check=False)  # noqa: S603
+    outcome = subprocess.run([*CLI, *words], env=names, check=False)  # noqa: S603
     if outcome.returncode:
         raise Unavailable(f"hdx {words[0]}", f"ended with code {outcome.returncode}")
 
@@ -220,8 +235,8 @@ def run(settings: Settings, console: Console) -> None:
         starting.close()
         if not settings.mlflow_url:
             hear_from_mlflow(settings)
-        train_when_absent(settings, steps, names)
-        index_when_changed(settings, steps, names)
+        with indexing(settings, steps, names):
+            train_when_absent(settings, steps, names)
         if not trained:
             children.append(stack.enter_context(start_ray(settings, names, sockets)))
         with steps.step("Ray"):
