@@ -36,6 +36,8 @@ LEVEL_FLOOR, WARM_FLOOR, COLD_FLOOR, SPREAD_FLOOR, CORRELATION_FLOOR = 0.1, 1.0,
 # And more for each kelvin that it is warmer or colder than when it was learned. Source: as before; with half as much
 # again, faults found fall from 0.75 to 0.72.
 LEVEL_PER_KELVIN, SPREAD_PER_KELVIN, CORRELATION_PER_KELVIN = 0.2, 0.02, 0.01
+# The same of a temperature's spread and step: oil that warms, or a cooler that cuts in, within a window is no fault.
+WARMING_FLOOR = 0.3
 KELVIN = ("degC", "K")
 
 
@@ -49,7 +51,7 @@ class Term(NamedTuple):
         statistic: `mean`, `std`, `step` or `correlation`.
         is_ratio: Whether its channel is compared by ratio.
         size: Spread of the channel's level, and `typical` that level.
-        is_warm: Whether it is a temperature.
+        is_warm: Whether it says something of a temperature.
     """
 
     feature: str
@@ -82,8 +84,7 @@ def terms(family: Family) -> tuple[Term, ...]:
         mean = names.index(f"{name}_mean{end}")
         for statistic in SUMMARISED:
             feature = f"{name}_{statistic}{end}"
-            is_warm = statistic == "mean" and channel.unit in KELVIN
-            kind = statistic, channel.relation == "ratio", channel.spread, channel.typical, is_warm
+            kind = statistic, channel.relation == "ratio", channel.spread, channel.typical, channel.unit in KELVIN
             found.append(Term(feature, names.index(feature), mean, *kind))
     if CORRELATION in names:
         places = names.index(CORRELATION), names.index(POWER)
@@ -135,7 +136,7 @@ def scales(scatter: Floats, centre: Floats, family: Family) -> Floats:
 def scale(family: Family) -> Scale:
     """Return what is known of a summary on any healthy machine of a family."""
     floor, leash, per_kelvin = np.array([_sizes(term) for term in terms(family)]).reshape(-1, 3).T
-    warm = tuple(place for place, term in enumerate(terms(family)) if term.is_warm)
+    warm = tuple(place for place, term in enumerate(terms(family)) if term.is_warm and term.statistic == "mean")
     return Scale(floor, leash, warm, COLD_FLOOR, per_kelvin)
 
 
@@ -144,7 +145,7 @@ def _sizes(term: Term) -> tuple[float, float, float]:
     if term.statistic == "correlation":
         return CORRELATION_FLOOR, CORRELATION_LEASH, CORRELATION_PER_KELVIN
     if term.statistic != "mean":
-        return SPREAD_FLOOR, SPREAD_LEASH, SPREAD_PER_KELVIN
+        return WARMING_FLOOR if term.is_warm else SPREAD_FLOOR, SPREAD_LEASH, SPREAD_PER_KELVIN
     if term.is_warm:
         return WARM_FLOOR, DIFFERENCE_LEASH * term.unit, 0.0
     leash = RATIO_LEASH if term.is_ratio else DIFFERENCE_LEASH

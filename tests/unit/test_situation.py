@@ -21,7 +21,9 @@ from pipelines.diagnosis.situation import (
     BETWEEN,
     COMMISSIONING,
     HYPOTHESES,
+    NO_FLOW,
     OTHER_PRESSURE,
+    OTHER_PUMP,
     QUIETER,
     SAME_FLOW,
     TOGETHER,
@@ -164,6 +166,8 @@ def test_what_lies_near_the_normal_is_judged() -> None:
 # --- loads that commissioning did not show
 
 JUST = 0.02
+# How far its loudest sample lies above a quieter window, beyond what it does above a normal one. Source: `NOISE`.
+NOISIEST = 0.06
 OTHER_LOADS: Mapping[str, Mapping[str, float]] = {
     "more pressure at the same flow": {"pressure": np.exp(OTHER_PRESSURE + JUST)},
     "more pressure, and warmer": {"pressure": np.exp(OTHER_PRESSURE + JUST), "temperature": 1.3},
@@ -173,6 +177,8 @@ OTHER_LOADS: Mapping[str, Mapping[str, float]] = {
     "a second pump": {"pressure": 2.0, "flow": 2.0},
     "a little more of both": {"pressure": 1.06, "flow": 1.06},
     "a fan that turns slower": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER - JUST)},
+    "a winch that turns slower": {"pressure": 1.1, "flow": 0.5, "vibration": np.exp(-QUIETER - JUST)},
+    "the other pump": {"vibration": np.exp(-OTHER_PUMP) - NOISIEST},
 }
 FAULTS: Mapping[str, Mapping[str, float]] = {
     "too little more pressure": {"pressure": np.exp(OTHER_PRESSURE - JUST)},
@@ -183,6 +189,10 @@ FAULTS: Mapping[str, Mapping[str, float]] = {
     "pressure alone by half of both": {"pressure": np.exp(-TOGETHER - JUST), "flow": np.exp(-TOGETHER + JUST)},
     "flow alone by half of both": {"pressure": np.exp(-TOGETHER + JUST), "flow": np.exp(-TOGETHER - JUST)},
     "both lost, and not much quieter": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER + JUST)},
+    "flow lost, and not much quieter": {"pressure": 1.1, "flow": 0.5, "vibration": np.exp(-QUIETER + JUST)},
+    "a little quieter": {"vibration": np.exp(-OTHER_PUMP) - NOISIEST / 3},
+    "quieter at less pressure": {"pressure": np.exp(-SAME_FLOW - JUST), "vibration": 0.5},
+    "louder": {"vibration": 1.6},
     "both lost, and warmer": {"pressure": 0.4, "flow": 0.4, "temperature": 1.3},
 }
 
@@ -205,6 +215,15 @@ def test_another_load_is_told_and_not_judged(name: str) -> None:
 def test_what_a_load_does_not_do_is_judged(name: str) -> None:
     """Heat from lost pressure, lost flow, and what is less than a step of the load stay with the detectors."""
     assert reason(times(FAULTS[name]), own()) == ""
+
+
+@pytest.mark.parametrize(("flow", "told"), [(NO_FLOW * 0.9, ""), (NO_FLOW * 1.1, UNSEEN), (200.0, UNSEEN)])
+def test_a_machine_that_held_its_load_while_it_was_learned_begins_to_move(flow: float, told: str) -> None:
+    """Any flow is a load that commissioning did not show; what a meter reads at rest is none."""
+    still = {"flow": np.zeros(30)}
+    normal = commission(rows_of([samples(seed) | still for seed in range(100, 120)]), generic())
+    moving = samples(5) | {"flow": flow * generic().channels["flow"].spread * (1 + 1e-3 * np.sin(np.arange(30)))}
+    assert reason(moving, normal) == told
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
