@@ -185,7 +185,6 @@ def test_an_alarm_ends_below_the_release() -> None:
     assert [one.threshold for one in found] == [0.5, 0.5, 0.4, 0.4, 0.5]
     apart = judge(family(), [i._replace(alarm=True) for i in inspections], feature_table_of(rows), votes, {}, 1)
     assert [one.is_anomaly for one in apart] == [True, True, True, False, True]
-    assert apart[0].learned is None
     alone = decide(family(), feature_table_of(rows), np.full(5, 30.0), np.zeros(5, dtype=np.bool_), votes)
     assert alone.is_anomaly.tolist() == [False, True, False, False, False]
 
@@ -335,13 +334,26 @@ def test_a_missing_channel_has_no_share() -> None:
 
 
 def test_only_clearly_normal_windows_teach() -> None:
-    """A baseline learns from no alarm and from no window near one, whoever else abstains."""
-    assert one(member("a", 0.1)).learned is not None
-    assert one(member("a", 0.35)).learned is None  # seven tenths of the threshold, to the bit
-    assert one(member("a", 0.4)).learned is None
-    assert one(member("a", 0.9)).learned is None
-    assert one(member("a", 0.1), member("b", NAN)).learned is not None
-    assert one(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,))).learned is None
+    """Where no machine's own normal is read, a baseline learns from no alarm and no window near one."""
+    kind = family().model_copy(update={"reading": "raw"})
+    assert one(member("a", 0.1), kind=kind).learned is not None
+    assert one(member("a", 0.35), kind=kind).learned is None  # seven tenths of the threshold, to the bit
+    assert one(member("a", 0.4), kind=kind).learned is None
+    assert one(member("a", 0.9), kind=kind).learned is None
+    assert one(member("a", 0.1), member("b", NAN), kind=kind).learned is not None
+    assert one(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,)), kind=kind).learned is None
+    rows, votes = [window(1)], {"a": member("a", 0.1)}
+    inspections = [Inspection(rows[0], "made-up", normal(), alarm=True)]
+    assert judge(kind, inspections, feature_table_of(rows), {"a": member("a", 0.45)}, {}, 1)[0].learned is None
+    assert judge(kind, inspections, feature_table_of(rows), votes, {}, 1)[0].learned is not None
+
+
+def test_a_window_near_its_machines_normal_teaches() -> None:
+    """Whatever members say that know other machines, unless they call it critical; what nobody judges teaches nothing."""
+    critical = family().severity.critical
+    assert [one(member("a", score)).learned is None for score in (0.1, 0.6, 0.79)] == [False] * 3
+    assert one(member("a", critical)).learned is None
+    assert one(member("a", NAN)).learned is None
 
 
 def test_a_window_far_from_its_machines_normal_teaches_nothing() -> None:
