@@ -80,12 +80,13 @@ class Commissioning:
 
         Raises:
             NotFound: The tenant has no such system, or the system no such diagnosis.
-            InvalidInput: Nobody knows yet what is normal for it.
+            InvalidInput: Nobody knows yet what is normal for it, or the windows lack a channel of that.
             UnknownFamily: The system's family is no longer shipped.
         """
         system = await self._store.systems.get(tenant_id, system_id)
         family = read_family(system.family)
-        windows = await self._store.diagnoses.windows(tenant_id, system_id, trace_ids)
+        # A diagnosis that is named twice shows its window once.
+        windows = await self._store.diagnoses.windows(tenant_id, system_id, list(dict.fromkeys(trace_ids)))
         rows = await asyncio.to_thread(_rows, windows, family)
         change = partial(accept, rows=rows, family=family)
         return await self._store.systems.amend(tenant_id, system_id, change, f"{len(windows)} windows", actor)

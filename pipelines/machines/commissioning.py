@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.machines.baseline import Baseline, learn
 from pipelines.machines.family import Family
-from pipelines.machines.moments import Moments, measure
+from pipelines.machines.moments import KNOWN, Moments, measure
 from pipelines.machines.operating_points import find_points
+from pipelines.signals.features import mean_places
 from pipelines.signals.summary import load_terms, scale, summarise
 from pipelines.signals.windows import Floats
 
@@ -209,7 +210,12 @@ def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
     """Return what is normal with one more operating point, that people say these windows show.
 
     Shapes: `rows` `float64[N, F]`.
+
+    Raises:
+        InvalidInput: The normal was learned on other features, or a channel of it is not in most of the windows: a
+            point without it would lie near every window, whatever that channel shows.
     """
+    _check_accepted(normal, rows, family)
     found = Moments.of(summarise(rows, family))
     known = normal.points[0].moments
     if known is not None and known.weight > 0:
@@ -218,6 +224,15 @@ def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
     # All points are of one kind: running sums that were never commissioned get one of running sums.
     point = OperatingPoint(_sums(rows), None if known is None else found)
     return replace(normal, points=(*normal.points, point))
+
+
+def _check_accepted(normal: Normal, rows: Floats, family: Family) -> None:
+    origins = [point.baseline.origin for point in normal.points if point.baseline.origin is not None]
+    if any(len(point.baseline.count) != rows.shape[1] for point in normal.points):
+        raise InvalidInput("accept", len(rows), "must be windows of a system that this version of HDX commissioned")
+    for name, place in mean_places(family).items():
+        if any(np.isfinite(origin[place]) for origin in origins) and np.isfinite(rows[:, place]).mean() <= KNOWN:
+            raise InvalidInput("accept", len(rows), f"must be windows that show {name}, as those of its commissioning")
 
 
 def _sums(rows: Floats) -> Baseline:

@@ -16,6 +16,8 @@ from pipelines.signals.windows import Floats
 
 # Standard deviations of its temperature within which the machine itself has shown what heat does. Source: own choice.
 WITHIN = 2.0
+# A number that no more than this share of the windows shows is not known. Source: own choice; most of them must.
+KNOWN = 0.5
 
 
 class Scale(NamedTuple):
@@ -66,7 +68,7 @@ class Moments:
 
         Shapes: `rows` `float64[N, D]`.
         """
-        known = np.isfinite(rows).mean(axis=0) > 0.5
+        known = np.isfinite(rows).mean(axis=0) > KNOWN
         filled = np.where(np.isfinite(rows), rows, 0.0)
         total = filled.sum(axis=0) / np.maximum(np.isfinite(rows).sum(axis=0), 1)
         mean = np.where(known, total, np.nan)

@@ -118,6 +118,8 @@ def test_people_accept_an_operating_point(client: TestClient, headers: LogIn, be
     shown = client.post(BASELINE, json={"accept": idle}, headers=admin).json()
     assert [point["number"] for point in shown["operating_points"]] == [1, 2]
     assert shown["operating_points"][1]["channels"]["flow"]["level"] == pytest.approx(12.2, rel=0.05)
+    again = client.post(BASELINE, json={"accept": [idle[0], idle[0], idle[1]]}, headers=admin).json()
+    assert again["operating_points"][2]["windows"] == 2
     assert_problem(client.post(BASELINE, json={"accept": [str(uuid4())]}, headers=admin), 404, "not-found")
     assert actions(bench)[-1] == ("admin", "system.accepted")
 
@@ -173,6 +175,8 @@ def test_a_normal_that_says_nothing_is_none(client: TestClient, headers: LogIn, 
     assert (told[0], told[-2:]) == (True, [False, True])
     assert client.post(f"/api/diagnostics/{answer['trace_id']}/replay/", headers=admin).json()["identical"]
     assert bench.diagnoser.asked[-1].commissioning
+    body = {"accept": [answer["trace_id"]]}
+    assert assert_problem(client.post(BASELINE, json=body, headers=admin), 422, "invalid-input")["field"] == "accept"
 
 
 def test_people_state_limits(client: TestClient, headers: LogIn, bench: Bench) -> None:

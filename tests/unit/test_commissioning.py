@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from pipelines.detectors.adaptive import HALF
 from pipelines.detectors.base import FeatureTable
 from pipelines.errors import InvalidInput
+from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import (
     FILLED,
     LEAST,
     NEEDED,
     USUAL_LEAST,
     Normal,
+    OperatingPoint,
     accept,
     commission,
     normals_of,
@@ -325,6 +327,27 @@ def test_people_accept_a_load_that_commissioning_did_not_show() -> None:
     assert (wider.usual, wider.left_out) == (own().usual, own().left_out)
     one = accept(own(), table_of(light[:1]).raw, generic())
     assert far(one, coupled(9, HALF_LOAD))[0] < HALF
+
+
+def test_an_accepted_load_shows_every_channel_of_the_normal() -> None:
+    """A point that knows no flow would lie near every window of its pressure, whatever has become of the flow."""
+    light = [coupled(seed, HALF_LOAD) for seed in range(300, 304)]
+    halves = light[:2] + without(light[2:], "flow")
+    for windows in (without(light, "flow"), halves):
+        with pytest.raises(InvalidInput, match="show flow"):
+            accept(own(), table_of(windows).raw, generic())
+    assert len(accept(own(), table_of(light + halves).raw, generic()).points) == 2
+    fewer = taught(without(healthy(), "flow"))
+    assert len(accept(fewer, table_of(without(light, "flow")).raw, generic()).points) == 2
+
+
+def test_a_load_is_not_accepted_beside_what_was_learned_on_other_features() -> None:
+    """What other features say cannot be kept beside it; the system is commissioned anew."""
+    known = own().points[0]
+    fewer = [part[:-1] for part in (known.baseline.count, known.baseline.total, known.baseline.squares)]
+    other = Normal((OperatingPoint(Baseline(*fewer), known.moments),))
+    with pytest.raises(InvalidInput, match="this version"):
+        accept(other, table_of(healthy(count=3)).raw, generic())
 
 
 def test_running_sums_stay_running_sums_when_a_load_is_accepted() -> None:
