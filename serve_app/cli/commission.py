@@ -62,6 +62,7 @@ def baseline_table(shown: dict[str, Any]) -> Group:
     table = Table("operating point", "windows", "channel", "normal", "when learned", "scatter", "unit", box=None)
     for point in shown["operating_points"]:
         for name, level in point["channels"].items():
-            numbers = [f"{level[word]:.4g}" for word in ("level", "learned", "scatter")]
+            given = (level[word] for word in ("level", "learned", "scatter"))
+            numbers = ["" if number is None else f"{number:.4g}" for number in given]
             table.add_row(str(point["number"]), f"{point['windows']:.0f}", name, *numbers, level["unit"])
     return Group(f"system {shown['system_id']}: {shown['state']}, {told}", table if shown["operating_points"] else "")

@@ -45,6 +45,15 @@ def after(system: System, level: int, alarm: bool | None, at: datetime) -> Syste
     return replace(system, evidence=tuple(evidence.after(level, at.timestamp()).to_numbers()))
 
 
+def commissioned(system: System, windows: int) -> dict[str, Any]:
+    """Return what changes of a system whose normal was learned from so many windows.
+
+    What speaks against it while it is commissioned is a limit that it passes, which holds whatever is normal.
+    """
+    begun = {"state": "monitoring", "learned": windows}
+    return begun if system.state == "commissioning" else {**ANEW, **begun}
+
+
 def changes_to(system: System, state: State, has_normal: bool) -> dict[str, Any]:
     """Return what a system's new state changes of it; nothing where it is in that state already.
 

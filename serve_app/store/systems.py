@@ -13,7 +13,7 @@ from pipelines.machines.commissioning import Normal, State
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
-from serve_app.store.life import ANEW, changes_to
+from serve_app.store.life import ANEW, changes_to, commissioned
 from serve_app.store.records import COMMAND_LINE, Limits, System
 from serve_app.store.tables import normals, systems
 
@@ -139,7 +139,7 @@ class Systems:
             system = await _one(connection, system_id)
             if since is not None and (system.state, system.commissioned_since) != ("commissioning", since):
                 return False
-            await _set(connection, system, dict(ANEW) | {"state": "monitoring", "learned": windows})
+            await _set(connection, system, commissioned(system, windows))
             query = upsert(normals).values(tenant_id=tenant_id, system_id=system_id, content=normal.to_bytes())
             fresh = {"content": query.excluded.content, "updated_at": func.now()}
             await connection.execute(query.on_conflict_do_update(index_elements=["tenant_id", "system_id"], set_=fresh))

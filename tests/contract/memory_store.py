@@ -9,7 +9,7 @@ from uuid import UUID
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
-from serve_app.store.life import ANEW, after, changes_to
+from serve_app.store.life import ANEW, after, changes_to, commissioned
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -219,7 +219,7 @@ class MemorySystems:
         system = await self.get(tenant_id, system_id)
         if since is not None and (system.state, system.commissioned_since) != ("commissioning", since):
             return False
-        self._set(tenant_id, system, {**ANEW, "state": "monitoring", "learned": windows})
+        self._set(tenant_id, system, commissioned(system, windows))
         self._rows.normals[system_id] = normal
         await self._store.audit.note(tenant_id, actor, "system.commissioned", f"system {system_id}", detail)
         return True

@@ -1,11 +1,13 @@
 """Rules of a system's life over REST: it is commissioned, monitored, repaired, and told in every answer."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 
 from pipelines.machines import alarm as evidence
 from pipelines.machines.alarm import LIMIT
@@ -14,6 +16,7 @@ from pipelines.machines.commissioning import LEAST, NEEDED, Normal
 from serve_app.api.schemas.detection import DetectReply
 from serve_app.api.schemas.life import BaselineReply
 from serve_app.api.schemas.systems import SystemReply
+from serve_app.cli.commission import baseline_table
 from tests.contract.calls import DETECT, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
@@ -154,6 +157,41 @@ def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Be
     assert client.get(BASELINE, headers=admin).json()["operating_points"] == []
     bench.diagnoser.level = LIMIT
     assert send(client, headers, 300)["system"]["alarm"]["evidence"] > 0  # type: ignore[index]
+
+
+def test_an_alarm_by_a_limit_outlasts_the_commissioning(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """A limit holds in every state: the twentieth window, which ends the commissioning, ends no alarm.
+
+    A normal that people teach in place of another one does: what was said against the old one says nothing now.
+    """
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    bench.diagnoser.level = LIMIT
+    answers = [send(client, headers, number) for number in range(NEEDED)]
+    alarm = answers[-1]["system"]["alarm"]  # type: ignore[index]
+    assert alarm["raised"]
+    shown = client.get(SYSTEM, headers=headers()).json()
+    assert (shown["state"], shown["alarm"]) == ("monitoring", alarm)
+    assert send(client, headers, 99)["system"]["alarm"]["since"] == alarm["since"]  # type: ignore[index]
+    body = {"from": begun.isoformat(), "to": datetime.now(UTC).isoformat()}
+    assert client.post(BASELINE, json=body, headers=headers("admin")).status_code == 200
+    assert client.get(SYSTEM, headers=headers()).json()["alarm"] == CALM
+
+
+def test_a_channel_that_came_later_is_shown_without_a_first_level(
+    client: TestClient, headers: LogIn, bench: Bench
+) -> None:
+    """What commissioning did not show has no level of then: null over REST, and nothing on the command line."""
+    for number in range(NEEDED):
+        send(client, headers, number)
+    [point] = bench.store.normals[1].points
+    origin = np.full_like(point.baseline.count, np.nan)
+    bench.store.normals[1] = Normal((replace(point, baseline=replace(point.baseline, origin=origin)),))
+    shown = client.get(BASELINE, headers=headers()).json()
+    assert shown["operating_points"][0]["channels"]["flow"]["learned"] is None
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(baseline_table(shown))
+    assert "182" in next(line for line in printed.get().splitlines() if "pressure" in line)
 
 
 def test_a_normal_that_says_nothing_is_none(client: TestClient, headers: LogIn, bench: Bench) -> None:
