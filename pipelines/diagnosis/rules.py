@@ -121,13 +121,24 @@ def at_rest(table: FeatureTable, family: Family) -> Flags:
 
 
 def _rests(seen: _Seen, kind: _Channels) -> Flags:
+    tells, hydraulic = _tells(seen, kind)
+    result: Flags = _quiet(seen, kind, tells) & (tells.sum(axis=1) >= 2) & hydraulic.any(axis=1)
+    return result
+
+
+def _tells(seen: _Seen, kind: _Channels) -> tuple[Flags, Flags]:
+    """Return which channels tell whether the machine works, and which of these are hydraulic: `bool[N, C]` each."""
     tells = ~np.isnan(seen.now[..., HIGH]) & np.isin(kind.places, (PRESSURE, FLOW, VIBRATION)) & kind.zeroed
     # What a quiet machine's neighbours shake is known only from its own normal.
     hydraulic = tells & np.isin(kind.places, (PRESSURE, FLOW))
     enough = hydraulic.sum(axis=1, keepdims=True) >= 2
-    tells &= (kind.places != VIBRATION) | seen.known | ~enough
+    return tells & ((kind.places != VIBRATION) | seen.known | ~enough), hydraulic
+
+
+def _quiet(seen: _Seen, kind: _Channels, tells: Flags) -> Flags:
+    """Tell in which windows some channel tells whether the machine works, and none says that it does: `bool[N]`."""
     below = seen.now[..., HIGH] <= _zeros(seen, kind)
-    result: Flags = (below | ~tells).all(axis=1) & (tells.sum(axis=1) >= 2) & hydraulic.any(axis=1)
+    result: Flags = (below | ~tells).all(axis=1) & tells.any(axis=1)
     return result
 
 
@@ -195,7 +206,8 @@ def _silent(seen: _Seen, kind: _Channels, rests: Flags, samples: NDArray[np.int6
     zero = still & (mean == 0)
     lively = seen.normal[..., FLAT] + FROZEN_DEVIATIONS * seen.scatter[..., FLAT] < 1.0
     lively &= (kind.places != TEMPERATURE) | (seen.normal[..., FLAT] < FLICKERS)
-    stuck = still & ~zero & ~wired & seen.known & lively & (kind.places >= 0) & ~rests[:, None]
+    idle = rests | _quiet(seen, kind, _tells(seen, kind)[0])  # a single zero may be a sensor, but shows no work
+    stuck = still & ~zero & ~wired & seen.known & lively & (kind.places >= 0) & ~idle[:, None]
     works = _works(seen, kind, mean)
     # Oil of exactly zero degrees, a pump that works without any vibration, a load without pressure: open circuits,
     # unless the machine has shown as much while it was well, as one does that holds its load with the pump off.

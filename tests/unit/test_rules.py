@@ -42,6 +42,15 @@ def test_a_channel_that_always_flickers_and_now_stands_still_is_stuck(channel: s
     assert broken(still(channel, LEVELS[channel] * 1.01)) == [("stuck", channel)]
 
 
+@pytest.mark.parametrize("channel", ["pressure", "flow", "vibration"])
+def test_where_nothing_shows_that_the_machine_works_no_sensor_is_stuck(channel: str) -> None:
+    """One channel of zeros need not mean rest, but oil that stands still beside it says nothing of its sensor."""
+    night = {channel: np.zeros(30), "temperature": np.full(30, 21.0)}
+    assert broken(night) == []
+    assert broken(night | {channel: samples(3)[channel]}) == [("stuck", "temperature")]
+    assert broken({"temperature": np.full(30, 48.0)}) == [("stuck", "temperature")]
+
+
 def test_a_coarse_sensor_may_stand_still() -> None:
     """A channel that stood still in commissioning, too, is coarse and not stuck."""
     table = table_of(still("vibration", 1.2))
