@@ -20,6 +20,9 @@ SETTLED = 10.0
 # Standard deviations between today's level and the first one that count as a drift. Source: own choice; three of the
 # healthy scatter, the usual limit of control charts.
 DRIFTED = 3.0
+# Scatter that running sums resolve at least, as a share of the level. Source: a sum of squares in double precision is
+# known to some 1e-13 of itself.
+RESOLVED = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,13 +81,13 @@ def learn(row: Floats) -> Baseline:
 def distances(baseline: Baseline) -> Floats:
     """Return how far each feature's present mean lies from its first one, in standard deviations.
 
-    Shapes: `float64[F]`; NaN where it is not known, infinite where a feature that never varied has moved.
+    Shapes: `float64[F]`; NaN where it is not known.
     """
     if baseline.origin is None:
         return np.full_like(baseline.count, np.nan)
     centre, scatter = _moments(baseline)
     with np.errstate(divide="ignore", invalid="ignore"):
-        far: Floats = np.abs(centre - baseline.origin) / scatter
+        far: Floats = np.abs(centre - baseline.origin) / np.maximum(scatter, RESOLVED * np.abs(centre))
     return far
 
 

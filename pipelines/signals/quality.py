@@ -81,7 +81,14 @@ def quality(inspection: Inspection, family: Family, score: float, still: Sequenc
     if evidence < SETTLED and any(family.reading_of(name) != "raw" for name in window.values):
         told = f"{evidence:.0f} of {SETTLED:.0f} windows learned" if evidence else "none of its windows learned"
         notes.append(f"no baseline of this system yet ({told}): compared with typical levels of its family")
-    if baseline is not None:
+    if baseline is not None and baseline.origin is not None:
+        fresh = [
+            name
+            for name, place in mean_places(family).items()
+            if name in window.values and family.reading_of(name) != "raw" and np.isnan(baseline.origin[place])
+        ]
+        if fresh:
+            notes.append(f"its normal was learned without {', '.join(fresh)}: teach it anew to have that judged")
         notes += [
             f"normal {name} has moved from {first:.4g} to {now:.4g} {family.channels[name].unit} since it was learned"
             for name, (first, now) in drifts(baseline, mean_places(family)).items()

@@ -1,12 +1,16 @@
 """Rules of a body's arrays on their way to a window."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from configs.settings import Limits
 from pipelines.diagnosis.records import Inspection, Quality
 from pipelines.errors import InvalidInput
+from pipelines.machines.commissioning import Normal
 from pipelines.signals.channels import read_window
+from pipelines.signals.features import mean_places
 from pipelines.signals.quality import qualities, quality, still_channels
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
@@ -146,3 +150,17 @@ def test_each_lack_lowers_quality_and_is_noted() -> None:
         rated(Inspection(window(1), "made-up")),
     ]
     assert all(each.score < 1 and len(each.notes) == 1 for each in less)
+
+
+def test_a_channel_that_comes_after_its_normal_is_noted() -> None:
+    """What commissioning did not show has no normal, however many windows have shown it since."""
+    known = normal().points[0].baseline
+    place = mean_places(family())["flow"]
+    assert known.origin is not None
+    origin = known.origin.copy()
+    origin[place] = np.nan
+    later = Normal.of(replace(known, origin=origin))
+    found = rated(Inspection(window(1), "made-up", later))
+    assert found.notes == ("its normal was learned without flow: teach it anew to have that judged",)
+    less = {name: samples for name, samples in window(1).values.items() if name != "flow"}
+    assert not any("learned without" in note for note in rated(Inspection(Window(less, 1.0), "made-up", later)).notes)
