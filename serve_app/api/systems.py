@@ -82,13 +82,19 @@ def _stated(given: Mapping[str, LimitBody], family: str) -> Limits:
     """Return limits as they are kept.
 
     Raises:
-        InvalidInput: A channel is none of the family, or its lowest value is not below its highest.
+        InvalidInput: A channel is none of the family, its lowest value is not below its highest, or no window could
+            ever pass an end, or keep to it.
         UnknownFamily: The system's family is no longer shipped.
     """
     channels = read_family(family).channels
     for name, ends in given.items():
         if name not in channels:
             raise InvalidInput("limits", name, f"must be by channel of the family, {', '.join(channels)}")
+        channel = channels[name]
+        for end, value in ends.model_dump(exclude_none=True).items():
+            if not channel.low <= value <= channel.high:
+                rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}, as all samples are"
+                raise InvalidInput(f"limits.{name}.{end}", value, rule)
         if ends.low is not None and ends.high is not None and ends.low >= ends.high:
             raise InvalidInput(f"limits.{name}.low", ends.low, f"must be below high, {ends.high:g}")
     stated = {name: ends.model_dump(exclude_none=True) for name, ends in given.items()}

@@ -218,12 +218,14 @@ def test_a_normal_that_says_nothing_is_none(client: TestClient, headers: LogIn, 
 
 
 def test_people_state_limits(client: TestClient, headers: LogIn, bench: Bench) -> None:
-    """By channel of the family, low below high; each window is judged by them, and they are shown."""
+    """By channel of the family, low below high, where samples can lie; each window is judged by them."""
     admin = headers("admin")
     for wrong, field in (
         ({"torque": {"low": 1.0}}, "limits"),
         ({"pressure": {"low": 9.0, "high": 9.0}}, "limits.pressure.low"),
         ({"pressure": {"low": "x"}}, "limits.pressure.low"),
+        ({"pressure": {"high": 1e6}}, "limits.pressure.high"),
+        ({"temperature": {"low": 20.0, "high": -300.0}}, "limits.temperature.high"),
         ({"pressure": {"lowest": 1.0}}, "limits.pressure.lowest"),
     ):
         problem = assert_problem(client.patch(SYSTEM, json={"limits": wrong}, headers=admin), 422, "invalid-input")
