@@ -43,6 +43,14 @@ KNOWN = {
     429: ("overloaded", "", "more requests than the service takes now"),
     503: ("unavailable", "", "the service cannot take the request now"),
 }
+# What the validator says in words of its own inside: by its kind of error, the rule.
+RULES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "should be an object"),
+    "list_type": "should be an array",
+}
+NOISE = re.compile("^(Input|Value error,|String|List|Dictionary) +| after validation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +210,7 @@ def _of_validation(errors: Sequence[Any], show_values: bool) -> Problem:
 
 
 def _entry(error: Mapping[str, Any], show_values: bool) -> dict[str, Any]:
-    rules = {"missing": "is required", "extra_forbidden": "is not a known field"}
-    rule = rules.get(error["type"]) or re.sub(r"^(Input|Value error,|String) +", "", error["msg"])
+    rule = RULES.get(error["type"]) or NOISE.sub("", error["msg"])
     entry: dict[str, Any] = {"field": json_path(error["loc"]), "rule": rule}
     if show_values and error["type"] != "missing":
         entry["value"] = shown(error.get("input"))

@@ -118,7 +118,26 @@ def test_broken_json_is_a_malformed_body(client: TestClient, headers: LogIn, nam
 def test_a_body_that_is_no_object_is_refused(client: TestClient, headers: LogIn, content: bytes) -> None:
     """Valid JSON of the wrong kind is named as such."""
     reply = client.post(DETECT, content=content, headers={**headers(), **JSON})
-    assert assert_problem(reply, 422, "invalid-input")["field"] == "body"
+    problem = assert_problem(reply, 422, "invalid-input")
+    assert problem["field"] == "body"
+    assert problem["rule"] in {"should be an object", "is required"}
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({"items": [3]}, "should be an object"),
+        ({"items": [{"system_id": 1, "sensor_data": 3}]}, "should be an object"),
+        ({"items": []}, "should have at least 1 item, not 0"),
+        ({"items": 3}, "should be an array"),
+    ],
+)
+def test_a_rule_is_told_in_the_words_of_the_contract(
+    client: TestClient, headers: LogIn, body: dict[str, Any], rule: str
+) -> None:
+    """Neither the names of classes nor of a language's kinds of value."""
+    reply = client.post(f"{DETECT}batch/", json=body, headers=headers()).json()
+    assert reply.get("results", [reply])[0]["rule"] == rule
 
 
 @pytest.mark.parametrize("given", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""])
