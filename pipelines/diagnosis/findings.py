@@ -89,14 +89,14 @@ def _hypothesis(hypothesis: Hypothesis) -> dict[str, Any]:
 def _deviation(share: Attribution) -> dict[str, Any]:
     """Return how far a channel's mean lies from its normal, in numbers and in words."""
     deviation = share.deviation
-    apart = deviation.value - deviation.normal
+    apart = _rounded(deviation.value - deviation.normal)
     side = "above" if apart >= 0 else "below"
     whose = "its normal" if deviation.own else "the typical"
     unit = "K" if deviation.unit == "degC" else deviation.unit  # 10 degC is a temperature, and no difference of two
     return {
         "value": _rounded(deviation.value),
         "normal": _rounded(deviation.normal),
-        "difference": _rounded(apart),
+        "difference": apart,
         "unit": deviation.unit,
         "own_baseline": deviation.own,
         "text": f"{share.channel} {abs(apart):.3g} {unit} {side} {whose} {deviation.normal:.4g}",

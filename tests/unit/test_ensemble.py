@@ -10,6 +10,7 @@ from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import INSUFFICIENT, OUTSIDE, MemberVotes
 from pipelines.diagnosis import ensemble
 from pipelines.diagnosis.ensemble import decide, judge
+from pipelines.diagnosis.findings import findings_of
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.errors import NoQuorum
 from pipelines.machines.family import Family, Severity
@@ -324,6 +325,16 @@ def test_deviation_is_in_physical_units() -> None:
     assert (typical.own, typical.normal) == (False, family().channels["flow"].typical)
 
 
+def test_a_deviation_of_rounding_is_none_in_words() -> None:
+    """What only the last digits of a sum say is zero, in the number and in the text."""
+    found = one(member("a", 0.9, contributions={"flow_mean": 1.0}))
+    share = next(share for share in found.attribution if share.channel == "flow")
+    alike = share._replace(deviation=share.deviation._replace(value=61.0 + 7e-15, normal=61.0))
+    (told,) = findings_of(found._replace(attribution=(alike,)))["attribution"]
+    assert told["deviation"]["difference"] == 0
+    assert told["deviation"]["text"].startswith("flow 0 ")
+
+
 def test_a_missing_channel_has_no_share() -> None:
     """A channel that was not measured is not in the attribution; what its lack says is in the base."""
     values = {name: samples for name, samples in window(1).values.items() if name != "flow"}
@@ -349,7 +360,7 @@ def test_only_clearly_normal_windows_teach() -> None:
 
 
 def test_a_window_near_its_machines_normal_teaches() -> None:
-    """Whatever members say that know other machines, unless they call it critical; what nobody judges teaches nothing."""
+    """Whatever members say that know other machines, unless they call it critical; what nobody judges, never."""
     critical = family().severity.critical
     assert [one(member("a", score)).learned is None for score in (0.1, 0.6, 0.79)] == [False] * 3
     assert one(member("a", critical)).learned is None
