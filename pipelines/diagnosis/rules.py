@@ -122,7 +122,7 @@ def at_rest(table: FeatureTable, family: Family) -> Flags:
 
 def _rests(seen: _Seen, kind: _Channels) -> Flags:
     tells, hydraulic = _tells(seen, kind)
-    result: Flags = _quiet(seen, kind, tells) & (tells.sum(axis=1) >= 2) & hydraulic.any(axis=1)
+    result: Flags = _quiet(seen, kind, tells) & (tells.sum(axis=1) >= 2) & np.asarray(hydraulic.any(axis=1))
     return result
 
 
@@ -138,7 +138,7 @@ def _tells(seen: _Seen, kind: _Channels) -> tuple[Flags, Flags]:
 def _quiet(seen: _Seen, kind: _Channels, tells: Flags) -> Flags:
     """Tell in which windows some channel tells whether the machine works, and none says that it does: `bool[N]`."""
     below = seen.now[..., HIGH] <= _zeros(seen, kind)
-    result: Flags = (below | ~tells).all(axis=1) & tells.any(axis=1)
+    result: Flags = np.asarray((below | ~tells).all(axis=1) & tells.any(axis=1))
     return result
 
 
