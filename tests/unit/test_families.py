@@ -1,5 +1,6 @@
 """Rules of the families."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,11 @@ def test_a_broken_family_is_refused(change: dict[str, Any], words: str) -> None:
     """A reference that leads nowhere, an unknown word or a broken rule is named."""
     with pytest.raises(ValidationError, match=words):
         Family.model_validate(given() | change)
+
+
+def test_the_guide_for_any_machine_tells_which_samples_are_refused() -> None:
+    """Its ranges are those of the family `generic`."""
+    told = (Path(__file__).parents[2] / "docs/own-machine.md").read_text(encoding="utf-8")
+    words = " ".join(told.split())
+    for channel in read_family("generic").channels.values():
+        assert f"{channel.low:g} to {channel.high:g} {channel.unit}" in words

@@ -172,6 +172,13 @@ def test_at_rest_the_lowest_limits_wait() -> None:
     assert [finding.channel for finding in found] == ["temperature"]
 
 
+def test_the_lowest_limits_hold_for_a_pump_that_delivers_nothing() -> None:
+    """While its motor shakes the machine does not rest: what it does not deliver lies below its limits."""
+    fails = resting() | {"vibration": samples(4)["vibration"]}
+    (found,) = rules(table_of(fails), generic(), [{"pressure": {"low": 100.0}, "flow": {"low": 10.0}}])
+    assert [(finding.channel, finding.sustained) for finding in found] == [("pressure", True), ("flow", True)]
+
+
 def test_each_window_has_its_own_limits() -> None:
     """Limits belong to a system: a window without any passes none."""
     hot = samples(1, {"temperature": 80})

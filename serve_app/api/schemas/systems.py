@@ -33,7 +33,8 @@ class SystemChangeBody(Body):
     limits: dict[str, LimitBody] | None = Field(
         default=None,
         max_length=100,
-        description="By channel, in place of all that were stated before: a value beyond one is an alarm on any window",
+        description="By channel, in place of all that were stated before: a window whose mean lies beyond one is an"
+        " alarm, single samples beyond are told in `rules`",
     )
 
 
