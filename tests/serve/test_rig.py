@@ -24,7 +24,7 @@ def test_a_leaking_pump_of_a_condition_never_seen_is_named(service: Service, tmp
     """
     frame = pd.read_parquet(CYCLES)
     kept = tmp_path / "kept.parquet"
-    frame[frame["block"] != LEFT_OUT].to_parquet(kept)
+    frame[frame["block"] != LEFT_OUT].iloc[::4].to_parquet(kept)  # enough of each condition, in a quarter of the time
     service.hdx("train", "--family", "rig", "--data", str(kept), timeout_s=900)
     block = frame[frame["block"] == LEFT_OUT]
     leaking = block[(block["pump_leakage"] == 2)]

@@ -1,9 +1,13 @@
-"""One database on each server, migrated once, for tests that bring tenants of their own."""
+"""One database on each server, migrated once, and detectors trained once, for tests that bring what else they need."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from pipelines.datasets.simulator import simulate_recordings
+from pipelines.detectors.bundle import Bundle
+from pipelines.machines.family import read_family
+from pipelines.training.train import train
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import beside, create_database, migrate
 from serve_app.store.repository import Store
@@ -44,3 +48,11 @@ async def store(url: str) -> AsyncIterator[Store]:
     opened = Store.open(url, 8)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def bundles() -> dict[str, Bundle]:
+    """Every detector of `generic`, trained on a few simulated machines."""
+    family = read_family("generic")
+    trained = train(family, simulate_recordings(family, 24, 20, 3), 3, lambda *_: None)
+    return {bundle.card.detector: bundle for bundle in trained}

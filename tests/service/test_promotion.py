@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.gates import read_gates
 from deployments.detector import DetectorConfig, Member
-from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.datasets.simulator import simulate
 from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
@@ -33,7 +33,6 @@ from pipelines.promotion.rollout import Assignment
 from pipelines.scoring.score import score
 from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import log_evaluation, publish
-from pipelines.training.train import train
 from tests.service.tracking import tracking_server
 
 FAMILY = read_family("generic")
@@ -55,13 +54,6 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     folder = tmp_path_factory.mktemp("mlflow")
     with tracking_server(folder) as url:
         yield Mlflow(url, folder / "artefacts")
-
-
-@pytest.fixture(scope="module")
-def bundles() -> dict[str, Bundle]:
-    """Train every detector on a few simulated machines."""
-    trained = train(FAMILY, simulate_recordings(FAMILY, 24, 20, 3), 3, lambda *_: None)
-    return {bundle.card.detector: bundle for bundle in trained}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from ray.serve import multiplex
 from configs.settings import Models, Settings
 from deployments.detector import OWN_MAX, DetectorConfig, Member
 from deployments.ensemble import Ensemble
-from pipelines.datasets.simulator import simulate, simulate_recordings
+from pipelines.datasets.simulator import simulate
 from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection, Judgement, Versions
@@ -27,7 +27,6 @@ from pipelines.promotion.rollout import PromotionRequest
 from pipelines.promotion.tenant_models import TenantModels
 from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import publish
-from pipelines.training.train import train
 from serve_app.replicas.graph_ports import GraphDiagnoser
 from tests.serve.promotions import give
 from tests.service.tracking import tracking_server
@@ -66,14 +65,13 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, bundles: dict[str, Bundle]) -> Iterator[House]:
     """One server for the module."""
     folder = tmp_path_factory.mktemp("own")
-    trained = train(FAMILY, simulate_recordings(FAMILY, 24, 20, 3), 3, lambda *_: None)
     with tracking_server(folder) as url:
-        for bundle in trained:
+        for bundle in bundles.values():
             publish(bundle, FAMILY, url, Models().alias, promote=False)
-        yield House(url, folder / "artefacts", {bundle.card.detector: bundle for bundle in trained})
+        yield House(url, folder / "artefacts", bundles)
 
 
 @pytest.fixture
