@@ -22,8 +22,6 @@ from serve_app.local.processes import Child, start
 CONFIG = Path(__file__).parents[2] / "serve_config.yaml"
 DETECTOR = "Detector-"  # before its name, a detector's deployment
 BIN = Path(sys.executable).parent
-# Linux `sun_path` holds 107 bytes; Ray appends up to 70: /session_<date>_<time>_<pid>/sockets/dash_MetricsHead.
-SOCKET_PATH_MAX = 107 - 70
 # HAProxy takes 97 of them; Ray appends its 56-digit node and HAProxy a suffix: /<node>/a.<pid>.tmp.
 SOCKET_PATH_MAX = 97 - 71
 # One of each deployment keeps two cores at work; more on the same ones answer a third less (docs/performance.md).
@@ -116,17 +114,17 @@ class Dashboard:
     def ready(self) -> bool:
         """Tell whether the API answers."""
         try:
-            return self._client.get("/api/serve/applications/").is_success
-        except httpx.TransportError:
+            return self._ask("GET").is_success
+        except Unavailable:
             return False
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """Ask for the state that `config` describes.
 
         Raises:
-            Unavailable: Ray refuses it.
+            Unavailable: Ray refuses it, or does not answer.
         """
-        answer = self._client.put("/api/serve/applications/", json=dict(config))
+        answer = self._ask("PUT", dict(config))
         if not answer.is_success:
             raise Unavailable("ray", f"refused the config: {answer.text[-500:]}")
 
@@ -134,9 +132,9 @@ class Dashboard:
         """Return Ray's own description of every application.
 
         Raises:
-            Unavailable: One failed to deploy; carries Ray's own last line.
+            Unavailable: One failed to deploy, with Ray's own last line; or Ray does not answer.
         """
-        found: dict[str, Any] = self._client.get("/api/serve/applications/").json()["applications"]
+        found: dict[str, Any] = self._ask("GET").json()["applications"]
         for application in found.values():
             if application["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise Unavailable("application", application["message"].strip()[-2000:])
@@ -151,6 +149,13 @@ class Dashboard:
         """Tell whether every application is in the state asked for."""
         found = self.applications().values()
         return bool(found) and all(application["status"] == "RUNNING" for application in found)
+
+    def _ask(self, method: str, config: Mapping[str, Any] | None = None) -> httpx.Response:
+        try:
+            return self._client.request(method, "/api/serve/applications/", json=config)
+        except httpx.TransportError as error:
+            reason = f"does not answer at {self._client.base_url} ({type(error).__name__}): `hdx logs ray`"
+            raise Unavailable("ray", reason) from None
 
 
 def read_config(settings: Settings) -> dict[str, Any]:

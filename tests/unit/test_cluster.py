@@ -1,11 +1,13 @@
 """What `hdx run` asks Ray Serve for."""
 
 import os
+import socket
 
 import pytest
 
 from configs.settings import Graph, Settings
-from serve_app.local.cluster import read_config
+from pipelines.errors import Unavailable
+from serve_app.local.cluster import Dashboard, read_config
 
 
 def bounds(settings: Settings) -> dict[str, tuple[int, int]]:
@@ -32,3 +34,14 @@ def test_packed_takes_a_replica_a_core(cores: int, gateways: tuple[int, int], mo
     found = bounds(Settings(graph=Graph(placement="packed")))
     assert found.pop("Gateway") == gateways
     assert set(found) == {"Embedder", "Retriever", "Generator", "Indexer", "Promoter"}
+
+
+def test_a_dashboard_that_does_not_answer_is_named() -> None:
+    """Whoever deploys or asks for the state reads which part is away, and where."""
+    with socket.socket() as silent:  # bound, and nobody listens
+        silent.bind(("127.0.0.1", 0))
+        dashboard = Dashboard(Settings(dashboard_port=silent.getsockname()[1]))
+        assert not dashboard.ready()
+        for ask in (dashboard.deployments, dashboard.running, lambda: dashboard.deploy({})):
+            with pytest.raises(Unavailable, match=f"ray.*does not answer.*{silent.getsockname()[1]}"):
+                ask()
