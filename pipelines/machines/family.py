@@ -166,7 +166,8 @@ class Family(_Part):
         label: Column that says whether there is an anomaly; empty where `anomaly` says it.
         anomaly: Components whose being off nominal is an anomaly.
         trust: By member, how many times more its vote counts than its skill in training says: what it is worth on
-            machines unlike those that the others were trained on. 1 for those not named.
+            machines unlike those that the others were trained on. 1 for those not named; with 0 a member is heard
+            where nobody else votes.
         notes: What a reader of the model card must know.
     """
 
@@ -186,7 +187,7 @@ class Family(_Part):
     components: dict[str, Component] = {}
     anomaly: tuple[str, ...] = ()
     severity: Severity
-    trust: dict[str, Annotated[float, Field(gt=0)]] = {}
+    trust: dict[str, Annotated[float, Field(ge=0)]] = {}
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
