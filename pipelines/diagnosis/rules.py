@@ -17,7 +17,7 @@ from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Floats
 
-State = Literal["at rest", "idle", "holding", "changing", "running", "unknown"]
+State = Literal["at rest", "idle", "holding", "failed", "zero", "changing", "running", "unknown"]
 Limits = Mapping[str, Mapping[str, float]]
 Flags = NDArray[np.bool_]
 
@@ -144,7 +144,8 @@ def _quiet(seen: _Seen, kind: _Channels, tells: Flags) -> Flags:
 
 def operating_states(table: FeatureTable, family: Family) -> list[State]:
     """Return the state that the machine is in: at rest, idle (flow without pressure), holding (pressure without flow),
-    changing between these within the window, running, or unknown where neither pressure nor flow is measured.
+    failed (neither, though it shakes), zero (all that is measured of both, which may be rest or a sensor), changing
+    between these within the window, running, or unknown where neither pressure nor flow is measured.
     """
     kind = _channels(family)
     seen = _seen(table, kind)
@@ -160,6 +161,8 @@ def operating_states(table: FeatureTable, family: Family) -> list[State]:
     (no_bar, bar, has_bar), (no_flow, flow, has_flow) = by_quantity
     found = np.full(len(rests), "running", dtype=object)
     found[~(bar | flow)] = "changing"
+    found[(no_bar | ~has_bar) & (no_flow | ~has_flow)] = "zero"
+    found[no_bar & no_flow] = "failed"
     found[no_bar & flow] = "idle"
     found[no_flow & bar] = "holding"
     found[rests] = "at rest"

@@ -46,6 +46,9 @@ FILLED = float(NEEDED)
 # twenty minutes. Of 24 simulated machines of other physics one was commissioned so: 0.62 of its healthy windows were in
 # alarm without this, and none with it.
 WARMING, STEADILY = 3.0, 0.8
+# Operating points that a system has at most. Source: own choice; commissioning finds eight at most, and with 150 a
+# window takes three times as long.
+POINTS_MAX = 24
 MAGIC = b"HDXN\x01\x00\x00\x00"
 
 
@@ -212,8 +215,8 @@ def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
     Shapes: `rows` `float64[N, F]`.
 
     Raises:
-        InvalidInput: The normal was learned on other features, or a channel of it is not in most of the windows: a
-            point without it would lie near every window, whatever that channel shows.
+        InvalidInput: It has as many points as a normal may, or was learned on other features; or a channel of it is
+            not in most of the windows: a point without it would lie near every window, whatever that channel shows.
     """
     _check_accepted(normal, rows, family)
     found = Moments.of(summarise(rows, family))
@@ -227,6 +230,8 @@ def accept(normal: Normal, rows: Floats, family: Family) -> Normal:
 
 
 def _check_accepted(normal: Normal, rows: Floats, family: Family) -> None:
+    if len(normal.points) >= POINTS_MAX:
+        raise InvalidInput("accept", len(rows), f"would be one operating point more than {POINTS_MAX}: teach it anew")
     origins = [point.baseline.origin for point in normal.points if point.baseline.origin is not None]
     if any(len(point.baseline.count) != rows.shape[1] for point in normal.points):
         raise InvalidInput("accept", len(rows), "must be windows of a system that this version of HDX commissioned")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipelines.machines.commissioning import (
     FILLED,
     LEAST,
     NEEDED,
+    POINTS_MAX,
     USUAL_LEAST,
     Normal,
     OperatingPoint,
@@ -327,6 +329,15 @@ def test_people_accept_a_load_that_commissioning_did_not_show() -> None:
     assert (wider.usual, wider.left_out) == (own().usual, own().left_out)
     one = accept(own(), table_of(light[:1]).raw, generic())
     assert far(one, coupled(9, HALF_LOAD))[0] < HALF
+
+
+def test_loads_are_accepted_up_to_a_number() -> None:
+    """Every window is measured at every point of its system: their number bounds what it costs."""
+    light = table_of([coupled(seed, HALF_LOAD) for seed in range(300, 303)]).raw
+    full = replace(own(), points=own().points * POINTS_MAX)
+    with pytest.raises(InvalidInput, match=f"more than {POINTS_MAX}"):
+        accept(full, light, generic())
+    assert len(accept(replace(full, points=full.points[1:]), light, generic()).points) == POINTS_MAX
 
 
 def test_an_accepted_load_shows_every_channel_of_the_normal() -> None:

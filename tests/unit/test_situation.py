@@ -20,6 +20,7 @@ from pipelines.diagnosis.situation import (
     AT_REST,
     BETWEEN,
     COMMISSIONING,
+    HARDLY_QUIETER,
     HYPOTHESES,
     NO_FLOW,
     OTHER_PRESSURE,
@@ -29,6 +30,7 @@ from pipelines.diagnosis.situation import (
     TOGETHER,
     UNSEEN,
     WARMER_K,
+    ZERO,
     other_load,
     situations,
 )
@@ -133,6 +135,22 @@ def test_a_machine_at_rest_is_not_judged() -> None:
     assert found.hypotheses == ()
 
 
+@pytest.mark.parametrize("left", [0.0, 0.03])
+def test_a_pump_that_fails_while_its_motor_turns_is_an_alarm(left: float) -> None:
+    """Neither pressure nor flow, and vibration as ever, is no rest and no start: it is judged, and found critical."""
+    failed = {name: left * samples(8)[name] for name in ("pressure", "flow")}
+    (found,) = judged(samples(8) | failed, asked=Asked(own()))
+    assert (found.abstained, found.is_anomaly, found.severity) == ("", True, "critical")
+
+
+@pytest.mark.parametrize("channel", ["pressure", "flow"])
+def test_one_channel_of_zeros_does_not_tell_rest_from_a_dead_sensor(channel: str) -> None:
+    """A machine that sends one of the two and reads zero is not said to start or stop."""
+    lone = commission(rows_of([{channel: samples(seed)[channel]} for seed in range(100, 120)]), generic())
+    assert reason({channel: np.zeros(30)}, lone) == ZERO
+    assert reason({channel: np.concatenate([np.zeros(15), samples(3)[channel][15:]])}, lone) == BETWEEN
+
+
 def test_rest_that_was_commissioned_is_an_operating_point() -> None:
     """A load that commissioning saw needs no excuse, be it none at all."""
     assert reason(at_rest(), two_loads()) == ""
@@ -173,7 +191,11 @@ OTHER_LOADS: Mapping[str, Mapping[str, float]] = {
     "more pressure, and warmer": {"pressure": np.exp(OTHER_PRESSURE + JUST), "temperature": 1.3},
     "less pressure at the same flow": {"pressure": np.exp(-OTHER_PRESSURE - JUST)},
     "flow a little off": {"pressure": 2.0, "flow": np.exp(SAME_FLOW - JUST)},
-    "a motor that runs slower": {"pressure": np.exp(-TOGETHER - JUST), "flow": np.exp(-TOGETHER - JUST)},
+    "a motor that runs slower": {
+        "pressure": np.exp(-TOGETHER - JUST),
+        "flow": np.exp(-TOGETHER - JUST),
+        "vibration": np.exp(-HARDLY_QUIETER - JUST),
+    },
     "a second pump": {"pressure": 2.0, "flow": 2.0},
     "a little more of both": {"pressure": 1.06, "flow": 1.06},
     "a fan that turns slower": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER - JUST)},
@@ -190,6 +212,8 @@ FAULTS: Mapping[str, Mapping[str, float]] = {
     "flow alone by half of both": {"pressure": np.exp(-TOGETHER + JUST), "flow": np.exp(-TOGETHER - JUST)},
     "both lost, and not much quieter": {"pressure": 0.6, "flow": 0.8, "vibration": np.exp(-QUIETER + JUST)},
     "flow lost, and not much quieter": {"pressure": 1.1, "flow": 0.5, "vibration": np.exp(-QUIETER + JUST)},
+    "a pump that delivers half, and shakes on": {"pressure": 0.5, "flow": 0.5},
+    "the same, hardly quieter": {"pressure": 0.5, "flow": 0.5, "vibration": np.exp(-HARDLY_QUIETER + JUST)},
     "a little quieter": {"vibration": np.exp(-OTHER_PUMP) - NOISIEST / 3},
     "quieter at less pressure": {"pressure": np.exp(-SAME_FLOW - JUST), "vibration": 0.5},
     "louder": {"vibration": 1.6},
