@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.datasets.simulator import HEALTHY, RATE_HZ, baseline_of, draw_unit, window_of
+from pipelines.datasets.simulator import HEALTHY, RATE_HZ, Unit, draw_unit, window_of
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.calibration import auc
 from pipelines.diagnosis.records import Diagnosis, Inspection
-from pipelines.machines.commissioning import Normal
+from pipelines.machines.commissioning import NEEDED, Normal, commission
 from pipelines.machines.family import Family, read_family
 from pipelines.scoring.score import judged
+from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
 from pipelines.training.evaluate import (
     ADAPTIVE,
@@ -175,7 +176,7 @@ def simulated(family: Family, members: Mapping[str, Bundle]) -> tuple[list[Row],
         inspections = []
         for _ in range(SYSTEMS):
             unit = draw_unit(random)
-            own = Normal.of(baseline_of(unit, family, random))
+            own = commissioned(unit, NAMED_SAMPLES, family, random)
             inspections.append(Inspection(window_of(unit, fault, MEDIUM, NAMED_SAMPLES, random), family.name, own))
         found = judged(inspections, family, members)
         right.setdefault(kind, []).extend(diagnosis.anomaly_type == kind for diagnosis in found)
@@ -187,6 +188,12 @@ def simulated(family: Family, members: Mapping[str, Bundle]) -> tuple[list[Row],
     return rows, delays
 
 
+def commissioned(unit: Unit, samples: int, family: Family, random: np.random.Generator) -> Normal:
+    """Return what is normal for a unit, learned from as many windows as the service learns from."""
+    windows = [window_of(unit, HEALTHY, 0.0, samples, random) for _ in range(NEEDED)]
+    return commission(make_feature_table(windows, [None] * NEEDED, family).raw, family)
+
+
 def delay_s(family: Family, members: Mapping[str, Bundle], fault: str, severity: float) -> float:
     """Return the median seconds from a fault's beginning to the first alarm; infinite where half stay unseen."""
     random = np.random.default_rng(SEED + 2000)
@@ -194,7 +201,7 @@ def delay_s(family: Family, members: Mapping[str, Bundle], fault: str, severity:
     waits = []
     for _ in range(SYSTEMS // 4):
         unit = draw_unit(random)
-        own = Normal.of(baseline_of(unit, family, random))
+        own = commissioned(unit, length, family, random)
         before = window_of(unit, HEALTHY, 0.0, length, random)
         after = window_of(unit, fault, severity, DELAY_LIMIT_S, random)
         both = {name: np.concatenate([before.values[name], after.values[name]]) for name in before.values}

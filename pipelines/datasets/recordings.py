@@ -233,12 +233,20 @@ def trailing(values: Mapping[str, Floats], last: int, length: int, rate_hz: floa
     return Window({name: samples[first : last + 1] for name, samples in values.items()}, rate_hz)
 
 
-def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: int, family: Family) -> Baseline | None:
-    """Return the baseline that the first `until` samples give, from windows side by side."""
+def beginning(values: Mapping[str, Floats], rate_hz: float, length: int, until: int, family: Family) -> Floats:
+    """Return the raw features of windows that end one after the other within the first `until` samples.
+
+    Shapes: `float64[N, F]`.
+    """
     ends = range(length - 1, until, max(1, length // 12))
     windows = [trailing(values, last, length, rate_hz) for last in ends]
-    if not windows:
+    return make_feature_table(windows, [None] * len(windows), family).raw
+
+
+def settled(values: Mapping[str, Floats], rate_hz: float, length: int, until: int, family: Family) -> Baseline | None:
+    """Return the baseline that the first `until` samples give."""
+    learned = [learn(row) for row in beginning(values, rate_hz, length, until, family)]
+    if not learned:
         return None
-    learned = [learn(row) for row in make_feature_table(windows, [None] * len(windows), family).raw]
     found = sum(learned[1:], learned[0])
     return replace(found, origin=found.total / np.where(found.count > 0, found.count, np.nan))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.adaptive import HALF
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.components import AFFECTED, loudest
-from pipelines.diagnosis.hypotheses import hypothesise, named, settled
+from pipelines.diagnosis.hypotheses import hypothesise, settled
 from pipelines.diagnosis.patterns import component_of
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
 from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rules
@@ -242,10 +242,13 @@ def _called(family: Family, diagnosis: Diagnosis, kind: str | None) -> Diagnosis
         sensor = component_of(family, "sensor_stuck")
         affected = (sensor,) if sensor in family.components else diagnosis.affected
         return diagnosis._replace(affected=affected, anomaly_type=kind)
-    if settled(diagnosis.hypotheses) is None:
+    first = settled(diagnosis.hypotheses)
+    if first is None:
         return diagnosis if kind is None else diagnosis._replace(affected=(), anomaly_type=kind)
-    part = named(diagnosis.hypotheses)
-    return diagnosis._replace(affected=(part,) if part else (), anomaly_type=kind or loudest(diagnosis.attribution))
+    # Where heads speak, anomalies have the family's names; elsewhere those of the channels.
+    part = family.components.get(first.component) if diagnosis.components else None
+    called = part.kinds.get(first.fault, part.kind) if part else loudest(diagnosis.attribution)
+    return diagnosis._replace(affected=(first.component,) if first.component else (), anomaly_type=kind or called)
 
 
 def _located(place: int, count: int, reason: str) -> PointFinding:

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Limits
-from pipelines.datasets.recordings import check_columns, entities, series, settled, source_columns, trailing
+from pipelines.datasets.recordings import beginning, check_columns, entities, series, settled, source_columns, trailing
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import Bundle
 from pipelines.diagnosis.ensemble import Verdicts, decide, judge, silenced, taught, worded
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.diagnosis.situation import Situations, situations
 from pipelines.errors import InvalidInput
-from pipelines.machines.commissioning import Normal, normals_of
+from pipelines.machines.commissioning import LEAST, Normal, commission, normals_of
 from pipelines.machines.family import Family
 from pipelines.scoring.table import tabulated
 from pipelines.signals.channels import read_window
@@ -330,7 +330,7 @@ def blocks(
     first = 0
     while first < total:
         if first == settle and settle:
-            (normal,) = normals_of([settled(values, rate, length, settle, family)])
+            normal = _normal(values, rate, length, settle, family)
         last = min(first + BLOCK, settle if first < settle else total)
         windows = [trailing(values, place, length, rate) for place in range(first, last)]
         table = make_feature_table(windows, [normal] * len(windows), family)
@@ -356,6 +356,18 @@ def blocks(
                     normal = Normal.of(learned.sums) if normal is None else normal.learning(learned)
         alarm = bool(verdicts.left[-1])
         first = last
+
+
+def _normal(values: Mapping[str, Floats], rate_hz: float, length: int, settle: int, family: Family) -> Normal | None:
+    """Return what is normal for a machine, learned from its first samples as the service learns it.
+
+    From fewer windows than the service takes, it is their running sums.
+    """
+    rows = beginning(values, rate_hz, length, settle, family)
+    if len(rows) >= LEAST:
+        return commission(rows, family)
+    (found,) = normals_of([settled(values, rate_hz, length, settle, family)])
+    return found
 
 
 def judged(

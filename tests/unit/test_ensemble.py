@@ -345,18 +345,24 @@ def test_a_missing_channel_has_no_share() -> None:
 
 
 def test_only_clearly_normal_windows_teach() -> None:
-    """Where no machine's own normal is read, a baseline learns from no alarm and no window near one."""
-    kind = family().model_copy(update={"reading": "raw"})
-    assert one(member("a", 0.1), kind=kind).learned is not None
-    assert one(member("a", 0.35), kind=kind).learned is None  # seven tenths of the threshold, to the bit
-    assert one(member("a", 0.4), kind=kind).learned is None
-    assert one(member("a", 0.9), kind=kind).learned is None
-    assert one(member("a", 0.1), member("b", NAN), kind=kind).learned is not None
-    assert one(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,)), kind=kind).learned is None
-    rows, votes = [window(1)], {"a": member("a", 0.1)}
-    inspections = [Inspection(rows[0], "made-up", normal(), alarm=True)]
-    assert judge(kind, inspections, feature_table_of(rows), {"a": member("a", 0.45)}, {}, 1)[0].learned is None
-    assert judge(kind, inspections, feature_table_of(rows), votes, {}, 1)[0].learned is not None
+    """What is normal for a new machine is learned from no alarm and no window near one, whoever else abstains."""
+    rows = [window(1)]
+    fresh = make_feature_table(rows, [None], family())
+
+    def teaches(*members: MemberVotes, alarm: bool = False) -> bool:
+        inspections = [Inspection(rows[0], "made-up", alarm=alarm)]
+        return (
+            judge(family(), inspections, fresh, {each.detector: each for each in members}, {}, 1)[0].learned is not None
+        )
+
+    assert teaches(member("a", 0.1))
+    assert not teaches(member("a", 0.35))  # seven tenths of the threshold, to the bit
+    assert not teaches(member("a", 0.4))
+    assert not teaches(member("a", 0.9))
+    assert teaches(member("a", 0.1), member("b", NAN))
+    assert not teaches(member("a", 0.4), member("b", NAN, reasons=(INSUFFICIENT,)))
+    assert not teaches(member("a", 0.45), alarm=True)
+    assert teaches(member("a", 0.1), alarm=True)
 
 
 def test_a_window_near_its_machines_normal_teaches() -> None:
