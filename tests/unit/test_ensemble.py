@@ -12,6 +12,7 @@ from pipelines.diagnosis import ensemble
 from pipelines.diagnosis.ensemble import decide, judge
 from pipelines.diagnosis.findings import findings_of
 from pipelines.diagnosis.records import Diagnosis, Inspection
+from pipelines.diagnosis.situation import COMMISSIONING
 from pipelines.errors import NoQuorum
 from pipelines.machines.family import Family, Severity
 from pipelines.signals.quality import qualities, quality
@@ -400,3 +401,30 @@ def test_features_are_counted() -> None:
     assert one(member("a", 0.1)).features == len(feature_table_of([]).names)
     pressure = Window({"pressure": window(1).values["pressure"]}, 1.0)
     assert one(member("a", 0.1), windows=[pressure]).features == 9
+
+
+def test_trust_multiplies_skill() -> None:
+    """A member that its family trusts more counts so many times its skill, one that is not named once."""
+    trusted = family().model_copy(update={"trust": {"a": 4.0}})
+    assert [vote.weight for vote in one(member("a", 0.9), member("b", 0.1), kind=trusted).votes] == [0.8, 0.2]
+    unheard = family().model_copy(update={"trust": {"a": 0.0}})
+    assert one(member("a", 0.9), member("b", 0.1), kind=unheard).score == pytest.approx(0.1, abs=1e-4)
+    assert one(member("a", 0.9), member("b", NAN), kind=unheard).score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "is_heard"),
+    [
+        ("catboost", "raw", True),
+        ("catboost", "relative", False),
+        ("adaptive", "raw", False),
+        ("adaptive", "both", False),
+    ],
+)
+def test_who_needs_a_normal_is_silent_while_it_is_learned(name: str, reading: str, is_heard: bool) -> None:
+    """Trained members that read no distance from it vote from the first window on; with a normal everybody does."""
+    kind, votes = family().model_copy(update={"reading": reading}), member(name, 0.7)
+    assert ensemble.silenced(votes, kind, np.array([False])) is votes
+    found = ensemble.silenced(votes, kind, np.array([True]))
+    assert bool(found.anomaly[0] == 0.7) is is_heard
+    assert found.reasons == (("",) if is_heard else (COMMISSIONING,))
