@@ -14,9 +14,15 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from rich.console import Console
 
+from configs.settings import Settings
 from pipelines.datasets.simulator import simulate
+from pipelines.errors import Unavailable
+from serve_app.local import bootstrap
+from serve_app.local.bootstrap import index_mark
 from serve_app.local.processes import in_use
+from serve_app.local.terminal import Steps
 from tests.serve.service import HDX, ROOT, Service
 
 KINDS = ("healthy", "pump_wear", "healthy", "valve_lag", "cavitation", "healthy")
@@ -183,3 +189,25 @@ def test_a_start_looks_at_the_ports_once_it_is_alone(machine: Service) -> None:
         _, said = second.communicate(timeout=60)
     assert second.returncode == 1
     assert f"port {port}: something listens there" in said
+
+
+def test_an_index_that_fails_is_named_and_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made beside what else a first start does, counts as made when its command ends well, and then stays."""
+    settings, steps = Settings(home=tmp_path), Steps(Console(quiet=True))
+    index_mark(settings).parent.mkdir()
+    monkeypatch.setattr(bootstrap, "CLI", (sys.executable, "-c", "raise SystemExit(3)"))
+    with (
+        pytest.raises(Unavailable, match=r"index: ended with code 3.*index\.log"),
+        bootstrap.indexing(settings, steps, {}),
+    ):
+        pass
+    assert not index_mark(settings).exists()
+    waits = "import sys, time, pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bootstrap, "CLI", (sys.executable, "-c", waits))
+    with bootstrap.indexing(settings, steps, {}):
+        (tmp_path / "go").touch()  # reached while the command still waits for it
+    assert index_mark(settings).exists()
+    monkeypatch.setattr(bootstrap, "CLI", ("/no/such/command",))
+    with bootstrap.indexing(settings, steps, {}):
+        pass
