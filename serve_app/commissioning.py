@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
+from pipelines.diagnosis.rules import doubts
 from pipelines.errors import InvalidInput
 from pipelines.machines import alarm
 from pipelines.machines.commissioning import LEAST, NEEDED, Normal, OperatingPoint, accept, commission
@@ -109,6 +110,7 @@ class Commissioning:
             "since": system.commissioned_since.isoformat(),
             "left_out": 0 if normal is None else normal.left_out,
             "operating_points": [_point(number, point, family) for number, point in enumerate(points, 1)],
+            "notes": [] if normal is None else list(doubts(normal, family)),
             "limits": limits_of(system),
         }
 
@@ -127,6 +129,7 @@ def alarm_of(system: System) -> dict[str, Any]:
         "evidence": round(evidence.height, DECIMALS),
         "needed": round(alarm.NEEDED, DECIMALS),
         "since": since,
+        "unseen": evidence.unseen,
     }
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.moves import FLICKERS, FROZEN_DEVIATIONS, LEAST
 from pipelines.diagnosis.patterns import QUANTITIES, quantity_of
+from pipelines.machines.baseline import RESOLVED, levels_of
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Floats
@@ -31,6 +33,8 @@ ZERO_OWN, ZERO_TYPICAL = 0.05, 0.01
 SHAKEN_OWN, SHAKEN_TYPICAL = 0.4, 0.1
 # Share of its normal from which on another channel shows that the machine works. Source: own choice.
 WORKS = 0.5
+# What cannot stand still while it measures; oil may keep its temperature.
+MEASURING = (PRESSURE, FLOW, VIBRATION)
 # Samples that a channel must stand still for, and the share of its level by which a coupled one must move meanwhile,
 # where no normal says how still it usually is. Source: own choice; a sensor of 10 bits resolves a thousandth, and
 # pressure and flow of a controlled pump move each other by some per cent.
@@ -128,7 +132,7 @@ def _rests(seen: _Seen, kind: _Channels) -> Flags:
 
 def _tells(seen: _Seen, kind: _Channels) -> tuple[Flags, Flags]:
     """Return which channels tell whether the machine works, and which of these are hydraulic: `bool[N, C]` each."""
-    tells = ~np.isnan(seen.now[..., HIGH]) & np.isin(kind.places, (PRESSURE, FLOW, VIBRATION)) & kind.zeroed
+    tells = ~np.isnan(seen.now[..., HIGH]) & np.isin(kind.places, MEASURING) & kind.zeroed
     # What a quiet machine's neighbours shake is known only from its own normal.
     hydraulic = tells & np.isin(kind.places, (PRESSURE, FLOW))
     enough = hydraulic.sum(axis=1, keepdims=True) >= 2
@@ -241,7 +245,7 @@ def _uncoupled(seen: _Seen, kind: _Channels, still: Flags) -> Flags:
 
     Oil is still by nature.
     """
-    moving = np.isin(kind.places, (PRESSURE, FLOW, VIBRATION))
+    moving = np.isin(kind.places, MEASURING)
     with np.errstate(invalid="ignore", divide="ignore"):
         swings = (seen.now[..., RANGE] > COUPLED * np.abs(seen.now[..., MEAN])) & np.isin(kind.places, (PRESSURE, FLOW))
         loaded = seen.now[..., LOW] > ZERO_TYPICAL * kind.typical
@@ -284,16 +288,27 @@ def _limit(name: str, side: str, value: float, limit: float, unit: str, sustaine
     return RuleFinding("limit", name, sustained, text)
 
 
-def constant_channels(raw: Floats, family: Family) -> tuple[str, ...]:
-    """Return the channels that read one and the same value in all of many windows, and so measure nothing.
+def doubts(normal: Normal, family: Family) -> tuple[str, ...]:
+    """Return what speaks against the windows that a normal was learned from, in words; empty where nothing does.
 
-    Temperature may stand still by nature, and a channel that is zero throughout belongs to a machine at rest.
-
-    Shapes: `raw` `float64[N, F]`, windows that follow each other.
+    A channel that read one and the same value in all of them measures nothing, unless it is zero, or a temperature,
+    which may stand still by nature. Of a machine that stood all the while, nothing is known that could be judged.
     """
     kind = _channels(family)
-    low, high = raw[:, kind.columns[:, LOW]], raw[:, kind.columns[:, HIGH]]
-    known = ~np.isnan(low).any(axis=0) & (len(raw) >= LEAST)
-    still = known & (low.min(axis=0, initial=np.inf) == high.max(axis=0, initial=-np.inf)) & (low != 0).any(axis=0)
-    chosen = still & np.isin(kind.places, (PRESSURE, FLOW, VIBRATION))
-    return tuple(name for name, is_still in zip(kind.names, chosen.tolist(), strict=True) if is_still)
+    known = [point.baseline for point in normal.points if len(point.baseline.count) == len(feature_names(family))]
+    if not known or max(each.count.max() for each in known) < LEAST:
+        return ()
+    level, scatter = (np.stack(part)[:, kind.columns] for part in zip(*map(levels_of, known), strict=True))
+    mean, hydraulic = level[..., MEAN], np.isin(kind.places, (PRESSURE, FLOW)) & kind.zeroed
+    with np.errstate(invalid="ignore"):
+        same = np.maximum(np.ptp(mean, axis=0), scatter[..., MEAN].max(axis=0)) <= RESOLVED * np.abs(mean[0])
+        still = same & (level[..., RANGE] == 0).all(axis=0) & (mean[0] != 0) & np.isin(kind.places, MEASURING)
+        works = (mean > ZERO_TYPICAL * kind.typical).any(axis=0) & hydraulic
+    found = [
+        f"{kind.names[place]} read {mean[0, place]:.4g} {kind.units[place]}, to the last digit, in all windows: "
+        "its sensor may be stuck"
+        for place in np.flatnonzero(still).tolist()
+    ]
+    if (np.isfinite(mean).any(axis=0) & hydraulic).any() and not works.any():
+        found.append("neither pressure nor flow was read in any window: teach it again from windows while it runs")
+    return tuple(found)

@@ -197,7 +197,8 @@ def alarm_levels(table: FeatureTable, diagnoses: Sequence[Diagnosis], situation:
     critical = np.array([each.severity == "critical" for each in diagnoses], dtype=np.bool_)
     beyond = [any(each.rule == "limit" and each.sustained for each in found) for found in situation.findings]
     unusual = np.where(table.unusual, UNUSUAL, 1.0)
-    return levels(scores, anomalies, critical, unusual, np.array(beyond, dtype=np.bool_))
+    unseen = np.array([reason == UNSEEN for reason in situation.reasons], dtype=np.bool_)
+    return levels(scores, anomalies, critical, unusual, np.array(beyond, dtype=np.bool_), unseen)
 
 
 def _complete(

@@ -99,7 +99,7 @@ NEEDED = math.log(len(CHARTS) * RUN)
 # Share that is believed of any window at most. Source: a machine judged so every second time is not healthy.
 RATE_MAX = 0.5
 
-ABSTAINED, NORMAL, LIMIT = -1, 0, 4
+UNSEEN, ABSTAINED, NORMAL, LIMIT = -2, -1, 0, 4
 
 
 class Track(NamedTuple):
@@ -136,6 +136,7 @@ class Evidence:
         recent: Levels of the newest windows, two bits each, the newest lowest; a bit above them all marks their number.
         raised: Whether the alarm is on.
         since: When it was raised, in seconds; NaN while it is off.
+        unseen: Windows up to now that showed a load unknown to commissioning; those at rest between them do not count.
     """
 
     tracks: tuple[Track, ...]
@@ -143,6 +144,7 @@ class Evidence:
     recent: int
     raised: bool
     since: float
+    unseen: int = 0
 
     @classmethod
     def none(cls) -> Self:
@@ -156,7 +158,9 @@ class Evidence:
         return max(track.evidence for track in self.tracks)
 
     def after(self, level: int, at: float) -> Self:
-        """Return it with one more window, seen at a time in seconds; an abstention changes nothing."""
+        """Return it with one more window, seen at a time in seconds; an abstention is no evidence."""
+        if level == UNSEEN:
+            return replace(self, unseen=self.unseen + 1)
         if level == ABSTAINED:
             return self
         # A value beyond a limit tells nothing of how often healthy windows are judged falsely.
@@ -167,7 +171,7 @@ class Evidence:
         since = (self.since if self.raised else at) if raised else math.nan
         windows = min(self.windows + (learning and level != LIMIT), MEMORY)
         return replace(
-            self, tracks=tracks, windows=windows, recent=_kept(self.recent, level), raised=raised, since=since
+            self, tracks=tracks, windows=windows, recent=_kept(self.recent, level), raised=raised, since=since, unseen=0
         )
 
     def _tracks(self, level: int, learning: bool) -> tuple[Track, ...]:
@@ -185,7 +189,7 @@ class Evidence:
     def cleared(self) -> Self:
         """Return it after a repair: what was learned of false verdicts stays, evidence and alarm go."""
         tracks = tuple(track._replace(evidence=0.0, run=0.0, stray=0.0) for track in self.tracks)
-        return replace(self, tracks=tracks, recent=1, raised=False, since=math.nan)
+        return replace(self, tracks=tracks, recent=1, raised=False, since=math.nan, unseen=0)
 
     def levels(self) -> list[int]:
         """Return the levels of the newest windows, the newest first."""
@@ -200,15 +204,16 @@ class Evidence:
     def to_numbers(self) -> list[float]:
         """Return all that it holds as numbers, for one column."""
         numbers = [number for track in self.tracks for number in track]
-        return [*numbers, self.windows, float(self.recent), float(self.raised), self.since]
+        return [*numbers, self.windows, float(self.recent), float(self.raised), self.since, float(self.unseen)]
 
     @classmethod
     def from_numbers(cls, numbers: Sequence[float]) -> Self:
-        """Rebuild from `to_numbers`."""
-        *of_tracks, windows, recent, raised, since = numbers
+        """Rebuild from `to_numbers`; what was stored before unknown loads were counted has a number less."""
         width = len(Track._fields)
-        tracks = tuple(Track(*of_tracks[first : first + width]) for first in range(0, len(of_tracks), width))
-        return cls(tracks, windows, int(recent), bool(raised), since)
+        whole = len(CHARTS) * width
+        windows, recent, raised, since, *unseen = numbers[whole:]
+        tracks = tuple(Track(*numbers[first : first + width]) for first in range(0, whole, width))
+        return cls(tracks, windows, int(recent), bool(raised), since, *map(int, unseen))
 
 
 def _company(chart: Chart, track: Track) -> float:
@@ -278,8 +283,9 @@ def levels(
     critical: NDArray[np.bool_],
     p: Floats,
     beyond: NDArray[np.bool_] | None = None,
+    unseen: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Return how far windows lie outside: abstained, normal, unusual, outside, far outside, beyond a limit.
+    """Return how far windows lie outside: normal, unusual, outside, far outside, beyond a limit; or why none can say.
 
     Args:
         scores: NaN where nobody could judge.
@@ -287,11 +293,12 @@ def levels(
         critical: Whether their severity is.
         p: Conformal p-values against the machine's own healthy windows; NaN where there is none.
         beyond: Whether a value lies beyond a limit of the family or one that people stated.
+        unseen: Whether nobody judges because the load is one that commissioning did not show.
 
     Shapes: each of N windows.
     """
     found = np.where(anomalies, np.where(critical, 3, 2), (p <= UNUSUAL).astype(np.int64))
-    found = np.where(np.isnan(scores), ABSTAINED, found)
+    found = np.where(np.isnan(scores), ABSTAINED if unseen is None else np.where(unseen, UNSEEN, ABSTAINED), found)
     return found if beyond is None else np.where(beyond, LIMIT, found)
 
 

@@ -85,13 +85,13 @@ def distances(baseline: Baseline) -> Floats:
     """
     if baseline.origin is None:
         return np.full_like(baseline.count, np.nan)
-    centre, scatter = _moments(baseline)
+    centre, scatter = levels_of(baseline)
     with np.errstate(divide="ignore", invalid="ignore"):
         far: Floats = np.abs(centre - baseline.origin) / np.maximum(scatter, RESOLVED * np.abs(centre))
     return far
 
 
-def _moments(baseline: Baseline) -> tuple[Floats, Floats]:
+def levels_of(baseline: Baseline) -> tuple[Floats, Floats]:
     """Return each feature's mean and standard deviation."""
     count = np.where(baseline.count > 0, baseline.count, np.nan)
     centre = baseline.total / count
@@ -106,7 +106,7 @@ def drifts(baseline: Baseline, means: Mapping[str, int]) -> dict[str, tuple[floa
     """
     if baseline.origin is None:
         return {}
-    centre, _ = _moments(baseline)
+    centre, _ = levels_of(baseline)
     moved = distances(baseline) > DRIFTED
     return {
         name: (float(baseline.origin[place]), float(centre[place])) for name, place in means.items() if moved[place]

@@ -65,4 +65,5 @@ def baseline_table(shown: dict[str, Any]) -> Group:
             given = (level[word] for word in ("level", "learned", "scatter"))
             numbers = ["" if number is None else f"{number:.4g}" for number in given]
             table.add_row(str(point["number"]), f"{point['windows']:.0f}", name, *numbers, level["unit"])
-    return Group(f"system {shown['system_id']}: {shown['state']}, {told}", table if shown["operating_points"] else "")
+    head = f"system {shown['system_id']}: {shown['state']}, {told}"
+    return Group(head, *shown["notes"], table if shown["operating_points"] else "")

@@ -21,7 +21,7 @@ from tests.contract.calls import DETECT, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
 SYSTEM, BASELINE = "/api/systems/1/", "/api/systems/1/baseline/"
-CALM = {"raised": False, "evidence": 0.0, "needed": pytest.approx(evidence.NEEDED), "since": None}
+CALM = {"raised": False, "evidence": 0.0, "needed": pytest.approx(evidence.NEEDED), "since": None, "unseen": 0}
 UNIT = {"pressure": 182.0, "temperature": 52.0, "flow": 61.0, "vibration": 1.4}
 
 
@@ -157,6 +157,17 @@ def test_a_repair_resets_the_alarm(client: TestClient, headers: LogIn, bench: Be
     assert client.get(BASELINE, headers=admin).json()["operating_points"] == []
     bench.diagnoser.level = LIMIT
     assert send(client, headers, 300)["system"]["alarm"]["evidence"] > 0  # type: ignore[index]
+
+
+def test_windows_that_nobody_judges_are_counted(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """A load that commissioning did not show raises no alarm; for how long it goes on is told, until one is judged."""
+    for number in range(NEEDED):
+        send(client, headers, number)
+    bench.diagnoser.level = evidence.UNSEEN
+    told = [send(client, headers, 100 + number)["system"]["alarm"] for number in range(3)]  # type: ignore[index]
+    assert told == [CALM | {"unseen": number} for number in (1, 2, 3)]
+    bench.diagnoser.level = evidence.NORMAL
+    assert send(client, headers, 200)["system"]["alarm"]["unseen"] == 0  # type: ignore[index]
 
 
 def test_an_alarm_by_a_limit_outlasts_the_commissioning(client: TestClient, headers: LogIn, bench: Bench) -> None:

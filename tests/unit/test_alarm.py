@@ -18,6 +18,7 @@ from pipelines.machines.alarm import (
     NEEDED,
     QUICK,
     RUN,
+    UNSEEN,
     Evidence,
     follow,
     levels,
@@ -207,6 +208,19 @@ def test_an_abstention_leaves_all_as_it_was() -> None:
     assert seen(risen, ABSTAINED, FAR).raised
 
 
+def test_windows_at_an_unknown_load_are_counted() -> None:
+    """They are no evidence, and people are told how many there were: until a window is judged, or a repair."""
+    nobody = np.full(2, np.nan)
+    found = levels(nobody, nobody > 0, nobody > 0, nobody, unseen=np.array([True, False]))
+    assert found.tolist() == [UNSEEN, ABSTAINED]
+    risen = seen(settled(), FAR, FAR)
+    elsewhere = seen(risen, UNSEEN, ABSTAINED, UNSEEN)
+    assert (elsewhere.unseen, elsewhere.tracks, elsewhere.recent) == (2, risen.tracks, risen.recent)
+    assert seen(elsewhere, NORMAL).unseen == elsewhere.cleared().unseen == 0
+    assert Evidence.from_numbers(elsewhere.to_numbers()) == elsewhere or math.isnan(elsewhere.since)
+    assert Evidence.from_numbers(elsewhere.to_numbers()[:-1]).unseen == 0, "as it was stored before they were counted"
+
+
 def test_levels_say_how_far_outside() -> None:
     """A low p-value alone is unusual; the verdict, its severity, and a limit go beyond it, a limit unscored too."""
     scores = np.array([0.1, 0.2, 0.6, 0.95, np.nan])
@@ -252,7 +266,7 @@ def test_the_order_of_concurrent_windows_matters_little() -> None:
 
 def test_numbers_rebuild_it() -> None:
     """What the store keeps is all of it, as doubles, bit for bit."""
-    for evidence in (Evidence.none(), settled(), seen(settled(), *[FAR] * 30)):
+    for evidence in (Evidence.none(), settled(), seen(settled(), *[FAR] * 30), seen(settled(), UNSEEN, UNSEEN)):
         again = Evidence.from_numbers(evidence.to_numbers())
         assert repr(again) == repr(evidence)
         assert all(float(number) == number or math.isnan(number) for number in evidence.to_numbers())

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from pipelines.diagnosis.rules import at_rest, constant_channels, operating_states, rules
+from pipelines.diagnosis.rules import at_rest, doubts, operating_states, rules
+from pipelines.machines.commissioning import Normal, commission
 from pipelines.signals.windows import Floats
 from tests.unit.moved import LEVELS, generic, samples, table_of
 
@@ -189,12 +190,21 @@ def test_each_window_has_its_own_limits() -> None:
 # --- commissioning
 
 
-def test_a_channel_with_one_value_in_all_windows_measures_nothing() -> None:
-    """In many windows one and the same digit: stuck; oil may keep its temperature, a resting machine its zeros."""
+def learned(*windows: dict[str, Floats]) -> Normal:
+    return commission(table_of(*windows, known=False).raw, generic())
+
+
+def test_what_speaks_against_a_normal_is_told() -> None:
+    """One and the same digit in all windows: stuck, but for a temperature. A machine that stood shows nothing."""
     windows = [samples(seed) | {"pressure": np.full(30, 87.3), "temperature": np.full(30, 45.0)} for seed in range(20)]
-    assert constant_channels(table_of(*windows, known=False).raw, generic()) == ("pressure",)
-    assert constant_channels(table_of(*[resting()] * 20, known=False).raw, generic()) == ()
-    assert constant_channels(table_of(*windows[:3], known=False).raw, generic()) == ()
+    (stuck,) = doubts(learned(*windows), generic())
+    assert stuck.startswith("pressure read 87.3 bar, to the last digit")
+    (stood,) = doubts(learned(*[resting()] * 20), generic())
+    assert "neither pressure nor flow" in stood
+    assert doubts(learned(*[samples(seed) for seed in range(20)]), generic()) == ()
+    assert doubts(Normal(()), generic()) == ()
+    levels = [samples(seed) | {"pressure": np.full(30, 80.0 + seed)} for seed in range(20)]
+    assert doubts(learned(*levels), generic()) == (), "a coarse sensor that follows the load measures"
 
 
 def test_rules_are_cheap() -> None:

@@ -37,6 +37,11 @@ class AlarmReply(Reply):
     evidence: float = Field(ge=0, description="Sum of what its windows say against it being well")
     needed: float = Field(description="Evidence at which the alarm is raised")
     since: datetime | None = Field(description="When the alarm was raised; null while it is not")
+    unseen: int = Field(
+        ge=0,
+        description="Windows up to now at a load that commissioning did not show, which nobody judges: where they go "
+        "on, accept the operating point or look at the machine",
+    )
 
 
 class SystemStateReply(Reply):
@@ -98,4 +103,5 @@ class BaselineReply(Reply):
     since: datetime = Field(description="When its commissioning began")
     left_out: int = Field(description="Windows of its commissioning that were unlike the others")
     operating_points: list[OperatingPointReply]
+    notes: list[str] = Field(description="What speaks against the windows that it was learned from")
     limits: dict[str, LimitReply]
