@@ -232,14 +232,17 @@ async def test_a_system_has_a_life(parts: StoreParts) -> None:
     assert normal is not None
     assert normal.points[0].baseline.count.tolist() == [4.0] * len(normal.points[0].baseline.count)
     repaired = await parts.systems.change(tenant_id, number, actor="bob", state="monitoring")
-    assert not evidence_of(repaired).raised
+    assert (evidence_of(repaired).raised, repaired.alarm) == (False, False)
+    renamed = await parts.systems.change(tenant_id, number, name="Press 5", state="maintenance")
+    assert (renamed.name, renamed.state) == ("Press 5", "maintenance")
     anew = await parts.systems.change(tenant_id, number, state="commissioning")
     assert (anew.state, anew.learned, anew.evidence, anew.commissioned_since > begun) == ("commissioning", 0, (), True)
     assert await parts.systems.machine(tenant_id, number) == (anew, None)
     assert evidence_of(await send(LIMIT)).height > 0
     deeds = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(tenant_id)]
-    assert deeds[:3] == [
+    assert deeds[:4] == [
         ("command line", "system.changed", "state commissioning"),
+        ("command line", "system.changed", "name, state maintenance"),
         ("bob", "system.changed", "state monitoring"),
         ("command line", "system.changed", "state maintenance"),
     ]

@@ -12,8 +12,9 @@ import pytest
 from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import Unavailable
+from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.baseline import Baseline
-from pipelines.machines.commissioning import Learned
+from pipelines.machines.commissioning import Learned, Normal, OperatingPoint
 from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
 from serve_app.shared.cache import (
@@ -31,6 +32,7 @@ from serve_app.shared.cache import (
 FAMILY = read_family("generic")
 WINDOW = Window({"pressure": np.array([1.0, 2.0, 3.0]), "flow": np.array([4.0, 5.0, 6.0])}, 1.0)
 VERSIONS = {"catboost": "3", "xgboost": "2"}
+SUMS = Baseline(np.ones(2), np.ones(2), np.ones(2))
 
 
 class Clock:
@@ -44,18 +46,18 @@ class Clock:
 
 
 def judgement(score: float | None = 0.5, baseline: bytes | None = None) -> Judgement:
-    """A judgement that would teach, were it new."""
-    learned = Learned(0, Baseline(np.ones(2), np.ones(2), np.ones(2)))
-    return Judgement('{"notes": ["давление"]}'.encode(), False, score, VERSIONS, learned, baseline)
+    """A judgement that would teach, and count as evidence, were it new."""
+    learned = Learned(0, SUMS)
+    return Judgement('{"notes": ["давление"]}'.encode(), False, score, VERSIONS, learned, baseline, level=3)
 
 
 def kept(given: Judgement) -> Judgement:
     """What a cache gives back of it."""
-    return given._replace(learned=None, cache_hit=True)
+    return given._replace(learned=None, level=ABSTAINED, cache_hit=True)
 
 
 async def test_a_judgement_is_kept_until_its_time_is_over() -> None:
-    """It can be read until `ttl_s` has passed, and not at that moment; it teaches nothing a second time."""
+    """It can be read until `ttl_s` has passed, and not at that moment; it teaches nothing anew."""
     clock = Clock()
     cache = MemoryCache(60, 10, clock)
     await cache.put({"a": judgement()})
@@ -118,7 +120,7 @@ def key(family: Family = FAMILY, versions: Mapping[str, str] = VERSIONS, **chang
 
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
-    """Tenant, system, family, thresholds, versions, values, their places, channels and rate each change the key."""
+    """Tenant, system, its operating points, family, thresholds, versions, values, channels and rate change the key."""
     strict = FAMILY.model_copy(update={"severity": Severity(warning=0.123, critical=0.8, release=0.1, source="test")})
     swapped = {"pressure": WINDOW.values["flow"], "flow": WINDOW.values["pressure"]}
     shifted = {"flow": np.array([4.0, 5.0]), "pressure": np.array([6.0, 1.0, 2.0, 3.0])}
@@ -136,6 +138,8 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
         key(window=replace(WINDOW, rate_hz=2.0)),
         key(alarm=True),
         key(detail="score"),
+        key(baseline=Normal.of(SUMS)),
+        key(baseline=Normal((OperatingPoint(SUMS),) * 2)),
     ]
     assert len(set(keys)) == len(keys)
 

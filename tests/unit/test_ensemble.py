@@ -421,7 +421,7 @@ def test_trust_multiplies_skill() -> None:
         ("adaptive", "both", False),
     ],
 )
-def test_who_needs_a_normal_is_silent_while_it_is_learned(name: str, reading: str, is_heard: bool) -> None:
+def test_who_needs_a_normal_is_not_heard_while_it_is_learned(name: str, reading: str, is_heard: bool) -> None:
     """Trained members that read no distance from it vote from the first window on; with a normal everybody does."""
     kind, votes = family().model_copy(update={"reading": reading}), member(name, 0.7)
     assert ensemble.silenced(votes, kind, np.array([False])) is votes

@@ -11,7 +11,7 @@ import pytest
 from pipelines.detectors.adaptive import HALF, Adaptive
 from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
-from pipelines.diagnosis.ensemble import decide, judge
+from pipelines.diagnosis.ensemble import CERTAINTY, decide, judge
 from pipelines.diagnosis.findings import findings_of
 from pipelines.diagnosis.hypotheses import named
 from pipelines.diagnosis.records import Diagnosis, Inspection
@@ -287,7 +287,7 @@ def test_a_broken_sensor_needs_no_vote() -> None:
     (found,) = judged(stuck(), asked=Asked(own(), score=0.1))
     assert (found.is_anomaly, found.severity, found.anomaly_type) == (True, "critical", "sensor_fault")
     assert [(rule.rule, rule.channel) for rule in found.rules] == [("stuck", "flow")]
-    assert found.level == 3
+    assert (found.score, found.level) == (1 - CERTAINTY, 3)
 
 
 def test_what_heads_call_an_anomaly_stays() -> None:
