@@ -30,6 +30,8 @@ class FeatureTable:
         point: `int64[N]` place of the operating point that the window is set against.
         commissioned: `bool[N]` whether the system has a normal of its own.
         unusual: `bool[N]` whether the window lies farther out than nine in ten of those that it was learned from.
+        strayed: `float64[N, D]` how far each number lies from where it was commissioned, in shares of how far the
+            normal may follow; 0 where none was commissioned.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,7 @@ class FeatureTable:
     point: NDArray[np.int64]
     commissioned: NDArray[np.bool_]
     unusual: NDArray[np.bool_]
+    strayed: Floats
 
     @property
     def evidence(self) -> Floats:

@@ -29,7 +29,7 @@ from pipelines.diagnosis.records import (
 from pipelines.diagnosis.situation import COMMISSIONING, Situations, completed, situations
 from pipelines.errors import NoQuorum
 from pipelines.machines.baseline import SETTLED, learn
-from pipelines.machines.commissioning import Learned
+from pipelines.machines.commissioning import TAUGHT_WITHIN, Learned
 from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
 from pipelines.signals.quality import qualities, quality, still_channels
@@ -43,12 +43,6 @@ WEIGHT_LEAST = 1e-6
 # Share of the warning threshold below which a window is normal enough to learn from. Source: water loop, the adaptive
 # member alone: mean AUC of a recording 0.867 at 0.5, 0.888 at 0.7, 0.871 at 1, where faults begin to be absorbed.
 LEARN_BELOW = 0.7
-# On a commissioned machine the distance from its own normal tells which windows teach, unless they are critical: what
-# trained members, who know other machines, take for a fault day by day would never be learned, and what they take for
-# well would be absorbed. Source: `generic` after twenty windows, test rig: false alarms 1.6 %, 28 % where the members
-# have to agree; water loop: AUC 0.83, 0.77 without the distance; its own family, the adaptive member alone, mean of a
-# recording: 0.79, 0.75 where that member's score tells.
-LEARN_WITHIN = 2.7
 # Source: own choice; a window of less than half the length asked for shows levels, not spreads.
 LEARN_LENGTH = 0.5
 
@@ -156,8 +150,11 @@ def _told(votes: Mapping[str, MemberVotes], table: FeatureTable, family: Family,
     silent = situation.silent
     heard = [member.silent(silent, situation.reasons) if silent.any() else member for member in votes.values()]
     tally = weigh(tuple(heard), table, family.trust)
-    ruled = situation.ruled
-    return replace(tally, score=np.where(ruled, 1 - CERTAINTY, tally.score)) if ruled.any() else tally
+    ruled, moved = situation.ruled, situation.moved
+    # Slow faults end here: a warning, and no more where members see no more.
+    least = 0.5 * (family.severity.warning + family.severity.critical)
+    score = np.where(moved, np.fmax(tally.score, least), tally.score)
+    return replace(tally, score=np.where(ruled, 1 - CERTAINTY, score)) if (ruled | moved).any() else tally
 
 
 def _carried(scores: Floats, alarms: NDArray[np.bool_], begin: float, release: float) -> NDArray[np.bool_]:
@@ -376,14 +373,19 @@ def _votes(tally: Tally, row: _Row) -> tuple[Vote, ...]:
 def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdicts) -> list[Learned | None]:
     """Return what each window adds to its system's normal: nothing unless it is clearly normal.
 
-    A window of a commissioned system is, when it lies near that system's own normal.
+    A window of a commissioned system is, when it lies near that system's own normal, unless it is critical: what
+    trained members, who know other machines, take for a fault day by day would never be learned.
     A machine with running sums alone, on which nobody can say anything yet, is taken to be healthy while they settle.
     """
     score = verdicts.tally.score
     first = np.isnan(score) & (table.evidence < SETTLED) & ~table.commissioned
     healthy = ~verdicts.left & (first | (score < LEARN_BELOW * family.severity.warning))
     whole = seconds >= LEARN_LENGTH * family.window_s
-    near = (table.distance <= LEARN_WITHIN) & (score < family.severity.critical)
+    near = (
+        (table.distance <= TAUGHT_WITHIN)
+        & (np.abs(table.strayed) <= 1).all(axis=1)
+        & (score < family.severity.critical)
+    )
     healthy = np.where(whole & table.commissioned, near, healthy)
     levels = level_columns(table.names)
     shown = np.where(whole[:, None] | levels, table.raw, np.nan)

@@ -52,7 +52,7 @@ class RuleFinding(NamedTuple):
         text: For people, with numbers in the channel's unit.
     """
 
-    rule: Literal["stuck", "dead", "limit"]
+    rule: Literal["stuck", "dead", "limit", "moved"]
     channel: str
     sustained: bool
     text: str
@@ -195,10 +195,28 @@ def rules(
     for row in np.flatnonzero((stuck | dead).any(axis=1)).tolist():
         broken = np.flatnonzero(stuck[row] | dead[row]).tolist()
         found[row] = tuple(_sensor(kind, place, seen.now[row, place, MEAN], bool(dead[row, place])) for place in broken)
+    for row, place in zip(*np.nonzero(_moved(table, family, kind) & ~rests[:, None]), strict=True):
+        name, now, unit = kind.names[place], seen.now[row, place, MEAN], kind.units[place]
+        text = f"{name} is {now:.4g} {unit}, farther from where it was commissioned than its normal may follow"
+        found[row] += (RuleFinding("moved", name, True, text),)
     if limits is not None:
         for row, stated in enumerate(limits):
             if stated:
                 found[row] += tuple(_beyond(stated, seen.now[row], kind, bool(rests[row])))
+    return found
+
+
+def _moved(table: FeatureTable, family: Family, kind: _Channels) -> Flags:
+    """Return whose level lies beyond all that its normal may follow, on machines that are judged by their own normal.
+
+    Shapes: `bool[N, C]`.
+    """
+    found = np.zeros((len(table.raw), len(kind.names)), dtype=np.bool_)
+    if family.reading == "relative":
+        places = [table.names[term] for term in table.terms]
+        for channel, name in enumerate(kind.names):
+            if (mean := f"{name}_mean") in places:
+                found[:, channel] = np.abs(table.strayed[:, places.index(mean)]) > 1
     return found
 
 

@@ -26,6 +26,8 @@ AT_REST = "at rest: nothing is judged while the machine stands"
 ZERO = "nothing but zero is read: the machine stands, or its sensor is dead, and one channel cannot tell which"
 BETWEEN = "starts or stops within the window, which commissioning did not show"
 UNSEEN = "operating point not seen in commissioning"
+# What goes on for no longer than a start or a shift, unless something is wrong.
+UNJUDGED = (UNSEEN, BETWEEN, ZERO)
 COMMISSIONING = "needs the system's own normal, which is being learned"
 # A load is another one, and no fault, from these changes on, as logarithms: of the pressure, while the flow stays
 # within its own; or of both together, as a motor that runs slower. Source: own choice; the relief valve holds pressure
@@ -34,6 +36,8 @@ OTHER_PRESSURE, SAME_FLOW, TOGETHER = 0.35, 0.06, 0.5
 # No fault lifts pressure and flow at once: a faster pump does, and a second one. So far each has to rise at least, and
 # by so many of its own deviations. Source: own choice; the resolution of sensors, and the usual three.
 MORE, MORE_DEVIATIONS = 0.02, 3.0
+# A machine that starts comes to its pressure or its flow. Source: own choice; half of its most is no start.
+WEAK = 0.5
 # A pump that turns more slowly also shakes less, as neither a worn nor a leaking one does. Source: own choice; at 0.6
 # of its speed a fan drive has 0.4 of its vibration, and a fault of 30 % leaves 0.7 of it; of 48 simulated machines of
 # other physics one window in a thousand with a fault of 60 % looks so.
@@ -52,6 +56,8 @@ KINDS = {"stuck": "sensor_fault", "dead": "sensor_fault", "limit": "limit_exceed
 SILENT = ("stuck", "dead")
 # Hypotheses that are told of a window, at most. Source: own choice; a technician looks at three places.
 HYPOTHESES = 3
+# Channels from which on a part is named. Source: own choice; of one channel its sensor may be what is wrong, too.
+NAMING = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +80,15 @@ class Situations:
     @property
     def ruled(self) -> NDArray[np.bool_]:
         """`bool[N]` where a whole window is wrong on any machine."""
-        return np.array([any(each.sustained for each in found) for found in self.findings], dtype=np.bool_)
+        return np.array(
+            [any(each.sustained and each.rule != "moved" for each in found) for found in self.findings], dtype=np.bool_
+        )
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """`bool[N]` where a level lies beyond all that its normal may follow, at a load that is known."""
+        found = [any(each.rule == "moved" for each in found) for found in self.findings]
+        return np.array(found, dtype=np.bool_) & ~self.silent
 
     def kind(self, row: int, heads: bool = False) -> str | None:
         """Return what an anomaly of which no head is sure is called by its rule; None where none is broken.
@@ -83,7 +97,7 @@ class Situations:
             heads: Whether heads say something; then only a rule that all of the window breaks counts.
         """
         rules = (each.rule for each in self.findings[row] if each.sustained or not heads)
-        return next((KINDS[rule] for rule in rules), None)
+        return next((KINDS[rule] for rule in rules if rule in KINDS), None)
 
 
 def situations(
@@ -101,19 +115,34 @@ def situations(
     if far.any():
         states = operating_states(table, family)
         other = other_load(table, family)
+        weak = _weak(table, family)
         for row in np.flatnonzero(far).tolist():
-            reasons[row] = _reason(states[row], bool(other[row]))
+            reasons[row] = _reason(states[row], bool(other[row]), bool(weak[row]))
     return Situations(tuple(reasons), rules(table, family, limits, samples))
 
 
-def _reason(state: str, is_other: bool) -> str:
+def _reason(state: str, is_other: bool, is_weak: bool) -> str:
     if state == "at rest":
         return AT_REST
     if state == "zero":
         return ZERO
     if state == "changing":
-        return BETWEEN
+        return "" if is_weak else BETWEEN
     return UNSEEN if is_other else ""
+
+
+def _weak(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
+    """Tell in which windows neither pressure nor flow comes to half of its most, though the machine is as loud: it does
+    not start, it fails.
+
+    Shapes: `bool[N]`.
+    """
+    places = [table.names.index(f"{name}_max") for name in CROSS_CHANNELS if f"{name}_max" in table.names]
+    if len(places) < len(CROSS_CHANNELS):
+        return np.zeros(len(table.raw), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):
+        low = [table.raw[:, place] < WEAK * table.centre[:, place] for place in places]
+    return np.asarray(np.logical_and(*low) & _as_loud(table, family) & table.commissioned)
 
 
 def other_load(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
@@ -197,7 +226,7 @@ def alarm_levels(table: FeatureTable, diagnoses: Sequence[Diagnosis], situation:
     critical = np.array([each.severity == "critical" for each in diagnoses], dtype=np.bool_)
     beyond = [any(each.rule == "limit" and each.sustained for each in found) for found in situation.findings]
     unusual = np.where(table.unusual, UNUSUAL, 1.0)
-    unseen = np.array([reason == UNSEEN for reason in situation.reasons], dtype=np.bool_)
+    unseen = np.array([reason in UNJUDGED for reason in situation.reasons], dtype=np.bool_)
     return levels(scores, anomalies, critical, unusual, np.array(beyond, dtype=np.bool_), unseen)
 
 
@@ -215,7 +244,7 @@ def _complete(
         normal = None
     place = int(table.point[row])
     shown = diagnosis._replace(
-        rules=findings,
+        rules=findings if not situation.reasons[row] else tuple(each for each in findings if each.rule != "moved"),
         level=level,
         normal=None if inspection.baseline is None else inspection.baseline.at(place).to_bytes(),
     )
@@ -224,27 +253,37 @@ def _complete(
         if diagnosis.is_anomaly and diagnosis.attribution:
             shown = shown._replace(hypotheses=hypothesise(family, table, row))
     if diagnosis.is_anomaly:
-        shown = _called(family, shown, situation.kind(row, heads=bool(diagnosis.components)))
+        shown = _called(
+            family, shown, situation.kind(row, heads=bool(diagnosis.components)), len(inspection.window.values)
+        )
     return shown._replace(hypotheses=shown.hypotheses[:HYPOTHESES])
 
 
-def _called(family: Family, diagnosis: Diagnosis, kind: str | None) -> Diagnosis:
+def _called(family: Family, diagnosis: Diagnosis, kind: str | None, channels: int) -> Diagnosis:
     """Name an anomaly of which no head is sure by what is surer: a silent sensor, then physics.
 
     Physics may also say that nothing is broken. What heads guess is the last resort, and none where a stated limit
-    alone makes the window an anomaly.
+    alone makes the window an anomaly, or one channel is all that is measured.
 
     Args:
         kind: What it is called by its rule.
+        channels: How many were sent.
     """
-    if any(each.probability >= AFFECTED for each in diagnosis.components):
+    silent = any(each.sustained and each.rule in SILENT for each in diagnosis.rules)
+    sensor = component_of(family, "sensor_stuck")
+    moved = sum(each.rule == "moved" for each in diagnosis.rules)
+    if not silent and (channels < NAMING or (moved > 1 and diagnosis.affected == (sensor,))):
+        # One channel does not tell its sensor from the machine, and no one sensor moves two.
+        diagnosis = diagnosis._replace(affected=(), anomaly_type=loudest(diagnosis.attribution))
+        if channels < NAMING:
+            return diagnosis if kind is None else diagnosis._replace(anomaly_type=kind)
+    elif any(each.probability >= AFFECTED for each in diagnosis.components):
         return diagnosis
-    if any(each.sustained and each.rule in SILENT for each in diagnosis.rules):
-        sensor = component_of(family, "sensor_stuck")
+    if silent:
         affected = (sensor,) if sensor in family.components else diagnosis.affected
         return diagnosis._replace(affected=affected, anomaly_type=kind)
     first = settled(diagnosis.hypotheses)
-    if first is None:
+    if first is None or (moved > 1 and first.component == sensor):
         return diagnosis if kind is None else diagnosis._replace(affected=(), anomaly_type=kind)
     # Where heads speak, anomalies have the family's names; elsewhere those of the channels.
     part = family.components.get(first.component) if diagnosis.components else None

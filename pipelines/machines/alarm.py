@@ -33,9 +33,10 @@ RUN = 50_400.0
 # Windows in a row that raise the alarm when they are far outside. Source: own choice; two may be one event that two
 # overlapping windows show, and people wait no longer than three.
 QUICK = 3
-# Evidence grows to so many times what is needed and no further, and an alarm ends below this share of it. Source: own
-# choice; after a fault that has gone by itself, the alarm ends within 90 to 160 windows where false verdicts are alone.
-HEIGHT_MAX, CLEARED = 1.25, 0.25
+# Evidence grows to so many times what is needed and no further, and an alarm ends below this share of it, after so many
+# normal windows in a row at most. Source: own choice; two hours of one a minute, so that a fault that comes and goes
+# every few minutes is one alarm.
+HEIGHT_MAX, CLEARED, ENDING = 1.25, 0.25, 120
 # Conformal p-value up to which a window is unusual for its machine. Source: 20 commissioning windows know no p below
 # 1/21, so that 0.1 is the first round share of which more than one of them tells.
 UNUSUAL = 0.1
@@ -168,6 +169,8 @@ class Evidence:
         tracks = self._tracks(level, learning)
         top = max(track.evidence for track in tracks)
         raised = top > CLEARED * NEEDED if self.raised else top >= NEEDED
+        if raised and learning:
+            tracks = tuple(map(_raising, range(len(CHARTS)), tracks))
         since = (self.since if self.raised else at) if raised else math.nan
         windows = min(self.windows + (learning and level != LIMIT), MEMORY)
         return replace(
@@ -181,7 +184,10 @@ class Evidence:
             hit = level > place
             # What comes in company when judged outside does so when judged far outside: that needs more to be known.
             share = _share(chart, track, company * company if chart.quick else 0.0)
-            evidence = min(max(track.evidence + _gain(chart, track, share, hit, level), 0.0), HEIGHT_MAX * NEEDED)
+            gain = _gain(chart, track, share, hit, level)
+            if self.raised:
+                gain = _in_alarm(place, gain, hit, level)
+            evidence = min(max(track.evidence + gain, 0.0), HEIGHT_MAX * NEEDED)
             moved = track._replace(evidence=evidence)
             found.append(moved if level == LIMIT else _taught(chart, moved, share, hit, self.windows, learning))
         return tuple(found)
@@ -216,6 +222,22 @@ class Evidence:
         return cls(tracks, windows, int(recent), bool(raised), since, *map(int, unseen))
 
 
+def _in_alarm(place: int, gain: float, hit: bool, level: int) -> float:
+    """Return a gain while the alarm is on: what lies outside is not told twice, and normal windows end it in time."""
+    if place == 0 and level > 1:
+        return 0.0
+    return gain if hit else min(gain, -(HEIGHT_MAX - CLEARED) * NEEDED / ENDING)
+
+
+def _raising(place: int, track: Track) -> Track:
+    """Return what a chart has seen once the alarm is raised: the run that raised it was no false one.
+
+    What three windows have shown is not undone by three: the quick chart hands over to that of windows outside.
+    """
+    begun = max(track.begun - bool(track.run), 0.0)
+    return track._replace(begun=begun, evidence=max(track.evidence, NEEDED) if place == 1 else track.evidence)
+
+
 def _company(chart: Chart, track: Track) -> float:
     """Return the share of such windows that another one followed."""
     known = track.followed + chart.company * chart.company_weight
@@ -241,8 +263,8 @@ def _gain(chart: Chart, track: Track, share: float, hit: bool, level: int) -> fl
 
 
 def _taught(chart: Chart, track: Track, share: float, hit: bool, windows: float, learning: bool) -> Track:
-    """Return what a window teaches of the machine's healthy past; an alarm teaches only how long its runs were."""
-    ended = min(track.run, chart.run_max) if not hit else 0.0
+    """Return what a window teaches of the machine's healthy past; an alarm teaches nothing."""
+    ended = min(track.run, chart.run_max) if learning and not hit else 0.0
     kept = 1 - 1 / MEMORY if learning and windows >= MEMORY else 1.0
     hits, followed = track.hits + ended, track.followed + max(ended - 1, 0.0)
     calm, begun, stray, likeness = track.calm, track.begun, track.stray, track.likeness

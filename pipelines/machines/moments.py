@@ -4,6 +4,7 @@ Means and the scatter about them; more windows merge without loss. `commissionin
 point, `signals/reading` measures windows by them. A short history is filled up with what healthy machines show.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,6 +17,10 @@ from pipelines.signals.windows import Floats
 
 # Standard deviations of its temperature within which the machine itself has shown what heat does. Source: own choice.
 WITHIN = 2.0
+# Scatter may grow by so much of the leash beyond what commissioning showed, and windows teach that lie no farther
+# beyond the leash than so many of those deviations. Source: own choice; three deviations at the end of the leash are as
+# far as the mean may follow.
+WIDER, TEACHING = 1 / 3, 3.0
 # A number that no more than this share of the windows shows is not known. Source: own choice; most of them must.
 KNOWN = 0.5
 
@@ -51,8 +56,9 @@ class Moments:
         mean: NaN for a number that is not known.
         scatter: Sum of the outer products of the distances from the mean; 0 for numbers that are not known.
         warming: How much warmer than it was learned the machine may yet run, as a standard deviation in kelvin.
+        shown: Variances that its commissioning showed; None for those of today.
 
-    Shapes: `origin`, `mean` `float64[D]`, `scatter` `float64[D, D]`.
+    Shapes: `origin`, `mean`, `shown` `float64[D]`, `scatter` `float64[D, D]`.
     """
 
     count: float
@@ -61,6 +67,12 @@ class Moments:
     mean: Floats
     scatter: Floats
     warming: float = 0.0
+    shown: Floats | None = None
+
+    @property
+    def learned(self) -> Floats:
+        """Variances that its commissioning showed: `float64[D]`."""
+        return np.diagonal(self.scatter) / max(self.weight, 1.0) if self.shown is None else self.shown
 
     @classmethod
     def of(cls, rows: Floats) -> "Moments":
@@ -88,24 +100,26 @@ class Moments:
         wider = np.where(said, 1.0, np.sqrt(weight / max(self.weight, 1.0)))
         scatter = self.scatter * np.outer(wider, wider) + np.outer(apart, apart) * (self.count / count)
         kept = min(1.0, MEMORY / count)
-        return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept, self.warming)
+        return Moments(count * kept, weight * kept, self.origin, mean, scatter * kept, self.warming, self.learned)
 
     def lent(self, scatter: Floats, weight: float) -> "Moments":
         """Return them with scatter that other windows of the machine have shown, too."""
         return replace(self, weight=self.weight + weight, scatter=self.scatter + scatter)
 
     def to_array(self) -> Floats:
-        """Return all numbers as one row, `float64[3 + 2 D + D D]`."""
+        """Return all numbers as one row, `float64[3 + 3 D + D D]`."""
         numbers = [self.count, self.weight, self.warming]
-        return np.concatenate([numbers, self.origin, self.mean, self.scatter.ravel()])
+        return np.concatenate([numbers, self.origin, self.mean, self.scatter.ravel(), self.learned])
 
     @classmethod
     def from_array(cls, numbers: Floats) -> "Moments":
-        """Rebuild from `to_array`."""
+        """Rebuild from `to_array`; what was stored before variances were bounded ends with the scatter."""
         count, weight, warming = numbers[:3].tolist()
-        size = round((len(numbers) - 2) ** 0.5) - 1
-        origin, mean, scatter = np.split(numbers[3:], [size, 2 * size])
-        return cls(count, weight, origin, mean, scatter.reshape(size, size), warming)
+        size = math.isqrt(len(numbers) - 2) - 1
+        whole = 2 * size + size * size
+        origin, mean, scatter = np.split(numbers[3 : 3 + whole], [size, 2 * size])
+        shown = numbers[3 + whole :]
+        return cls(count, weight, origin, mean, scatter.reshape(size, size), warming, shown if len(shown) else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +130,7 @@ class Gauge:
         distance: Squared Mahalanobis distance over the numbers known, per number; about 1 for a healthy window.
         shares: What each number adds to it; rows add up to 1, and a share may be negative.
         apart: Each number's distance from its mean in its own standard deviations; NaN where it is not known.
+        strayed: How far each number lies from where it was commissioned, in shares of how far the normal may follow.
 
     Shapes: `distance` `float64[N]`, the others `float64[N, D]`.
     """
@@ -123,6 +138,7 @@ class Gauge:
     distance: Floats
     shares: Floats
     apart: Floats
+    strayed: Floats
 
 
 def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
@@ -131,7 +147,7 @@ def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
     Shapes: `rows` `float64[N, D]`, N moments.
     """
     if not len(rows):
-        return Gauge(np.zeros(0), np.zeros(rows.shape), np.zeros(rows.shape))
+        return Gauge(np.zeros(0), np.zeros(rows.shape), np.zeros(rows.shape), np.zeros(rows.shape))
     origin = np.stack([each.origin for each in moments])
     centre = np.clip(np.stack([each.mean for each in moments]), origin - scale.leash, origin + scale.leash)
     apart = rows - centre
@@ -144,7 +160,15 @@ def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
     total, numbers = parts.sum(axis=1), known.sum(axis=1)
     distance = np.where(numbers > 0, total / np.maximum(numbers, 1), np.nan)
     shares = parts / np.maximum(total, 1e-300)[:, None]
-    return Gauge(distance, shares, apart / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)))
+    strayed = (rows - origin) / (scale.leash + TEACHING * np.sqrt(_shown(moments, scale)))
+    return Gauge(distance, shares, apart / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)), strayed)
+
+
+def _shown(moments: Sequence[Moments], scale: Scale) -> Floats:
+    """Return the variances that commissioning showed, heat that was yet to come included: `float64[N, D]`."""
+    shown = np.stack([each.learned for each in moments])
+    shown[:, scale.warm] += np.array([each.warming for each in moments])[:, None] ** 2
+    return shown
 
 
 def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
@@ -157,6 +181,9 @@ def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
     count = np.array([each.count for each in moments])
     weight = np.array([each.weight for each in moments])
     own: Floats = np.stack([each.scatter for each in moments]) / np.maximum(weight, 1.0)[:, None, None]
+    most = _shown(moments, scale) + (WIDER * scale.leash) ** 2
+    narrower = np.sqrt(np.minimum(1.0, most / np.maximum(np.diagonal(own, axis1=1, axis2=2), 1e-300)))
+    own = own * narrower[:, :, None] * narrower[:, None, :]
     own = own * (1 + 1 / np.maximum(count, 1.0))[:, None, None]
     learned = np.diagonal(own, axis1=1, axis2=2)[:, scale.warm]
     warmer = np.nan_to_num(apart[:, scale.warm])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.detectors.base import FeatureTable
 from pipelines.machines.baseline import SETTLED, Baseline
@@ -113,8 +114,7 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
     centre = total / known
     scatter = np.sqrt(np.maximum(squares / known - centre * centre, 0.0))
     settled = count.max(axis=1, initial=0.0) >= SETTLED
-    commissioned = np.array([point is not None and point.moments is not None for point in found], dtype=np.bool_)
-    commissioned |= settled
+    commissioned = _has_moments(found) | settled
     usual = np.array([np.inf if normal is None else normal.usual for normal in normals])
     varies = _own_scatter(found, scatter, family)
     parts = [relative(raw, centre, family, varies), own(raw, _origins(baselines, raw), family)]
@@ -137,6 +137,7 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
         np.array(points, dtype=np.int64),
         commissioned,
         gauge.distance > usual,
+        np.where(_has_moments(found)[:, None], np.nan_to_num(gauge.strayed), 0.0),
     )
 
 
@@ -147,6 +148,10 @@ def is_known(normal: Normal | None, family: Family) -> bool:
         len(point.baseline.count) == features and (point.moments is None or len(point.moments.mean) == size)
         for point in normal.points
     )
+
+
+def _has_moments(points: Sequence[OperatingPoint | None]) -> NDArray[np.bool_]:
+    return np.array([point is not None and point.moments is not None for point in points], dtype=np.bool_)
 
 
 def _own_scatter(points: Sequence[OperatingPoint | None], scatter: Floats, family: Family) -> Floats:
@@ -180,7 +185,8 @@ def _matched(summary: Floats, normals: Sequence[Normal | None], family: Family) 
     found = nearest([np.where(counts > point, gauge.distance, np.nan) for point, gauge in enumerate(by_point)])
     rows = np.arange(len(summary))
     chosen = (
-        np.stack([getattr(gauge, name) for gauge in by_point])[found, rows] for name in ("distance", "shares", "apart")
+        np.stack([getattr(gauge, name) for gauge in by_point])[found, rows]
+        for name in ("distance", "shares", "apart", "strayed")
     )
     return found.tolist(), Gauge(*chosen)
 

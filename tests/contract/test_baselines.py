@@ -121,8 +121,11 @@ def test_people_accept_an_operating_point(client: TestClient, headers: LogIn, be
     shown = client.post(BASELINE, json={"accept": idle}, headers=admin).json()
     assert [point["number"] for point in shown["operating_points"]] == [1, 2]
     assert shown["operating_points"][1]["channels"]["flow"]["level"] == pytest.approx(12.2, rel=0.05)
-    again = client.post(BASELINE, json={"accept": [idle[0], idle[0], idle[1]]}, headers=admin).json()
+    half = [send(client, headers, 300 + number, 0.45)["trace_id"] for number in range(2)]
+    again = client.post(BASELINE, json={"accept": [half[0], half[0], half[1]]}, headers=admin).json()
     assert again["operating_points"][2]["windows"] == 2
+    problem = assert_problem(client.post(BASELINE, json={"accept": half}, headers=admin), 422, "invalid-input")
+    assert "these lie at operating point 3" in str(problem["detail"])
     assert_problem(client.post(BASELINE, json={"accept": [str(uuid4())]}, headers=admin), 404, "not-found")
     assert actions(bench)[-1] == ("admin", "system.accepted")
 

@@ -11,6 +11,7 @@ from pipelines.machines.alarm import (
     ABSTAINED,
     CHARTS,
     CLEARED,
+    ENDING,
     HEIGHT_MAX,
     KEPT,
     LIMIT,
@@ -271,6 +272,26 @@ def test_numbers_rebuild_it() -> None:
         assert repr(again) == repr(evidence)
         assert all(float(number) == number or math.isnan(number) for number in evidence.to_numbers())
         assert len(evidence.levels()) == min(int(evidence.windows), KEPT) or evidence.raised
+
+
+@pytest.mark.parametrize("healthy", [0, 80, 300, 5000])
+def test_a_fault_that_comes_and_goes_is_one_alarm(healthy: int) -> None:
+    """Four windows far outside and six that are well, again and again: raised once, on throughout, ended in time."""
+    known = seen(Evidence.none(), *[NORMAL] * healthy)
+    raised, _ = follow(([FAR] * 4 + [NORMAL] * 6) * 30, known)
+    assert raised[QUICK - 1 :].all()
+    after = seen(known, *([FAR] * 4 + [NORMAL] * 6) * 30)
+    assert not seen(after, *[NORMAL] * ENDING).raised
+    assert seen(after, *[NORMAL] * 60).raised
+
+
+def test_an_alarm_teaches_no_false_verdicts() -> None:
+    """After twenty faults, each repaired, the next one is told as soon as the first."""
+    evidence = Evidence.none()
+    for _ in range(20):
+        evidence = seen(evidence, *[NORMAL] * 14, *[FAR] * QUICK)
+        assert evidence.raised
+        evidence = seen(evidence, *[FAR] * 9).cleared()
 
 
 def test_a_repair_clears_the_alarm_and_keeps_what_was_learned() -> None:

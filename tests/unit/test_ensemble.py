@@ -385,7 +385,7 @@ def test_a_window_far_from_its_machines_normal_teaches_nothing() -> None:
 def test_what_a_window_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half the length on a window teaches all its features; a shorter one its levels, which need no length."""
     # The made-up normal was learned from longer windows, which spread otherwise.
-    monkeypatch.setattr(ensemble, "LEARN_WITHIN", float("inf"))
+    monkeypatch.setattr(ensemble, "TAUGHT_WITHIN", float("inf"))
     whole = one(member("a", 0.1)).learned
     half = one(member("a", 0.1), windows=[window(1, samples=15)]).learned
     short = one(member("a", 0.1), windows=[window(1, samples=14)]).learned

@@ -1,5 +1,7 @@
 """Rules of how what is normal follows its machine, and how far."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,45 @@ def test_warming_up_is_followed() -> None:
     assert 0.5 < moments_of(warmer).mean[place] - moments_of(own()).mean[place] < 3
     hot = coupled(3, {"temperature": 51.0})
     assert 0.8 * far(own(), hot)[0] > far(warmer, hot)[0]
+
+
+@pytest.mark.parametrize(
+    ("channel", "ends"), [("vibration", 4.0), ("temperature", 1.8), ("flow", 0.6), ("pressure", 0.7)]
+)
+def test_no_creep_is_slow_enough(channel: str, ends: float) -> None:
+    """A level that creeps for as long as it likes is beyond all that normal may follow before it is gone.
+
+    What teaches widens the scatter, and no distance tells it then.
+    """
+    normal, places = own(), [term.feature for term in terms(generic())]
+    for place, level in enumerate(np.linspace(LEVELS[channel], ends * LEVELS[channel], 600)):
+        values = coupled(place % 50, {channel: float(level)})
+        table = table_of([values], normal)
+        strayed = np.abs(table.strayed[0])
+        if table.distance[0] < HALF / 2 and (strayed <= 1).all():
+            normal = normal.learning(lesson(values, normal))
+    assert strayed[places.index(f"{channel}_mean")] > 1
+    healthy = [table_of([coupled(seed)], own()).strayed[0] for seed in range(60, 80)]
+    assert np.abs(healthy).max() < 1
+
+
+def test_scatter_grows_no_farther_than_a_share_of_the_leash() -> None:
+    """Beyond what commissioning showed, a third of the leash: what fades in slowly is not measured by itself."""
+    place, learned = place_of("temperature_mean"), moments_of(own())
+    wide = learned.scatter.copy()
+    wide[place, place] += learned.weight * 20.0**2
+    moments = replace(learned, scatter=wide, shown=learned.learned)
+    hot = learned.mean.copy()
+    hot[place] += 30.0
+    known, loose = (
+        measure(hot[None], [each], scale(generic())).apart[0, place] for each in (moments, replace(moments, shown=None))
+    )
+    assert loose < 2
+    assert known > 5
+    again = Moments.from_array(moments.to_array())
+    np.testing.assert_array_equal(again.learned, moments.learned)
+    older = Moments.from_array(moments.to_array()[: -len(hot)])
+    np.testing.assert_array_equal(older.learned, np.diagonal(wide) / learned.weight)
 
 
 def test_short_windows_are_as_healthy_after_a_day_as_at_first() -> None:

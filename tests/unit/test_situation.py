@@ -35,6 +35,7 @@ from pipelines.diagnosis.situation import (
     situations,
 )
 from pipelines.knowledge.answer.faults import repair_question
+from pipelines.machines import alarm
 from pipelines.machines.alarm import ABSTAINED, LIMIT
 from pipelines.machines.commissioning import Normal, commission
 from pipelines.machines.family import Family
@@ -290,6 +291,46 @@ def test_a_broken_sensor_needs_no_vote() -> None:
     assert (found.score, found.level) == (1 - CERTAINTY, 3)
 
 
+def test_a_level_beyond_all_that_normal_may_follow_is_a_warning() -> None:
+    """However little the members see of it: slow faults end here, and nothing is learned of them."""
+    hot, calm = at({"temperature": LEVELS["temperature"] + 30}), samples(5)
+    (found,) = judged(hot, asked=Asked(own(), score=0.1))
+    assert (found.is_anomaly, found.severity, found.level, found.learned) == (True, "warning", 2, None)
+    assert [(rule.rule, rule.channel, rule.sustained) for rule in found.rules] == [("moved", "temperature", True)]
+    (sure,) = judged(hot, asked=Asked(own(), score=0.95))
+    assert sure.score == pytest.approx(0.95)
+    assert sure.severity == "critical"
+    assert not judged(calm, asked=Asked(own(), score=0.1))[0].rules
+    assert not judged(hot, asked=Asked(None, score=0.1))[0].rules, "nothing is known of it yet"
+    (other,) = judged(at({"pressure": 2 * LEVELS["pressure"]}), asked=Asked(own(), score=0.1))
+    assert (other.abstained.startswith(UNSEEN), other.rules) == (True, ()), "another load is far from normal by itself"
+
+
+def test_one_channel_names_no_part() -> None:
+    """Its sensor may be what is wrong, too."""
+    alone = {"pressure": at({"pressure": 0.85 * LEVELS["pressure"]})["pressure"]}
+    (found,) = judged(alone, asked=Asked(own(), heads={"fault": fault_head("internal_leakage")}))
+    assert (found.is_anomaly, found.affected) == (True, ())
+
+
+def test_no_one_sensor_moves_two_channels() -> None:
+    """Where pressure and flow are both far below all that normal follows, a head that says sensor is not believed."""
+    lost = at({"pressure": 0.8 * LEVELS["pressure"], "flow": 0.8 * LEVELS["flow"]})
+    (found,) = judged(lost, asked=Asked(own(), heads={"fault": fault_head("sensor_stuck")}))
+    assert {rule.channel for rule in found.rules} == {"pressure", "flow"}
+    assert "sensor" not in found.affected
+
+
+def test_a_machine_that_comes_to_nothing_and_shakes_on_does_not_start() -> None:
+    """Neither pressure nor flow reaches half of its most: a failure where it is as loud, a start where it is not."""
+    weak = samples(5) | {"pressure": np.linspace(0.5, 25, 30), "flow": np.linspace(0.1, 6, 30)}
+    (loud,) = judged(weak, asked=Asked(own(), score=0.99))
+    assert (loud.is_anomaly, loud.severity) == (True, "critical")
+    (quiet,) = judged(weak | {"vibration": 0.6 * samples(5)["vibration"]}, asked=Asked(own(), score=0.99))
+    assert quiet.abstained.startswith(BETWEEN)
+    assert quiet.level == alarm.UNSEEN
+
+
 def test_what_heads_call_an_anomaly_stays() -> None:
     """Where a head judges a component its kind is the anomaly's, and a rule stands beside it."""
     (found,) = judged(stuck(), asked=Asked(own(), heads={"fault": fault_head("cooler_fouling")}))
@@ -368,7 +409,7 @@ def test_nothing_is_named_without_an_anomaly_a_normal_or_shares() -> None:
     """A normal window, a machine that was never commissioned, and an answer without attribution name nothing."""
     settled = moved.normal()
     for found in (
-        *judged(at(LEAK), asked=Asked(own(), score=0.1)),
+        *judged(samples(5), asked=Asked(own(), score=0.1)),
         *judged(at(LEAK), asked=Asked(None)),
         *judged(at(LEAK), asked=Asked(settled)),
         *judged(at(LEAK), asked=Asked(own()), detail="score"),

@@ -139,7 +139,7 @@ class PointReply(Reply):
 class RuleReply(Reply):
     """What is wrong with a channel on any machine."""
 
-    rule: Literal["stuck", "dead", "limit"]
+    rule: Literal["stuck", "dead", "limit", "moved"]
     channel: str
     sustained: bool = Field(description="Whether all of the window says so; a single sample may be a spike")
     text: str
