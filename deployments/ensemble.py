@@ -19,12 +19,13 @@ from deployments.detector import DetectorConfig, Member
 from deployments.runtime.bind_address import keep_to_node_address
 from deployments.runtime.cancellation import replica_may_stop
 from pipelines.detectors.base import Detail, FeatureTable
-from pipelines.detectors.bundle import MemberVotes
+from pipelines.detectors.bundle import BUILT_IN, MemberVotes, untrained
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions
 from pipelines.errors import HdxError, NoQuorum, Unavailable, cause_of, reason_of
-from pipelines.machines.family import read_family
+from pipelines.machines.definition import find_family
+from pipelines.machines.family import Family
 from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats
@@ -144,17 +145,21 @@ class Ensemble:
     async def _judge(
         self, name: str, detail: Detail, versions: Versions, own: Versions, inspections: list[Inspection]
     ) -> Sequence[Judgement]:
-        family = read_family(name)
+        family = find_family(name, inspections[0].definition)
         table = make_feature_table([i.window for i in inspections], [i.baseline for i in inspections], family)
         hash_buckets = np.array([inspection.hash_bucket for inspection in inspections])
         wanted = dict(versions)
         asked = [detector for detector in self._voters if not wanted or detector in wanted]
-        named = wanted or dict(own)
-        ballots = (self._vote(each, name, table, detail, hash_buckets, named.get(each, "")) for each in asked)
-        replies = await asyncio.gather(*ballots)
-        votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
-        absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
-        quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
+        if family.definition:
+            votes, absent = _untrained(asked, family, table, detail)
+            quorum = 1
+        else:
+            named = wanted or dict(own)
+            ballots = (self._vote(each, name, table, detail, hash_buckets, named.get(each, "")) for each in asked)
+            replies = await asyncio.gather(*ballots)
+            votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
+            absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
+            quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
         found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
         return [judgement_of(diagnosis) for diagnosis in found]
 
@@ -190,6 +195,19 @@ class Ensemble:
         """Let the detectors in this process score the probe window again."""
         for member in self._inside.values():
             await member.check_health()
+
+
+def _untrained(
+    asked: Sequence[str], family: Family, table: FeatureTable, detail: Detail
+) -> tuple[dict[str, MemberVotes], dict[str, str]]:
+    """Return the votes of those who need no training, in this process, and why the others have none."""
+    votes, absent = {}, {}
+    for detector in asked:
+        try:
+            votes[detector] = untrained(detector, family).votes(table, BUILT_IN, detail)
+        except Unavailable as error:
+            absent[detector] = error.reason
+    return votes, absent
 
 
 @serve.deployment(name="Ensemble")

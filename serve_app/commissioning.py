@@ -16,10 +16,11 @@ from pipelines.diagnosis.rules import doubts
 from pipelines.errors import InvalidInput
 from pipelines.machines import alarm
 from pipelines.machines.commissioning import LEAST, NEEDED, Normal, OperatingPoint, accept, commission
-from pipelines.machines.family import Family, read_family
+from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats, Window
+from serve_app.families import Families
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import COMMAND_LINE, System
@@ -33,8 +34,9 @@ DECIMALS = 6
 class Commissioning:
     """Shows, teaches and forgets what is normal for a tenant's systems."""
 
-    def __init__(self, store: StoreParts) -> None:
+    def __init__(self, store: StoreParts, families: Families | None = None) -> None:
         self._store = store
+        self._families = families or Families(store)
 
     async def finish(self, tenant_id: int, system: System, actor: str = COMMAND_LINE) -> bool:
         """End a commissioning with the windows that were stored since it began.
@@ -51,7 +53,8 @@ class Commissioning:
         count = min(system.learned, WINDOWS_MAX)
         windows = await self._store.diagnoses.newest(tenant_id, system.system_id, count) if count else []
         _check_count(len(windows), "windows")
-        normal = await asyncio.to_thread(_commission, windows, system.family)
+        family = await self._families.of(tenant_id, system.family)
+        normal = await asyncio.to_thread(_commission, windows, family)
         given = tenant_id, system.system_id, normal, len(windows), _told(normal, len(windows)), actor
         return await self._store.systems.commission(*given, since=system.commissioned_since)
 
@@ -70,7 +73,8 @@ class Commissioning:
         system = await self._store.systems.get(tenant_id, system_id)
         windows = await self._store.diagnoses.newest(tenant_id, system_id, WINDOWS_MAX, begin, end)
         _check_count(len(windows), "from")
-        normal = await asyncio.to_thread(_commission, windows, system.family)
+        family = await self._families.of(tenant_id, system.family)
+        normal = await asyncio.to_thread(_commission, windows, family)
         told = f"{_told(normal, len(windows))}, from {begin.isoformat()} to {end.isoformat()}"
         await self._store.systems.commission(tenant_id, system_id, normal, len(windows), told, actor)
 
@@ -85,7 +89,7 @@ class Commissioning:
             UnknownFamily: The system's family is no longer shipped.
         """
         system = await self._store.systems.get(tenant_id, system_id)
-        family = read_family(system.family)
+        family = await self._families.of(tenant_id, system.family)
         # A diagnosis that is named twice shows its window once.
         windows = await self._store.diagnoses.windows(tenant_id, system_id, list(dict.fromkeys(trace_ids)))
         rows = await asyncio.to_thread(_rows, windows, family)
@@ -100,7 +104,7 @@ class Commissioning:
             UnknownFamily: The system's family is no longer shipped.
         """
         system, normal = await self._store.systems.machine(tenant_id, system_id)
-        family = read_family(system.family)
+        family = await self._families.of(tenant_id, system.family)
         points = () if normal is None else normal.points
         return {
             "system_id": system_id,
@@ -143,8 +147,7 @@ def _check_count(count: int, field: str) -> None:
         raise InvalidInput(field, count, f"must hold at least {LEAST} stored windows")
 
 
-def _commission(windows: Sequence[Mapping[str, Any]], name: str) -> Normal:
-    family = read_family(name)
+def _commission(windows: Sequence[Mapping[str, Any]], family: Family) -> Normal:
     return commission(_rows(windows, family), family)
 
 

@@ -17,17 +17,20 @@ import orjson
 
 from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.machines.commissioning import NEEDED
-from pipelines.machines.family import read_family
+from pipelines.machines.definition import find_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
+from serve_app.families import Families
 from serve_app.shared import logs
 from serve_app.shared.cache import MemberVersions, answer_key
 from serve_app.store.records import StoredDiagnosis, System
 
 # Who has ended a commissioning that ended by itself, in the audit.
 COMMISSIONED_BY = "commissioning"
+# How metrics call all families that tenants defined: their labels are bounded.
+OWN_FAMILY = "own"
 
 
 class Detection:
@@ -35,7 +38,8 @@ class Detection:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.commissioning = Commissioning(services.store)
+        self.families = Families(services.store)
+        self.commissioning = Commissioning(services.store, self.families)
         self._versions = MemberVersions(services.diagnoser.members, services.settings.models.poll_s)
 
     async def own(
@@ -65,17 +69,18 @@ class Detection:
         """
         store, limits = self.services.store, self.services.settings.limits
         system, normal = await store.systems.machine(tenant_id, system_id)
-        family = read_family(system.family)
+        family = await self.families.of(tenant_id, system.family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = Inspection(
             window,
-            family.name,
+            family.key,
             normal,
             system.alarm,
             owner=tenant_id,
             system_id=system_id,
             commissioning=system.state == "commissioning" or not is_known(normal, family),
             limits=system.limits or None,
+            definition=family.definition,
         )
         judgement = await self.judge(asked, begun)
         # An abstention says nothing of the machine: its state stays.
@@ -84,7 +89,7 @@ class Detection:
         stored = StoredDiagnosis(
             trace_id=trace_id,
             system_id=system_id,
-            family=family.name,
+            family=family.key,
             created_at=datetime.now(UTC),
             window={"values": values, "rate_hz": window.rate_hz},
             answer=b"",
@@ -138,7 +143,7 @@ class Detection:
         answered: defaultdict[str, list[Judgement]] = defaultdict(list)
         for inspection, each in zip(inspections, found, strict=True):
             if isinstance(each, Judgement):
-                answered[inspection.family].append(each)
+                answered[OWN_FAMILY if inspection.definition else inspection.family].append(each)
         for family, judgements in answered.items():
             self.services.metrics.answered(family, judgements, seconds)
 
@@ -150,7 +155,7 @@ class Detection:
         families = {each.family for each in inspections if each.use_cache}
         versions = {family: await self._versions.of(family) for family in families}
         keys = {
-            place: answer_key(each, read_family(each.family), versions[each.family])
+            place: answer_key(each, find_family(each.family, each.definition), versions[each.family])
             for place, each in enumerate(inspections)
             if each.use_cache and versions[each.family]
         }
@@ -164,7 +169,7 @@ class Detection:
         if self.services.cache.ttl_s <= 0:
             return
         judgements = {
-            answer_key(each, read_family(each.family), judgement.versions): judgement
+            answer_key(each, find_family(each.family, each.definition), judgement.versions): judgement
             for each, judgement in zip(asked, judged, strict=True)
             if each.use_cache and isinstance(judgement, Judgement)
         }

@@ -3,7 +3,6 @@
 What `hypotheses` explains and `evidence` puts into words.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.patterns import KELVIN, QUANTITIES, quantity_of
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Floats
 
@@ -75,7 +74,7 @@ class Moves(NamedTuple):
     frozen: NDArray[np.bool_]
 
 
-@cache
+@by_family
 def _columns(family: Family) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
     """Return the channels of known quantity: names, units, places of the quantity, and of each statistic's feature."""
     features = feature_names(family)

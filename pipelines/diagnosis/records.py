@@ -35,6 +35,7 @@ class Inspection(NamedTuple):
         use_cache: Whether an answer will do that was given to the same window before.
         commissioning: Whether the system's own normal is being learned, or what was learned says nothing any more.
         limits: What people stated for the system, by channel `{low, high}` in the channel's unit.
+        definition: Of the family, where people defined it; `family` then is its key.
     """
 
     window: Window
@@ -49,6 +50,7 @@ class Inspection(NamedTuple):
     use_cache: bool = True
     commissioning: bool = False
     limits: Limits | None = None
+    definition: str = ""
 
     @property
     def hash_bucket(self) -> float:

@@ -4,7 +4,6 @@ It also tells the state that a machine is in, since what stands still because th
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from pipelines.diagnosis.moves import FLICKERS, FROZEN_DEVIATIONS, LEAST
 from pipelines.diagnosis.patterns import QUANTITIES, quantity_of
 from pipelines.machines.baseline import RESOLVED, levels_of
 from pipelines.machines.commissioning import Normal
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.signals.features import feature_names
 from pipelines.signals.windows import Floats
 
@@ -71,7 +70,7 @@ class _Channels(NamedTuple):
     absolute: Flags
 
 
-@cache
+@by_family
 def _channels(family: Family) -> _Channels:
     features, channels = feature_names(family), family.channels
     columns = [[features.index(f"{name}_{word}") for word in WORDS] for name in channels]

@@ -5,7 +5,6 @@ Drift says that something has changed, and not what: a fault, a new operating po
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from pipelines.diagnosis.calibration import logit
 from pipelines.drift.charts import ALTERNATIVES, BLOCK, CERTAINTY, Chart, Levels, miscalibration, threshold
 from pipelines.machines.baseline import DRIFTED, Baseline, distances
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.reading import OWN_FLOOR
 from pipelines.signals.windows import Floats, Window, stack
@@ -78,7 +77,7 @@ class Stream(NamedTuple):
         return f"{self.channel} {self.part}"
 
 
-@cache
+@by_family
 def streams(family: Family) -> tuple[Stream, ...]:
     """Return what is watched of a family: spreads, and the levels that its detectors read."""
     found = []
@@ -89,7 +88,7 @@ def streams(family: Family) -> tuple[Stream, ...]:
     return tuple(found)
 
 
-@cache
+@by_family
 def _places(family: Family) -> list[int]:
     names = feature_names(family)
     return [names.index(f"{stream.channel}_{STATISTIC[stream.part]}") for stream in streams(family)]

@@ -1,6 +1,7 @@
 """A kind of machine, read from `configs/families/*.yaml`: its channels, heads, components and thresholds."""
 
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +13,16 @@ from pipelines.errors import UnknownFamily
 
 FOLDER = Path(configs.__file__).parent / "families"
 
+# What is derived from a family is kept for so many of them. Source: own choice; a hundred tenants with ten each.
+FAMILIES_KEPT = 1024
+# Between the name of a family that people defined and the digest of its definition.
+OWN_MARK = "@"
+
 Grade = int | str
 Reading = Literal["raw", "relative", "both", "changes"]
+
+
+by_family = lru_cache(maxsize=FAMILIES_KEPT)  # for functions of one family
 
 
 class _Part(BaseModel):
@@ -169,6 +178,7 @@ class Family(_Part):
             machines unlike those that the others were trained on. 1 for those not named; with 0 a member is heard
             where nobody else votes.
         notes: What a reader of the model card must know.
+        definition: What people wrote, as JSON, where they made it; empty for those that are shipped.
     """
 
     name: str
@@ -189,6 +199,7 @@ class Family(_Part):
     severity: Severity
     trust: dict[str, Annotated[float, Field(ge=0)]] = {}
     notes: tuple[str, ...] = ()
+    definition: str = Field("", repr=False)
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Family":
@@ -214,13 +225,33 @@ class Family(_Part):
         """Return how trained detectors read a channel."""
         return self.channels[channel].reading or self.reading
 
+    @cached_property
+    def key(self) -> str:
+        """The name, and for a family that people defined which definition: equal keys mean equal families."""
+        return f"{self.name}{OWN_MARK}{digest_of(self.definition)}" if self.definition else self.name
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Family) and (self.definition or other.definition):
+            return self.key == other.key
+        return self is other or super().__eq__(other)
+
     def __hash__(self) -> int:
-        return hash(self.name)
+        return hash(self.key)
 
     @cached_property
     def required(self) -> tuple[str, ...]:
         """Channels whose absence lowers the quality of an answer."""
         return tuple(name for name, channel in self.channels.items() if not channel.extra)
+
+
+def digest_of(definition: str) -> str:
+    """Return what tells definitions apart."""
+    return sha256(definition.encode()).hexdigest()[:16]
+
+
+def name_of(key: str) -> str:
+    """Return the name in a `Family.key`."""
+    return key.partition(OWN_MARK)[0]
 
 
 @cache

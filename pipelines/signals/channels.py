@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import chain
 
 import numpy as np
 
 from configs.settings import Limits
 from pipelines.errors import InvalidInput
-from pipelines.machines.family import Channel, Family
+from pipelines.machines.family import Channel, Family, by_family
 from pipelines.signals.windows import Floats, Window
 
 # Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.
@@ -86,7 +85,7 @@ def _block(bodies: Sequence[Mapping[str, object]], names: tuple[str, ...], limit
         return None
 
 
-@cache
+@by_family
 def _bounds(family: Family, names: tuple[str, ...]) -> tuple[Floats, Floats]:
     """Return each channel's least and greatest plausible value."""
     channels = [family.channels[name] for name in names]

@@ -5,12 +5,11 @@ features alone and in any batch: windows are computed in groups of equal length,
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.signals.cycle import read_cycle
 from pipelines.signals.windows import Floats, Stack
 
@@ -35,7 +34,7 @@ FLOW_FLOOR = 0.01
 RANGE_EDGES = (0.05, 0.95)
 
 
-@cache
+@by_family
 def feature_names(family: Family) -> tuple[str, ...]:
     """Return the names of all features of a family, in order."""
     names = [f"{channel}_{statistic}" for channel in family.channels for statistic in STATISTICS]

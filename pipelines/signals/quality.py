@@ -1,7 +1,6 @@
 """Grades how much the data of one window allow to be said; `diagnosis/ensemble` lowers its confidence by it."""
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import compress
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.records import Inspection, Quality
 from pipelines.machines.baseline import SETTLED, drifts
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.windows import Floats
 
@@ -47,7 +46,7 @@ def constants(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
     return still
 
 
-@cache
+@by_family
 def _places(family: Family, statistic: str) -> list[int]:
     """Return the place of a statistic of each channel among the features."""
     return [feature_names(family).index(f"{channel}_{statistic}") for channel in family.channels]

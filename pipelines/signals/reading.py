@@ -5,7 +5,6 @@ elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.detectors.base import FeatureTable
 from pipelines.machines.baseline import SETTLED, Baseline
 from pipelines.machines.commissioning import Normal, OperatingPoint
-from pipelines.machines.family import Channel, Family
+from pipelines.machines.family import Channel, Family, by_family
 from pipelines.machines.moments import Gauge, Moments, measure
 from pipelines.machines.operating_points import nearest
 from pipelines.signals.features import (
@@ -52,7 +51,7 @@ STEADY_USUAL = 5.0
 UNKNOWN_SPREAD = 3.0
 
 
-@cache
+@by_family
 def read_names(family: Family) -> tuple[str, ...]:
     """Return the names of the columns that trained detectors read.
 
@@ -69,7 +68,7 @@ def feature_of(column: str) -> str:
     return column.removesuffix(OWN).removesuffix(DEVIATION)
 
 
-@cache
+@by_family
 def reads_deviations(family: Family) -> bool:
     """Tell whether trained members of a family read distances from the system's own normal, and so need it."""
     return family.reading == "relative"
@@ -215,7 +214,7 @@ def _own_moments(point: OperatingPoint, family: Family) -> Moments:
     return Moments(count, count, mean, mean, np.diag(spread * spread) * count)
 
 
-@cache
+@by_family
 def _unknown(family: Family) -> Moments:
     """Return what a window is measured by where nothing is known of its machine: its family's typical levels."""
     mean, wide = typical(family), UNKNOWN_SPREAD * scale(family).floor
@@ -312,7 +311,7 @@ def _tempered(read: Floats, normal: Floats, varies: Floats, family: Family) -> F
     return np.where(share < 1, drawn, read)
 
 
-@cache
+@by_family
 def _spreads(family: Family) -> Floats:
     """Return how far the features of a steady machine vary, as they are read; infinity for those that have no unit.
 

@@ -4,12 +4,11 @@ On a logarithmic scale where the family compares by ratio, so that machines of a
 learns their means and how they move together, `reading` sets windows against that.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, by_family
 from pipelines.machines.moments import Scale
 from pipelines.signals.features import CORRELATION, POWER, TAIL, feature_names, scope_of
 from pipelines.signals.windows import Floats
@@ -69,7 +68,7 @@ class Term(NamedTuple):
         return self.size / max(abs(self.typical), self.size) if self.is_ratio else self.size
 
 
-@cache
+@by_family
 def terms(family: Family) -> tuple[Term, ...]:
     """Return what a family's windows are summarised in, of the longest tail that it reads apart, else of the whole.
 
@@ -92,7 +91,7 @@ def terms(family: Family) -> tuple[Term, ...]:
     return tuple(found)
 
 
-@cache
+@by_family
 def term_places(family: Family) -> tuple[int, ...]:
     """Return the places of the features that a window is summarised in."""
     return tuple(term.place for term in terms(family))
@@ -132,7 +131,7 @@ def scales(scatter: Floats, centre: Floats, family: Family) -> Floats:
     return np.array(found)
 
 
-@cache
+@by_family
 def scale(family: Family) -> Scale:
     """Return what is known of a summary on any healthy machine of a family."""
     floor, leash, per_kelvin = np.array([_sizes(term) for term in terms(family)]).reshape(-1, 3).T
@@ -152,14 +151,14 @@ def _sizes(term: Term) -> tuple[float, float, float]:
     return LEVEL_FLOOR * term.unit, leash * term.unit, LEVEL_PER_KELVIN * term.unit
 
 
-@cache
+@by_family
 def load_terms(family: Family) -> list[int]:
     """Return the places of the levels that tell a machine's load: those compared by ratio that are steady under one."""
     levels = ((place, term) for place, term in enumerate(terms(family)) if term.statistic == "mean" and term.is_ratio)
     return [place for place, term in levels if term.unit <= STEADY]
 
 
-@cache
+@by_family
 def typical(family: Family) -> Floats:
     """Return the summary of the family's typical levels; NaN for what is no level.
 

@@ -11,15 +11,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
+from pipelines.errors import UnknownFamily
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.records import Answer, Citation, Hit
 from pipelines.knowledge.search.text import language_of, topics
-from pipelines.machines.family import family_names, read_family
 from serve_app.api import problems
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.assistant import QueryBody, QueryReply
+from serve_app.families import Families
 from serve_app.shared import logs
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
@@ -61,10 +62,13 @@ async def about(services: Services, asked: Asked, system_id: int) -> Asked:
     last = await services.store.diagnoses.last(asked.tenant_id, system_id)
     known = [f"The machine is {system.name}, of family {system.family}."]
     text = asked.text
-    shipped = system.family in family_names()
-    if last is not None and shipped and (finding := last.read_answer())["prediction"]["is_anomaly"]:
+    try:
+        family = await Families(services.store).of(asked.tenant_id, system.family)
+    except UnknownFamily:
+        family = None
+    if last is not None and family and (finding := last.read_answer())["prediction"]["is_anomaly"]:
         language = language_of(text)
-        fault = repair_question(finding, read_family(system.family), language)
+        fault = repair_question(finding, family, language)
         known.append(f"Its last finding, of {last.created_at:%Y-%m-%d %H:%M} UTC: {fault}")
         if not topics(text, language):
             text = f"{text} {fault}"

@@ -18,13 +18,13 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from pipelines.errors import cause_of
 from pipelines.knowledge.answer.faults import repair_question
-from pipelines.machines.family import read_family
 from serve_app.api import problems
 from serve_app.api.assistant import STREAMED, ask, event_of, streamed, wants_events
 from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting, detect_one
 from serve_app.api.ports import Asked, Ports
 from serve_app.api.schemas.assistant import DiagnoseBody, DiagnoseReply
+from serve_app.families import Families
 from serve_app.shared import logs
 from serve_app.store.records import Principal
 
@@ -85,4 +85,5 @@ async def _question(services: Ports, tenant_id: int, body: DiagnoseBody, request
     asked_for = request.headers.get("accept-language", "").strip().lower()
     language: Literal["en", "ru"] = body.language or ("ru" if asked_for.startswith("ru") else "en")
     system = await services.store.systems.get(tenant_id, body.system_id)
-    return repair_question(orjson.loads(answer), read_family(system.family), language)
+    family = await Families(services.store).of(tenant_id, system.family)
+    return repair_question(orjson.loads(answer), family, language)

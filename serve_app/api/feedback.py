@@ -10,13 +10,13 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.family import read_family
+from pipelines.machines.family import Family
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.feedback import FeedbackBody, FeedbackReply
+from serve_app.families import Families
 from serve_app.shared import logs
-from serve_app.store.records import StoredDiagnosis
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 
@@ -31,7 +31,8 @@ async def give(trace_id: UUID, body: FeedbackBody, caller: Worker, services: Por
     """Keep what is true of the window, for the next training; said again, the last word counts."""
     stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
     anomalous = truth_of(stored.read_answer()["prediction"], body)
-    check_component(stored, body, anomalous)
+    if body.component is not None:
+        check_component(await Families(services.store).of_answer(caller.tenant_id, stored.family), body, anomalous)
     kept = await services.store.feedback.give(
         caller.tenant_id, trace_id, body.verdict, body.component, body.note, caller.name
     )
@@ -64,15 +65,13 @@ def truth_of(prediction: dict[str, Any], body: FeedbackBody) -> bool:
     return body.verdict == "missed" or (body.verdict == "confirmed" and alarm)
 
 
-def check_component(stored: StoredDiagnosis, body: FeedbackBody, anomalous: bool) -> None:
+def check_component(family: Family, body: FeedbackBody, anomalous: bool) -> None:
     """Check that a component is one that the family has, and is named only where something was wrong.
 
     Raises:
         InvalidInput: It is not.
     """
-    if body.component is None:
-        return
-    known = read_family(stored.family).components
+    known = family.components
     if body.component not in known:
         rule = f"must be one of {', '.join(known)}" if known else "must be left out: this family names no component"
         raise InvalidInput("component", body.component, rule)

@@ -13,13 +13,14 @@ from fastapi.responses import JSONResponse, Response
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
 from pipelines.machines.commissioning import Normal
-from pipelines.machines.family import read_family
+from pipelines.machines.family import Family, name_of
 from pipelines.signals.reading import is_known
 from pipelines.signals.windows import Window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.replay import ReplayReply, StoredReply
+from serve_app.families import Families
 from serve_app.store.records import StoredDiagnosis
 
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
@@ -44,7 +45,7 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
         {
             "trace_id": str(stored.trace_id),
             "system_id": stored.system_id,
-            "family": stored.family,
+            "family": name_of(stored.family),
             "created_at": stored.created_at.isoformat(),
             "window": stored.window,
             "answer": answer,
@@ -66,7 +67,8 @@ async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
     """
     stored = await services.store.diagnoses.get(caller.tenant_id, trace_id)
     answer = stored.read_answer()
-    judgement = await services.diagnoser.diagnose(inspection_of(stored, versions_of(answer), caller.tenant_id))
+    family = await Families(services.store).of_answer(caller.tenant_id, stored.family)
+    judgement = await services.diagnoser.diagnose(inspection_of(stored, family, versions_of(answer), caller.tenant_id))
     found = orjson.loads(judgement.findings)
     before = {name: value for name, value in answer.items() if name not in OWN}
     _number_point(found, before)
@@ -75,14 +77,12 @@ async def replay(trace_id: UUID, caller: Worker, services: Ports) -> Response:
     return JSONResponse(shown)
 
 
-def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_id: int) -> Inspection:
+def inspection_of(stored: StoredDiagnosis, family: Family, versions: Mapping[str, str], tenant_id: int) -> Inspection:
     """Return what a tenant asked that day, of the versions that answered.
 
     Raises:
         Conflict: The answer is older than the record of what it followed from.
-        UnknownFamily: Its family is no longer shipped.
     """
-    family = read_family(stored.family)
     if stored.alarm is None:
         raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
     values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
@@ -99,6 +99,7 @@ def inspection_of(stored: StoredDiagnosis, versions: Mapping[str, str], tenant_i
         owner=tenant_id,
         commissioning=state is not None and (state == "commissioning" or not is_known(normal, family)),
         limits=stored.limits,
+        definition=family.definition,
     )
 
 

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
-from pipelines.errors import InvalidInput
-from pipelines.machines.family import family_names, read_family
+from pipelines.errors import InvalidInput, UnknownFamily
+from pipelines.machines.family import Family, family_names
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.life import LimitBody
 from serve_app.api.schemas.systems import SystemBody, SystemChangeBody, SystemReply, SystemsReply
 from serve_app.commissioning import limits_of, state_of
+from serve_app.families import Families
 from serve_app.store.records import Limits, System
 
 KEY_MAX = 2_147_483_647
@@ -45,9 +46,12 @@ async def list_systems(
     summary="Add a system",
 )
 async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Response:
-    """Add a machine of one of the shipped families."""
-    if body.family not in family_names():
-        raise InvalidInput("family", body.family, f"must be one of {', '.join(family_names())}")
+    """Add a machine of a family that is shipped, or of one that the tenant has defined."""
+    try:
+        await Families(services.store).of(caller.tenant_id, body.family)
+    except UnknownFamily:
+        rule = f"must be one of {', '.join(family_names())}, or one of your own, as GET /api/families/ lists them"
+        raise InvalidInput("family", body.family, rule) from None
     given = body.name, body.family, body.description
     system = await services.store.systems.add(caller.tenant_id, *given, caller.name)
     return JSONResponse(_shown(system), 201, {"location": f"/api/systems/{system.system_id}/"})
@@ -71,22 +75,22 @@ async def change_system(system_id: SystemId, body: SystemChangeBody, caller: Edi
     """Change name, description, state or limits; what is left out stays."""
     store, limits = services.store, None
     if body.limits is not None:
-        limits = _stated(body.limits, (await store.systems.get(caller.tenant_id, system_id)).family)
+        system = await store.systems.get(caller.tenant_id, system_id)
+        limits = _stated(body.limits, await Families(store).of(caller.tenant_id, system.family))
     system = await store.systems.change(
         caller.tenant_id, system_id, body.name, body.description, caller.name, body.state, limits
     )
     return JSONResponse(_shown(system))
 
 
-def _stated(given: Mapping[str, LimitBody], family: str) -> Limits:
+def _stated(given: Mapping[str, LimitBody], family: Family) -> Limits:
     """Return limits as they are kept.
 
     Raises:
         InvalidInput: A channel is none of the family, its lowest value is not below its highest, or no window could
             ever pass an end, or keep to it.
-        UnknownFamily: The system's family is no longer shipped.
     """
-    channels = read_family(family).channels
+    channels = family.channels
     for name, ends in given.items():
         if name not in channels:
             raise InvalidInput("limits", name, f"must be by channel of the family, {', '.join(channels)}")

@@ -21,6 +21,7 @@ from serve_app.store.records import (
     Role,
     StoredDiagnosis,
     StoredDocument,
+    StoredFamily,
     StoredFeedback,
     System,
     Verdict,
@@ -102,6 +103,34 @@ class KeyStore(Protocol):
 
     async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
         """End a key."""
+        ...
+
+
+class FamilyStore(Protocol):
+    """Machine kinds that tenants defined."""
+
+    async def page(self, tenant_id: int, after: str = "", limit: int = 100) -> Sequence[StoredFamily]:
+        """Return a page of them, each in its newest version, in the order of their names."""
+        ...
+
+    async def get(self, tenant_id: int, name: str, version: int | None = None) -> StoredFamily:
+        """Return one, in its newest version where none is given."""
+        ...
+
+    async def of_key(self, tenant_id: int, key: str) -> StoredFamily:
+        """Return the version that has a `Family.key`, removed or not."""
+        ...
+
+    async def add(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
+        """Add one."""
+        ...
+
+    async def change(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
+        """Add a version; the newest one stays where it says the same."""
+        ...
+
+    async def remove(self, tenant_id: int, name: str, actor: str = COMMAND_LINE) -> None:
+        """Remove one that no system is of."""
         ...
 
 
@@ -280,6 +309,11 @@ class StoreParts(Protocol):
     @property
     def keys(self) -> KeyStore:
         """API keys."""
+        ...
+
+    @property
+    def families(self) -> FamilyStore:
+        """Machine kinds."""
         ...
 
     @property

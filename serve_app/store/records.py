@@ -106,6 +106,22 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFamily:
+    """One version of a machine kind that a tenant defined.
+
+    Attributes:
+        version: From 1; the newest one counts.
+        definition: As `Family.definition`.
+    """
+
+    name: str
+    version: int
+    definition: str
+    actor: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredDiagnosis:
     """A diagnosis as it was answered, with all that it followed from.
 

@@ -8,6 +8,7 @@ from serve_app.store.audit import Audit
 from serve_app.store.database import Database
 from serve_app.store.diagnoses import Diagnoses
 from serve_app.store.documents import Documents
+from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
@@ -25,6 +26,7 @@ class Store:
         self.accounts = Accounts(database)
         self.sessions = Sessions(database)
         self.keys = Keys(database)
+        self.families = Families(database)
         self.systems = Systems(database)
         self.diagnoses = Diagnoses(database)
         self.feedback = Feedback(database)

@@ -97,6 +97,20 @@ api_keys = Table(
     UniqueConstraint("key_id", name="api_keys_id"),
 )
 Index("api_keys_by_tenant", api_keys.c.tenant_id)
+families = Table(
+    "families",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    # As text: bit for bit what answers of that day were given by.
+    Column("definition", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    # Old answers are given again by a definition that nobody can choose any more.
+    Column("removed_at", DateTime(timezone=True)),
+    _created(),
+)
 systems = Table(
     "systems",
     metadata,

@@ -9,6 +9,8 @@ from uuid import UUID
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
+from pipelines.machines.family import OWN_MARK, digest_of
+from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, after, changes_to, commissioned
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -21,6 +23,7 @@ from serve_app.store.records import (
     Role,
     StoredDiagnosis,
     StoredDocument,
+    StoredFamily,
     StoredFeedback,
     System,
     Verdict,
@@ -39,6 +42,8 @@ class Rows:
     withdrawn: dict[int, int] = field(default_factory=dict)
     listed_keys: dict[int, tuple[int, bytes, ApiKey]] = field(default_factory=dict)
     owned: dict[int, tuple[int, System]] = field(default_factory=dict)
+    defined: dict[tuple[int, str], list[StoredFamily]] = field(default_factory=dict)
+    removed: dict[tuple[int, str], int] = field(default_factory=dict)
     normals: dict[int, Normal] = field(default_factory=dict)
     recorded: list[tuple[int, StoredDiagnosis, Learned | None]] = field(default_factory=list)
     audited: list[tuple[int | None, str, str, str]] = field(default_factory=list)
@@ -151,6 +156,64 @@ class MemoryKeys:
         self._rows.principals.pop(sha256)
         self._rows.listed_keys[key_id] = (tenant, sha256, replace(key, revoked_at=BEGAN))
         await self._store.audit.note(tenant_id, actor, "key.revoked", f"key {key_id}", key.name)
+
+
+class MemoryFamilies:
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
+
+    def _versions(self, tenant_id: int, name: str) -> list[StoredFamily]:
+        return self._rows.defined.get((tenant_id, name), [])
+
+    def _chosen(self, tenant_id: int, name: str) -> list[StoredFamily]:
+        gone = self._rows.removed.get((tenant_id, name), 0)
+        return [each for each in self._versions(tenant_id, name) if each.version > gone]
+
+    async def page(self, tenant_id: int, after: str = "", limit: int = 100) -> Sequence[StoredFamily]:
+        names = sorted(name for tenant, name in self._rows.defined if tenant == tenant_id and name > after)
+        return [chosen[-1] for name in names if (chosen := self._chosen(tenant_id, name))][:limit]
+
+    async def get(self, tenant_id: int, name: str, version: int | None = None) -> StoredFamily:
+        chosen = [each for each in self._chosen(tenant_id, name) if version in (None, each.version)]
+        if not chosen:
+            raise NotFound("family", name)
+        return chosen[-1]
+
+    async def of_key(self, tenant_id: int, key: str) -> StoredFamily:
+        name, _, digest = key.partition(OWN_MARK)
+        same = [each for each in self._versions(tenant_id, name) if digest_of(each.definition) == digest]
+        if not same:
+            raise NotFound("family", name)
+        return same[-1]
+
+    async def add(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
+        if self._chosen(tenant_id, name):
+            raise Conflict("family", name)
+        if (known := len(await self.page(tenant_id, limit=FAMILIES_MAX))) >= FAMILIES_MAX:
+            raise InvalidInput("name", name, f"would be one family more than {FAMILIES_MAX}, there are {known}")
+        return await self._write(tenant_id, name, definition, actor, "family.added")
+
+    async def change(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
+        now = await self.get(tenant_id, name)
+        same = now.definition == definition
+        return now if same else await self._write(tenant_id, name, definition, actor, "family.changed")
+
+    async def _write(self, tenant_id: int, name: str, definition: str, actor: str, action: str) -> StoredFamily:
+        known = self._rows.defined.setdefault((tenant_id, name), [])
+        if len(known) >= VERSIONS_MAX:
+            rule = f"must be at most {VERSIONS_MAX}: define a family of another name"
+            raise InvalidInput("version", len(known) + 1, rule)
+        known.append(StoredFamily(name, len(known) + 1, definition, actor, datetime.now(UTC)))
+        await self._store.audit.note(tenant_id, actor, action, f"family {name}", f"version {len(known)}")
+        return known[-1]
+
+    async def remove(self, tenant_id: int, name: str, actor: str = COMMAND_LINE) -> None:
+        await self.get(tenant_id, name)
+        for tenant, system in self._rows.owned.values():
+            if tenant == tenant_id and system.family == name:
+                raise Conflict("family", f"{name}: system {system.system_id} is of it")
+        self._rows.removed[tenant_id, name] = len(self._versions(tenant_id, name))
+        await self._store.audit.note(tenant_id, actor, "family.removed", f"family {name}", "")
 
 
 class MemorySystems:
@@ -383,6 +446,7 @@ class MemoryStore(Rows):
         self.accounts = MemoryAccounts(self)
         self.sessions = MemorySessions(self)
         self.keys = MemoryKeys(self)
+        self.families = MemoryFamilies(self)
         self.systems = MemorySystems(self)
         self.diagnoses = MemoryDiagnoses(self)
         self.feedback = MemoryFeedback(self)

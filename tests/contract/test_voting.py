@@ -16,9 +16,13 @@ from ray.serve.handle import DeploymentHandle
 from deployments.ensemble import Ensemble
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors.base import FeatureTable
-from pipelines.detectors.bundle import MemberVotes
+from pipelines.detectors.bundle import BUILT_IN, MemberVotes
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import NotFound, Unavailable, UnknownFamily
+from pipelines.machines.commissioning import commission
+from pipelines.machines.definition import ChannelDefinition, Definition, find_family
+from pipelines.signals.reading import make_feature_table
+from pipelines.signals.windows import Window
 
 INSIDE = "password=hunter2 in /srv/inside.py"
 OURS = NotFound("model version", "hdx-generic-xgboost/7")
@@ -144,3 +148,28 @@ async def test_who_cannot_say_what_it_holds_holds_nothing() -> None:
     for error in (ValueError(INSIDE), ActorDiedError()):
         graph, _ = ensemble(raising(error), error)
         assert await graph.members() == [HELD]
+
+
+async def test_a_family_that_people_defined_is_judged_by_its_own_normal() -> None:
+    """Without a replica being asked: who needs no training votes here, and the others say why they do not."""
+    graph, other = ensemble(raising(ValueError(INSIDE)))
+    graph = Ensemble({"catboost": cast(Any, other), "adaptive": cast(Any, other)}, 2, 0.2)
+    definition = Definition(title="Unit", channels={"pressure": ChannelDefinition(unit="bar")}).to_json()
+    family = find_family("unit", definition)
+    windows = [Window({"pressure": np.random.default_rng(n).normal(180, 1, 30)}, 1.0) for n in range(21)]
+    normal = commission(make_feature_table(windows[:20], [None] * 20, family).raw, family)
+    lost = Window({"pressure": windows[20].values["pressure"] * 0.8}, 1.0)
+    asked = [Inspection(window, family.key, normal, definition=definition) for window in (windows[20], lost)]
+    first = Inspection(windows[0], family.key, commissioning=True, definition=definition)
+    well, ill, early = await graph.diagnose([*asked, first])
+    assert isinstance(well, Judgement)
+    assert isinstance(ill, Judgement)
+    assert isinstance(early, Judgement)
+    assert (well.is_anomaly, ill.is_anomaly, early.score) == (False, True, None)
+    votes = {vote["ml_model"]: vote for vote in json.loads(ill.findings)["ml_predictions"]}
+    assert (votes["adaptive"]["version"], votes["catboost"]["prediction_score"]) == (BUILT_IN, None)
+    assert votes["catboost"]["reason"] == "no version is trained for family unit yet"
+    assert other.asked == 0
+    (again,) = await graph.diagnose([asked[1]._replace(versions=(("adaptive", BUILT_IN),))])
+    assert isinstance(again, Judgement)
+    assert again.score == ill.score

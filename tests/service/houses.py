@@ -52,6 +52,7 @@ async def make_house(store: Store) -> House:
     account = await store.accounts.add(tenant_id, name, f"{name}@example.com", "hash", "admin")
     key = sha256(name.encode()).digest()
     await store.keys.add(tenant_id, "line 4", "operator", key)
+    await store.families.add(tenant_id, "press", '{"title":"Press"}')
     system = await store.systems.add(tenant_id, "Press", "generic", "")
     diagnosis = diagnosis_of(system.system_id)
     await store.systems.commission(tenant_id, system.system_id, normal_of(0), 20)

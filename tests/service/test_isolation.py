@@ -221,13 +221,14 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "made",
         "system.commissioned",
         "system.added",
+        "family.added",
         "key.added",
         "user.added",
     ]
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         *[theirs.username] * 2,
-        *["command line"] * 4,
+        *["command line"] * 5,
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import LIMIT
+from pipelines.machines.family import digest_of
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal, System
@@ -129,6 +130,43 @@ async def test_a_revoked_key_stands_for_nobody(parts: StoreParts) -> None:
     assert list(await parts.keys.page(mine, after=key.key_id)) == []
     assert list(await parts.keys.page(theirs)) == []
     assert [note.action for note in await parts.audit.newest(mine)] == ["key.revoked", "key.added"]
+
+
+async def test_families_have_versions(parts: StoreParts) -> None:
+    """A change adds one, the same again none; what is removed is not found but by the answers that it gave."""
+    tenant_id, other = await parts.tenants.ensure(uuid4().hex), await parts.tenants.ensure(uuid4().hex)
+    first = await parts.families.add(tenant_id, "press", "a", "ann")
+    assert (first.name, first.version, first.definition, first.actor) == ("press", 1, "a", "ann")
+    with pytest.raises(Conflict, match="press"):
+        await parts.families.add(tenant_id, "press", "b")
+    second = await parts.families.change(tenant_id, "press", "b")
+    assert (second.version, await parts.families.change(tenant_id, "press", "b")) == (2, second)
+    lift = await parts.families.add(tenant_id, "lift", "c")
+    assert await parts.families.page(tenant_id) == [lift, second]
+    assert await parts.families.page(tenant_id, "lift", 1) == [second]
+    assert await parts.families.get(tenant_id, "press") == second
+    assert await parts.families.get(tenant_id, "press", 1) == first
+    key = f"press@{digest_of('a')}"
+    assert await parts.families.of_key(tenant_id, key) == first
+    system = await parts.systems.add(tenant_id, "Press", "press", "")
+    with pytest.raises(Conflict, match=f"system {system.system_id} is of it"):
+        await parts.families.remove(tenant_id, "press")
+    await parts.systems.delete(tenant_id, system.system_id)
+    await parts.families.remove(tenant_id, "press", "bob")
+    for tenant, name, version in ((tenant_id, "press", None), (tenant_id, "press", 1), (other, "lift", None)):
+        with pytest.raises(NotFound):
+            await parts.families.get(tenant, name, version)
+    with pytest.raises(NotFound):
+        await parts.families.change(tenant_id, "press", "d")
+    with pytest.raises(NotFound):
+        await parts.families.remove(other, "lift")
+    with pytest.raises(NotFound):
+        await parts.families.of_key(other, key)
+    assert await parts.families.of_key(tenant_id, key) == first
+    assert (await parts.families.add(tenant_id, "press", "a")).version == 3
+    deeds = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(tenant_id)]
+    assert ("bob", "family.removed", "") in deeds
+    assert ("command line", "family.changed", "version 2") in deeds
 
 
 async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:

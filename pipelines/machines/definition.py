@@ -1,0 +1,197 @@
+"""Machine kinds that people define: what a definition may say, and the family that detectors read of it."""
+
+import re
+from functools import lru_cache
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from pipelines.errors import InvalidInput
+from pipelines.machines.family import FAMILIES_KEPT, Channel, Family, Severity, name_of, read_family
+
+# Source: the contract, 1 to 64 channels of any name and unit.
+CHANNELS_MAX = 64
+# Source: own choice; 64 channels with all that may be said of them are 20,000 characters.
+TEXT_MAX = 100_000
+# Standard deviation between windows of a healthy machine, as a share of the level, where nobody states one. Source:
+# pressure and flow of the family `generic`.
+SPREAD = 0.01
+# The same as a share of what is plausible, for channels that are compared by difference. Source: own choice.
+SPREAD_OF_RANGE = 0.005
+# Letters of any script first: what stands between name and statistic of a feature must not stand in a name.
+ChannelName = Annotated[str, StringConstraints(pattern=r"^[^\W_][\w .,()/%+-]{0,63}$")]
+NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
+Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
+Unit = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f@~]+$")]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
+Size = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e12)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ChannelDefinition(_Part):
+    """One measured quantity; `low` and `high` may be left out where HDX knows the unit."""
+
+    unit: Unit
+    low: Number | None = Field(None, description="Lowest plausible value; below it a window is refused")
+    high: Number | None = Field(None, description="Highest plausible value")
+    typical: Number | None = Field(None, description="Level of a healthy machine, until a system has its own normal")
+    spread: Size | None = Field(None, description="Standard deviation of that level between healthy windows")
+    relation: Literal["ratio", "difference"] | None = Field(None, description="How a level is compared with normal")
+    rate_hz: Size = Field(1.0, description="Samples a second, where a request names none")
+    column: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Its column in recordings")
+    required: bool = Field(True, description="Whether an answer without it is worth less")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        known = _known(self.unit)
+        low, high = self.bounds
+        if low is None or high is None:
+            raise ValueError(
+                f"low and high must be given for {self.unit}, as for all units but {', '.join(known_units())}"
+            )
+        if low >= high:
+            raise ValueError(f"low must be below high, got {low:g} and {high:g}")
+        if self.typical is not None and not low <= self.typical <= high:
+            raise ValueError(f"typical must be between low and high, {low:g} and {high:g}, got {self.typical:g}")
+        if self.relation == "ratio" and known is None and low < 0:
+            raise ValueError(f"relation must be difference where values may be below zero, got low {low:g}")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lowest and highest plausible value, those of the unit where none are given."""
+        known = _known(self.unit)
+        low = known.low if self.low is None and known else self.low
+        return low, known.high if self.high is None and known else self.high
+
+
+class SeverityDefinition(_Part):
+    """Bands of the anomaly score; those of `generic` where none are given."""
+
+    warning: float = Field(gt=0, lt=1)
+    critical: float = Field(gt=0, lt=1)
+    release: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.release <= self.warning < self.critical:
+            raise ValueError("must be release <= warning < critical")
+        return self
+
+
+class Definition(_Part):
+    """A machine kind, as people define it."""
+
+    title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    channels: dict[ChannelName, ChannelDefinition] = Field(min_length=1, max_length=CHANNELS_MAX)
+    window_s: float = Field(60.0, gt=0, le=86_400, description="Length of a window that shows the machine's work")
+    severity: SeverityDefinition | None = None
+
+    def to_json(self) -> str:
+        """Return it as it is kept: equal definitions give equal text."""
+        return self.model_dump_json(exclude_defaults=True)
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases: a few bytes of them are gigabytes of nodes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse an alias, and read everything else."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, which definitions do not need")
+        return super().compose_node(parent, index)
+
+
+def read_definition(text: str) -> Definition:
+    """Read a definition that people wrote as YAML or JSON.
+
+    Raises:
+        InvalidInput: It is too large, or none of both.
+        pydantic.ValidationError: It breaks a rule.
+    """
+    if len(text) > TEXT_MAX:
+        raise InvalidInput("definition", len(text), f"must have at most {TEXT_MAX} characters")
+    try:
+        given = yaml.load(text, _Plain)  # noqa: S506 (a safe loader that refuses more)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput("definition", str(error).split("\n")[0], "must be YAML or JSON") from None
+    return Definition.model_validate(given)
+
+
+def known_units() -> tuple[str, ...]:
+    """Return the units of which HDX knows what is plausible."""
+    return tuple(dict.fromkeys(channel.unit for channel in read_family("generic").channels.values()))
+
+
+def _known(unit: str) -> Channel | None:
+    return next((channel for channel in read_family("generic").channels.values() if channel.unit == unit), None)
+
+
+def family_of(name: str, definition: str) -> Family:
+    """Return the family that people defined.
+
+    Raises:
+        pydantic.ValidationError: The definition breaks a rule.
+    """
+    given = Definition.model_validate_json(definition)
+    generic = read_family("generic").severity
+    severity = generic if given.severity is None else Severity(**given.severity.model_dump(), source="as defined")
+    return Family(
+        name=name,
+        title=given.title,
+        reading="relative",
+        window_s=given.window_s,
+        layout="sample",
+        entity="machine",
+        order="time",
+        group="machine",
+        label="anomaly",
+        channels={channel: _channel(channel, each) for channel, each in given.channels.items()},
+        severity=severity,
+        definition=definition,
+    )
+
+
+def _channel(name: str, given: ChannelDefinition) -> Channel:
+    known = _known(given.unit)
+    low, high = (float(each) for each in given.bounds if each is not None)
+    relation = given.relation or (known.relation if known else "ratio" if low >= 0 else "difference")
+    likely = known.typical if known and low <= known.typical <= high else 0.5 * (low + high)
+    typical = likely if given.typical is None else given.typical
+    share = known.spread / known.typical if known and known.relation == "ratio" else SPREAD
+    absolute = known.spread if known else SPREAD_OF_RANGE * (high - low)
+    spread = max(share * abs(typical), 1e-9) if relation == "ratio" else absolute
+    return Channel(
+        unit=given.unit,
+        low=low,
+        high=high,
+        rate_hz=given.rate_hz,
+        column=given.column or name,
+        typical=typical,
+        spread=given.spread or spread,
+        relation=relation,
+        extra=not given.required,
+        source="as defined",
+    )
+
+
+@lru_cache(maxsize=FAMILIES_KEPT)
+def _defined(name: str, definition: str) -> Family:
+    return family_of(name, definition)
+
+
+def find_family(key: str, definition: str = "") -> Family:
+    """Return a shipped family by its name, or one that people defined, once read for as long as it is asked for.
+
+    Args:
+        key: As `Family.key`.
+        definition: As `Family.definition`.
+
+    Raises:
+        UnknownFamily: None is shipped under this name.
+    """
+    return _defined(name_of(key), definition) if definition else read_family(key)

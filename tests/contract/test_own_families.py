@@ -1,0 +1,126 @@
+"""Rules of machine kinds over HTTP: a tenant defines its own, systems are of them, and nobody else sees them."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipelines.machines.family import family_names
+from serve_app.api.schemas.families import EXAMPLE, FamiliesReply, FamilyReply
+from tests.contract.calls import DETECT, LogIn, assert_problem
+from tests.contract.stand_ins import Bench
+
+FAMILIES, PRESS = "/api/families/", "/api/families/press/"
+NEW: dict[str, Any] = {"name": "press", **EXAMPLE}
+SAMPLES = {"pressure": [180.0, 181.0, 179.5], "motor current": [41.0, 41.5, 40.8]}
+
+
+@pytest.fixture
+def press(client: TestClient, headers: LogIn) -> int:
+    """A system of a family that the tenant has defined."""
+    assert client.post(FAMILIES, json=NEW, headers=headers("engineer")).status_code == 201
+    made = client.post("/api/systems/", json={"name": "Press", "family": "press"}, headers=headers("engineer"))
+    assert made.status_code == 201, made.text
+    return int(made.json()["system_id"])
+
+
+def test_a_family_is_defined_read_and_changed(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Each change is a version that stays readable, the same again is none, and each is in the audit."""
+    engineer = headers("engineer")
+    made = client.post(FAMILIES, json=NEW, headers=engineer)
+    FamilyReply.model_validate(made.json())
+    assert (made.headers["location"], made.json()["version"], made.json()["built_in"]) == (PRESS, 1, False)
+    assert made.json()["channels"]["oil temperature"]["high"] == 120
+    assert_problem(client.post(FAMILIES, json=NEW, headers=engineer), 409, "conflict")
+    changed = client.put(PRESS, json=EXAMPLE | {"window_s": 30}, headers=engineer).json()
+    assert (changed["version"], changed["window_s"], changed["actor"]) == (2, 30, "engineer")
+    assert client.put(PRESS, json=EXAMPLE | {"window_s": 30}, headers=engineer).json()["version"] == 2
+    assert client.get(PRESS, params={"version": 1}, headers=engineer).json()["window_s"] == 60
+    assert_problem(client.get(PRESS, params={"version": 3}, headers=engineer), 404, "not-found")
+    listed = client.get(FAMILIES, headers=headers("viewer")).json()
+    FamiliesReply.model_validate(listed)
+    assert [each["name"] for each in listed["families"]] == [*family_names(), "press"]
+    assert [action for _, _, action, _ in bench.store.audited if action.startswith("family.")] == [
+        "family.added",
+        "family.changed",
+    ]
+
+
+def test_the_shipped_ones_are_read_only(client: TestClient, headers: LogIn) -> None:
+    """They can be read and copied, not changed, removed or defined anew."""
+    admin = headers("admin")
+    shown = client.get("/api/families/generic/", headers=admin).json()
+    assert (shown["built_in"], shown["version"], "pump" in shown["components"]) == (True, None, True)
+    assert_problem(client.put("/api/families/generic/", json=EXAMPLE, headers=admin), 403, "forbidden")
+    assert_problem(client.delete("/api/families/generic/", headers=admin), 403, "forbidden")
+    assert_problem(client.post(FAMILIES, json=NEW | {"name": "generic"}, headers=admin), 409, "conflict")
+    copied = {name: {key: each[key] for key in ("unit", "low", "high")} for name, each in shown["channels"].items()}
+    body = {"name": "my-unit", "title": "Copy", "channels": copied}
+    assert client.post(FAMILIES, json=body, headers=admin).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "Press 4"}, "name"),
+        ({"channels": {}}, "channels"),
+        ({"channels": {"flow": {"unit": "gpm"}}}, "channels.flow"),
+        ({"window_s": 0}, "window_s"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_what_is_wrong_is_named(client: TestClient, headers: LogIn, change: dict[str, Any], field: str) -> None:
+    """By its field."""
+    problem = assert_problem(client.post(FAMILIES, json=NEW | change, headers=headers("admin")), 422, "invalid-input")
+    assert problem["field"] == field
+
+
+def test_another_tenant_sees_none_of_it(client: TestClient, headers: LogIn, press: int) -> None:
+    """Not its name, not by a system, and the same name means its own."""
+    stranger = headers("stranger")
+    for call in (client.get, client.delete):
+        assert_problem(call(PRESS, headers=stranger), 404, "not-found")
+    assert_problem(client.put(PRESS, json=EXAMPLE, headers=stranger), 404, "not-found")
+    refused = client.post("/api/systems/", json={"name": "x", "family": "press"}, headers=stranger)
+    assert assert_problem(refused, 422, "invalid-input")["field"] == "family"
+    assert [each["name"] for each in client.get(FAMILIES, headers=stranger).json()["families"]] == [*family_names()]
+    assert client.post(FAMILIES, json=NEW | {"title": "Other"}, headers=stranger).json()["title"] == "Other"
+    assert client.get(PRESS, headers=headers()).json()["title"] == EXAMPLE["title"]
+
+
+def test_a_window_of_it_is_judged_by_its_definition(
+    client: TestClient, headers: LogIn, bench: Bench, press: int
+) -> None:
+    """The window is checked by it, the ensemble gets it, and the answer keeps the version that it was given by."""
+    body = {"system_id": press, "sensor_data": SAMPLES}
+    reply = client.post(DETECT, json=body, headers=headers())
+    assert reply.status_code == 200, reply.text
+    asked = bench.diagnoser.asked[-1]
+    assert (asked.family.startswith("press@"), "Deep-drawing" in asked.definition) == (True, True)
+    hot = {"system_id": press, "sensor_data": {"motor current": [201.0] * 3}}
+    problem = assert_problem(client.post(DETECT, json=hot, headers=headers()), 422, "invalid-input")
+    assert problem["rule"] == "must be between 0 and 200 A"
+    shown = client.get(f"/api/diagnostics/{reply.json()['trace_id']}/", headers=headers()).json()
+    assert shown["family"] == "press"
+    assert ("answered", "own") in [call[:2] for call in bench.metrics.calls]
+
+
+def test_an_old_answer_is_given_again_by_its_version(
+    client: TestClient, headers: LogIn, bench: Bench, press: int
+) -> None:
+    """Whatever has become of the family: changed, or removed with its systems."""
+    body = {"system_id": press, "sensor_data": SAMPLES}
+    trace_id = client.post(DETECT, json=body, headers=headers()).json()["trace_id"]
+    first = bench.diagnoser.asked[-1]
+    wider = EXAMPLE["channels"] | {"speed": {"unit": "rpm", "low": 0, "high": 3000}}
+    assert client.put(PRESS, json=EXAMPLE | {"channels": wider}, headers=headers("admin")).status_code == 200
+    assert_problem(client.delete(PRESS, headers=headers("admin")), 409, "conflict")
+    assert client.post(f"/api/diagnostics/{trace_id}/replay/", headers=headers()).json()["identical"]
+    again = bench.diagnoser.asked[-1]
+    assert (again.family, again.definition) == (first.family, first.definition)
+
+
+def test_a_viewer_defines_nothing(client: TestClient, headers: LogIn) -> None:
+    """Machine kinds are the engineers' and the administrators' to say."""
+    for who in ("viewer", "operator"):
+        assert_problem(client.post(FAMILIES, json=NEW, headers=headers(who)), 403, "forbidden")

@@ -1,0 +1,113 @@
+"""Rules of machine kinds that people define: what they may say, and what detectors read of it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipelines.detectors.bundle import BUILT_IN, untrained
+from pipelines.errors import InvalidInput, Unavailable, UnknownFamily
+from pipelines.machines.commissioning import commission
+from pipelines.machines.definition import CHANNELS_MAX, TEXT_MAX, Definition, find_family, read_definition
+from pipelines.machines.family import read_family
+from pipelines.signals.features import feature_names
+from pipelines.signals.reading import make_feature_table
+from pipelines.signals.windows import Window
+
+PRESS: dict[str, Any] = {
+    "title": "Press",
+    "channels": {
+        "pressure": {"unit": "bar", "typical": 180},
+        "oil temperature": {"unit": "degC"},
+        "Ток, А": {"unit": "A", "low": 0, "high": 200},
+    },
+}
+
+
+def text(**changes: Any) -> str:
+    return Definition.model_validate(PRESS | changes).to_json()
+
+
+def test_what_is_left_out_is_that_of_the_unit() -> None:
+    """Limits and spreads of known units are those of the shipped power unit; others are read in shares of a level."""
+    family, generic = find_family("press", text()), read_family("generic")
+    oil, current = family.channels["oil temperature"], family.channels["Ток, А"]
+    assert (oil.low, oil.high, oil.relation) == (-40, 120, "difference")
+    assert family.channels["pressure"].spread == pytest.approx(1.8)
+    assert (current.relation, current.typical, current.spread) == ("ratio", 100, 1)
+    assert family.severity == generic.severity
+    assert "hydraulic_power_kw" not in feature_names(family)
+
+
+def test_equal_definitions_are_one_family() -> None:
+    """The key says which definition: the same text is the same object, another number another family."""
+    known = find_family("press", text())
+    assert find_family("press", text()) is known
+    assert known.key.startswith("press@")
+    other = find_family("press", text(window_s=30.0))
+    assert other != known
+    assert other.key != known.key
+    assert known != find_family("lift", text())
+    with pytest.raises(UnknownFamily):
+        find_family("press")
+
+
+@pytest.mark.parametrize(
+    ("channels", "field"),
+    [
+        ({}, "channels"),
+        ({f"c{place}": {"unit": "bar"} for place in range(CHANNELS_MAX + 1)}, "channels"),
+        ({"a@b": {"unit": "bar"}}, "channels.a@b.[key]"),
+        ({"_a": {"unit": "bar"}}, "channels._a.[key]"),
+        ({"a": {"unit": "A"}}, "channels.a"),
+        ({"a": {"unit": "bar", "low": 5, "high": 5}}, "channels.a"),
+        ({"a": {"unit": "bar", "typical": 900}}, "channels.a"),
+        ({"a": {"unit": "bar", "spread": 0}}, "channels.a.spread"),
+        ({"a": {"unit": "bar", "low": float("nan")}}, "channels.a.low"),
+        ({"a": {"unit": "bar", "rate_hz": -1}}, "channels.a.rate_hz"),
+        ({"a": {"unit": "bar", "colour": "red"}}, "channels.a.colour"),
+    ],
+)
+def test_what_breaks_a_rule_is_named(channels: dict[str, Any], field: str) -> None:
+    """Field by field, so that nobody has to guess."""
+    with pytest.raises(ValidationError) as caught:
+        Definition.model_validate(PRESS | {"channels": channels})
+    assert field in {".".join(map(str, item["loc"])) for item in caught.value.errors()}
+
+
+def test_definitions_come_as_yaml_or_json() -> None:
+    """Without aliases, a few bytes of which may cost gigabytes, and of bounded size."""
+    given = read_definition("title: Press\nchannels:\n  pressure: {unit: bar}\n")
+    assert read_definition(given.to_json()) == given
+    bomb = "a: &a [x, x]\nb: &b [*a, *a]\ntitle: [*b, *b]\n"
+    for wrong in (bomb, "title: [", "\x00", "x" * (TEXT_MAX + 1)):
+        with pytest.raises(InvalidInput, match="definition"):
+            read_definition(wrong)
+
+
+def windows(first: int, count: int, current: float = 41.0) -> list[Window]:
+    found = []
+    for seed in range(first, first + count):
+        random = np.random.default_rng(seed)
+        levels = {"pressure": 180.0, "oil temperature": 47.0, "Ток, А": current}
+        found.append(Window({name: level * random.normal(1, 0.01, 30) for name, level in levels.items()}, 1.0))
+    return found
+
+
+def test_a_family_that_nobody_trained_is_judged_by_its_own_normal() -> None:
+    """Of any channels: a motor that takes a fifth more is found, healthy windows are not, and labels are not needed."""
+    family = find_family("press", text())
+    learned = commission(make_feature_table(windows(0, 20), [None] * 20, family).raw, family)
+
+    def scores(found: list[Window]) -> list[float]:
+        table = make_feature_table(found, [learned] * len(found), family)
+        votes = untrained("adaptive", family).votes(table, BUILT_IN)
+        assert set(votes.versions) == {BUILT_IN}
+        return list(votes.anomaly)
+
+    warning = family.severity.warning
+    assert max(scores(windows(100, 40))) < warning
+    assert min(scores(windows(200, 10, current=49.0))) > warning
+    with pytest.raises(Unavailable, match="no version is trained for family press"):
+        untrained("catboost", family)
