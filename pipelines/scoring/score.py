@@ -25,6 +25,7 @@ from pipelines.machines.family import Family
 from pipelines.scoring.table import tabulated
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import feature_table_of, make_feature_table
+from pipelines.signals.units import range_rule
 from pipelines.signals.windows import Floats, Stack, stack
 
 if TYPE_CHECKING:
@@ -301,8 +302,8 @@ def _check_samples(family: Family, values: Mapping[str, Floats], numbers: NDArra
         channel = family.channels[name]
         wrong = np.flatnonzero((samples < channel.low) | (samples > channel.high))
         if len(wrong):
-            rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}"
-            raise InvalidInput(f"row[{numbers[wrong[0]]}].{name}", float(samples[wrong[0]]), rule)
+            value = float(samples[wrong[0]])
+            raise InvalidInput(f"row[{numbers[wrong[0]]}].{name}", value, range_rule(value, channel))
 
 
 def follow(

@@ -9,6 +9,7 @@ import numpy as np
 from configs.settings import Limits
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import Channel, Family, by_family
+from pipelines.signals.units import range_rule
 from pipelines.signals.windows import Floats, Window
 
 # Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.
@@ -121,7 +122,8 @@ def _samples(given: object, channel: Channel, limits: Limits, field: str) -> Flo
     if not (np.minimum.reduce(values) >= channel.low and np.maximum.reduce(values) <= channel.high):
         if not np.isfinite(values).all():
             raise _offence(given, _is_finite, "must be finite", field)
-        rule = f"must be between {channel.low:g} and {channel.high:g} {channel.unit}"
+        wrong = float(values[~((values >= channel.low) & (values <= channel.high))][0])
+        rule = range_rule(wrong, channel)
         raise _offence(given, lambda value: channel.low <= value <= channel.high, rule, field)
     return values
 
