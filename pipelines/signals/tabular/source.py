@@ -1,0 +1,359 @@
+"""Opens files as they stand: text in any encoding and with any delimiter, workbooks and Parquet, all within bounds."""
+
+import csv
+import gzip
+import io
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import InvalidInput
+from pipelines.signals.tabular.headings import STEMS
+from pipelines.signals.tabular.layout import Grid, is_reading
+
+# Source: own choice. A year of ten channels once a minute has 60 MB; a text is held in memory about five times over.
+BYTES_MAX = 256 * 2**20
+UNPACKED_MAX = 400 * 2**20
+LINE_MAX = 2**20
+COLUMNS_MAX = 2000
+ROWS_MAX = 5_000_000
+CELLS_MAX = 60_000_000
+# Bytes and lines in which encoding and delimiter are sought. Source: own choice; header and some hundred rows.
+PROBE_BYTES, PROBE_LINES = 2**18, 300
+DELIMITERS = (";", "\t", ",", "|")
+# Encodings without a mark, by how often files of machines have them. Source: Windows and DOS of Russia, Windows of the
+# West and of Central Europe, Unix and Macintosh of Russia.
+LEGACY = ("cp1251", "cp1252", "cp866", "koi8_r", "cp1250", "mac_cyrillic")
+BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+SHOWN = "°³²µ±№йыъьюяёäöüß"
+BLOCK = 2**20
+REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
+
+
+def open_grid(source: Path | bytes, name: str) -> Grid:
+    """Read a file's cells.
+
+    Raises:
+        InvalidInput: It is over a limit, or not a text, a workbook or Parquet.
+    """
+    data = _bytes_of(source, name)
+    if data[:2] == b"\x1f\x8b":
+        data = _gunzipped(data, name)
+    if data[:4] == b"PAR1":
+        return _parquet(data, name)
+    if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        return _workbook(data, name)
+    if not data.strip():
+        raise InvalidInput("file", name, "must not be empty")
+    return _text(data, name)
+
+
+def _bytes_of(source: Path | bytes, name: str) -> bytes:
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if size > BYTES_MAX:
+        raise InvalidInput("file", name, f"must not exceed {BYTES_MAX} bytes; it has {size}: cut it into parts")
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _read_within(file: IO[bytes] | gzip.GzipFile, name: str, limit: int) -> bytes:
+    """Return what a compressed file unpacks to, as far as its limit goes."""
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InvalidInput("file", name, f"must not unpack to more than {limit} bytes")
+    return data
+
+
+def _gunzipped(data: bytes, name: str) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return _read_within(file, name, BYTES_MAX)
+    except (OSError, EOFError) as error:
+        raise InvalidInput("file", name, f"must be a whole gzip file ({error})") from None
+
+
+def check_size(rows: int, columns: int, name: str) -> None:
+    """Check that a table is within bounds.
+
+    Raises:
+        InvalidInput: It has too many rows, columns or cells.
+    """
+    for count, limit, what in (
+        (columns, COLUMNS_MAX, "columns"),
+        (rows, ROWS_MAX, "rows"),
+        (rows * columns, CELLS_MAX, "cells"),
+    ):
+        if count > limit:
+            raise InvalidInput("file", name, f"must have at most {limit} {what}; it has {count}")
+
+
+# --- text
+
+
+def decode(data: bytes, name: str) -> tuple[str, str, str]:
+    """Return a text, its encoding, and what was mended; empty where nothing was.
+
+    Raises:
+        InvalidInput: It is no text.
+    """
+    for mark, encoding in BOMS:
+        if data.startswith(mark):
+            text = data.decode(encoding, errors="replace")
+            broken = text.count("\ufffd")
+            return text.lstrip("\ufeff"), encoding, f"{broken} characters could not be decoded" * bool(broken)
+    if b"\0" in data:
+        return _wide_characters(data, name)
+    try:
+        return data.decode("utf-8"), "utf-8", ""
+    except UnicodeDecodeError:
+        pass
+    text = data.decode("utf-8", errors="replace")
+    broken, whole = text.count("\ufffd"), sum(map(len, re.findall("[^\0-\x7f\ufffd]+", text[:PROBE_BYTES])))
+    if broken * 20 < whole:
+        return text, "utf-8", f"{broken} characters could not be decoded"
+    encoding = _legacy(data)
+    return data.decode(encoding, errors="replace"), encoding, ""
+
+
+def _wide_characters(data: bytes, name: str) -> tuple[str, str, str]:
+    """Decode UTF-16 without its mark: every other byte of digits and delimiters is zero."""
+    probe = np.frombuffer(data[: PROBE_BYTES - PROBE_BYTES % 2], dtype=np.uint8)
+    even, odd = (float((probe[place::2] == 0).mean()) for place in (0, 1))
+    for share, other, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if share > 0.3 and other < 0.05:
+            return data.decode(encoding, errors="replace"), encoding, ""
+    line = data[: data.index(b"\0")].count(b"\n") + 1
+    raise InvalidInput("file", name, f"must be a text, a workbook or Parquet; line {line} holds a NUL byte")
+
+
+def _legacy(data: bytes) -> str:
+    """Return the encoding in which the beginning of a text has the most words that are known."""
+    lines = [line for line in data[:PROBE_BYTES].splitlines() if any(byte > 127 for byte in line)]
+    probe = b"\n".join(lines[:50]) or data[:PROBE_BYTES]
+    stems = re.compile("|".join(f"{stems}" for stems in STEMS.values()) + "|время|дата|насос|zeit|maschine|°c|°f")
+
+    def known(encoding: str) -> tuple[int, int]:
+        text = probe.decode(encoding, errors="replace").casefold()
+        return len(stems.findall(text)), sum(text.count(c) for c in SHOWN) - 5 * text.count("\ufffd")
+
+    scores = {encoding: known(encoding) for encoding in LEGACY}
+    best = max(scores, key=lambda encoding: scores[encoding])
+    if scores[best][0]:
+        return best
+    from charset_normalizer import from_bytes
+
+    found = from_bytes(probe, cp_isolation=list(LEGACY)).best()
+    return found.encoding if found is not None else best
+
+
+def _text(data: bytes, name: str) -> Grid:
+    text, encoding, mended = decode(data, name)
+    del data
+    if "\0" in text:
+        raise InvalidInput(
+            "file", name, f"must be a text; line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL"
+        )
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    if (longest := max(map(len, lines))) > LINE_MAX:
+        raise InvalidInput("file", name, f"must have lines of at most {LINE_MAX} characters; one has {longest}")
+    notes = [mended] if mended else []
+    if match := re.match(r'^"?sep=(.)"?\s*$', lines[0], re.IGNORECASE):
+        delimiter = match[1]
+        text = "\n" + text.partition("\n")[2]
+    else:
+        delimiter = delimiter_of([line for line in lines if line.strip()][: 2 * PROBE_LINES])
+    width = max(_width(lines, delimiter), 1)
+    check_size(len(lines), width, name)
+    del lines
+    frame, quoted = _frame(text, delimiter, width)
+    notes += [] if quoted else ["a quotation mark is not closed: they are read as they stand"]
+    while len(frame.columns) > 1 and (frame.iloc[:, -1] == "").all():
+        frame = frame.iloc[:, :-1]
+    return Grid(_series(frame), "text", encoding, " " if delimiter == r"\s+" else delimiter, None, tuple(notes))
+
+
+def _series(frame: pd.DataFrame) -> tuple["pd.Series[Any]", ...]:
+    return tuple(frame.iloc[:, place] for place in range(frame.shape[1]))
+
+
+def _width(lines: Sequence[str], delimiter: str) -> int:
+    """Return the most cells that a line may have."""
+    if delimiter == r"\s+":
+        return max(len(line.split()) for line in lines)
+    return max(line.count(delimiter) for line in lines) + 1
+
+
+def _frame(text: str, delimiter: str, width: int) -> tuple[pd.DataFrame, bool]:
+    """Cut a text into cells; say whether quotation marks were taken as such."""
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        try:
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                header=None,
+                names=list(range(width)),
+                index_col=False,
+                dtype=str,
+                na_filter=False,
+                skip_blank_lines=False,
+                quoting=quoting,
+                skipinitialspace=True,
+            )
+        except (pd.errors.ParserError, pd.errors.EmptyDataError):
+            continue
+        return frame.fillna(""), quoting == csv.QUOTE_MINIMAL
+    raise InvalidInput("file", "", f"cannot be cut into cells at {delimiter!r}")
+
+
+def delimiter_of(lines: Sequence[str]) -> str:
+    r"""Return what stands between cells; `\s+` for spaces.
+
+    The one that cuts most lines into alike numbers of cells, most of which are numbers, moments or short words.
+    """
+    step = max(1, len(lines) // PROBE_LINES)
+    probe = [line[:10_000] for line in lines[::step]]
+    scores = {delimiter: _regularity(probe, delimiter) for delimiter in DELIMITERS}
+    best = max(scores, key=lambda delimiter: scores[delimiter])
+    if scores[best] > 0:
+        return best
+    return r"\s+" if _regularity([" ".join(line.split()) for line in probe], " ") > 0 else ","
+
+
+def _regularity(lines: Sequence[str], delimiter: str) -> float:
+    """Return how well a delimiter cuts lines: share of readings among cells of lines of the usual width."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error:
+        rows = [line.split(delimiter) for line in lines]
+    widths = Counter(len(row) for row in rows if len(row) > 1)
+    if not widths:
+        return 0.0
+    width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
+    cells = [cell.strip() for row in rows if len(row) == width for cell in row if cell.strip()]
+    clean = sum(is_reading(cell) or (len(cell) <= 40 and not any(c in cell for c in ";\t|")) for cell in cells)
+    readings = sum(map(is_reading, cells))
+    return (count / len(rows)) * (readings + 0.1 * clean) / max(1, len(cells))
+
+
+# --- workbooks and Parquet
+
+
+def _workbook(data: bytes, name: str) -> Grid:
+    from python_calamine import CalamineWorkbook
+
+    if data[:2] == b"PK":
+        _check_archive(data, name)
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        sheets = {
+            sheet: book.get_sheet_by_name(sheet).to_python(skip_empty_area=False) for sheet in book.sheet_names[:50]
+        }
+    except Exception as error:  # calamine has an error for each part of each format
+        raise InvalidInput("file", name, f"must be a workbook that can be read ({str(error)[:80]})") from None
+    sizes = {sheet: len(rows) * max(map(len, rows), default=0) for sheet, rows in sheets.items()}
+    if not any(sizes.values()):
+        raise InvalidInput("file", name, "must not be empty")
+    chosen = max(sizes, key=lambda sheet: sizes[sheet])
+    others = [sheet for sheet, size in sizes.items() if size and sheet != chosen]
+    notes = [f"sheet {chosen!r} is read, and not {', '.join(map(repr, others))}"] if others else []
+    rows = sheets[chosen]
+    check_size(len(rows), max(map(len, rows)), name)
+    frame = pd.DataFrame(rows, dtype=object).map(plain_cell)
+    return Grid(_series(frame), "workbook", notes=tuple(notes))
+
+
+def _check_archive(data: bytes, name: str) -> None:
+    """Check what a workbook unpacks to, and how far its cells reach: a reader makes room for all of that rectangle."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
+    if "xl/workbook.xml" not in names:
+        raise InvalidInput("file", name, "must be a workbook of Excel (.xlsx or .xls), a text or Parquet")
+    total = 0
+    for member in archive.infolist():
+        rows = columns = 0
+        rest = b""
+        try:
+            with archive.open(member) as file:
+                while block := file.read(BLOCK):
+                    total += len(block)
+                    if total > UNPACKED_MAX:
+                        raise InvalidInput("file", name, f"must not unpack to more than {UNPACKED_MAX} bytes")
+                    if member.filename.startswith("xl/worksheets/"):
+                        for column, row in REFERENCE.findall(rest + block):
+                            rows, columns = max(rows, int(row)), max(columns, _place(column))
+                        rest = block[-32:]
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
+        check_size(rows, columns, name)
+
+
+def _place(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def plain_cell(cell: object) -> object:
+    """Return a workbook's cell as a number, or as text: moments by ISO 8601."""
+    if isinstance(cell, bool):
+        return str(cell)
+    if isinstance(cell, int | float):
+        return float(cell)
+    if isinstance(cell, timedelta):
+        seconds = round(cell.total_seconds())
+        return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    if isinstance(cell, datetime | date | time):
+        return cell.isoformat()
+    return "" if cell is None else str(cell)
+
+
+def _parquet(data: bytes, name: str) -> Grid:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        check_size(file.metadata.num_rows, file.metadata.num_columns, name)
+        table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInput("file", name, f"must be a whole Parquet file ({str(error)[:80]})") from None
+    if wrong := [field.name for field in table.schema if pa.types.is_nested(field.type)]:
+        raise InvalidInput("file", name, f"must have one value a cell; {wrong[0]!r} holds lists")
+    frame = table.to_pandas(ignore_metadata=True)
+    return Grid(
+        tuple(_cells(frame.iloc[:, n]) for n in range(frame.shape[1])),
+        "parquet",
+        headers=tuple(map(str, frame.columns)),
+    )
+
+
+def _cells(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a typed column as numbers, or as text: moments by ISO 8601."""
+    if pd.api.types.is_bool_dtype(column):
+        return column.astype(float).astype(object)
+    if pd.api.types.is_numeric_dtype(column):
+        exact = pd.api.types.is_integer_dtype(column) and bool((column.abs() > 2**53).any())
+        return column.astype(str) if exact else column.astype(float)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        stamps = pd.DatetimeIndex(column)
+        moments = stamps if stamps.tz is None else stamps.tz_convert("UTC")
+        text = pd.Series(moments.strftime("%Y-%m-%d %H:%M:%S.%f")).fillna("")
+        return text if stamps.tz is None else text.where(text == "", text + "Z")
+    return column.astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
