@@ -215,10 +215,41 @@ def followed(
 
 
 def entities(entity: str, order: str, frame: "pd.DataFrame") -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording's key and the places of its rows, in their order."""
+    """Yield each recording's key and the places of its rows, in their order.
+
+    Raises:
+        InvalidInput: A row names no recording, or has no place in the order.
+    """
+    _check_filled(entity, frame, "must name the recording of its row")
+    ranks = _ranks(order, frame) if order else None
     for key, found in frame.groupby(entity, sort=True).indices.items():
         places = np.asarray(found, dtype=np.int64)
-        yield key, places[np.argsort(frame[order].to_numpy()[places], kind="stable")] if order else places
+        yield key, places if ranks is None else places[np.argsort(ranks[places], kind="stable")]
+
+
+def _check_filled(name: str, frame: "pd.DataFrame", rule: str) -> None:
+    missing = np.flatnonzero(frame[name].isna().to_numpy())
+    if len(missing):
+        raise InvalidInput(f"row[{missing[0]}].{name}", None, f"{rule}; {len(missing)} rows have none")
+
+
+def _ranks(order: str, frame: "pd.DataFrame") -> NDArray[Any]:
+    """Return what rows are sorted by: text is read as numbers or as moments, so that `10` comes after `9`."""
+    import pandas as pd
+
+    _check_filled(order, frame, "must give the row's place in its recording")
+    column = frame[order]
+    if not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+        return column.to_numpy()
+    text = column.astype(str)
+    numbers = pd.to_numeric(text, errors="coerce")
+    if not numbers.isna().any():
+        return numbers.to_numpy()
+    moments = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
+    wrong = np.flatnonzero(moments.isna().to_numpy())
+    if len(wrong):
+        raise InvalidInput(f"row[{wrong[0]}].{order}", text.iloc[wrong[0]], "must be a number or a moment by ISO 8601")
+    return moments.to_numpy()
 
 
 def series(family: Family, frame: "pd.DataFrame", places: NDArray[np.int64]) -> dict[str, Floats]:

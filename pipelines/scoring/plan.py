@@ -191,27 +191,44 @@ class _Recording:
 
 
 def _recordings(folder: Path, files: Sequence[File], entity: str) -> dict[Key, _Recording]:
-    """Find the recordings by reading their column alone; a row without a key is of none."""
+    """Find the recordings by reading their column alone.
+
+    Raises:
+        InvalidInput: A row names none.
+    """
     import pyarrow.compute as pc
 
     found: dict[Key, _Recording] = {}
     for file in files:
-        opened = open_parquet(folder / file.name)
+        opened, first = open_parquet(folder / file.name), 0
         for group in range(len(file.groups)):
             for batch in opened.iter_batches(row_groups=[group], columns=[entity]):
-                for entry in pc.value_counts(_named(batch.column(0))).to_pylist():
+                keys = _named(batch.column(0), f"{file.name}: row[{{}}].{entity}", first)
+                first += len(batch)
+                for entry in pc.value_counts(keys).to_pylist():
                     recording = found.setdefault(entry["values"], _Recording(0, set()))
                     recording.rows += entry["counts"]
                     recording.places.add((file.name, group))
     return found
 
 
-def _named(column: "pa.Array") -> "pa.Array":
-    """Return the keys of rows that have one; as where pandas groups rows, NaN is none."""
+def _named(column: "pa.Array", field: str, first: int) -> "pa.Array":
+    """Return the keys of rows, each of which has one; as where pandas groups rows, NaN is none.
+
+    Args:
+        field: Name of the key of row `{}`.
+        first: Number of the first row in its file.
+
+    Raises:
+        InvalidInput: A row has none.
+    """
     import pyarrow.compute as pc
 
     keys = plain(column)
-    return keys.filter(pc.invert(pc.is_null(keys, nan_is_null=True)))
+    missing = pc.index(pc.is_null(keys, nan_is_null=True), True).as_py()
+    if missing >= 0:
+        raise InvalidInput(field.format(first + missing), None, "must name the recording of its row")
+    return keys
 
 
 def plain(column: "pa.Array") -> "pa.Array":

@@ -13,8 +13,8 @@ from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.errors import NotFound, Unavailable
 from pipelines.promotion.mlflow_client import load_members
-from serve_app.cli.options import FamilyOption, known_family
-from serve_app.cli.progress import bar, console
+from serve_app.cli.options import ChannelOption, DryRunOption, FamilyOption, ZoneOption, known_family
+from serve_app.cli.progress import bar, console, tell
 
 if TYPE_CHECKING:
     from pipelines.drift.report import Trace
@@ -25,21 +25,32 @@ app = typer.Typer()
 @app.command()
 def drift(
     family: FamilyOption,
-    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Parquet file of recordings.")],
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Parquet, CSV or Excel file.")],
     entity: Annotated[str, typer.Option(help="Column of the system; the whole file is one when left out.")] = "",
     order: Annotated[str, typer.Option(help="Column that its rows are in the order of.")] = "",
     settle: Annotated[int, typer.Option(min=0, help="First rows of each system, used as baseline only.")] = 0,
     report: Annotated[Path | None, typer.Option(help="HTML page with plots.")] = None,
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
+    dry_run: DryRunOption = False,
 ) -> None:
     """Say which systems of a file have drifted, in what, and when, each against its own first windows."""
+    from pipelines.datasets.exports import Wanted, opened
     from pipelines.drift.report import render_drift, trace
 
     settings, kind = read_settings(), known_family(family)
-    members, judged_by = champions(settings, kind.name)
-    with bar() as step:
-        traces = trace(kind, source, members, entity, order, settle, lambda done, total: step("follow", done, total))
-        if report:
-            report.write_text(render_drift(kind, traces), encoding="utf-8")
+    with opened(kind, source, Wanted.of(channel or (), zone), tell, entity, order, dry_run) as read:
+        if dry_run:
+            return
+        members, judged_by = champions(settings, kind.name)
+        with bar() as step:
+
+            def follow(done: int, total: int) -> None:
+                step("follow", done, total)
+
+            traces = trace(kind, read.path, members, read.entity, read.order, settle, follow)
+    if report:
+        report.write_text(render_drift(kind, traces), encoding="utf-8")
     console.print(drift_tables(traces, judged_by))
 
 

@@ -11,7 +11,16 @@ from rich.console import Group
 from rich.table import Table
 
 from configs.settings import read_settings
-from serve_app.cli.options import DataOption, FamilyOption, SeedOption, known_family
+from serve_app.cli.options import (
+    ChannelOption,
+    DataOption,
+    DryRunOption,
+    FamilyOption,
+    SeedOption,
+    ZoneOption,
+    known_family,
+    recordings,
+)
 from serve_app.cli.progress import bar, console
 
 if TYPE_CHECKING:
@@ -28,6 +37,9 @@ def evaluate(
     seed: SeedOption = 7,
     report: Annotated[Path | None, typer.Option(help="HTML page with plots; the figures as JSON beside it.")] = None,
     log: Annotated[bool, typer.Option("--log", help="Log figures and page to MLflow.")] = False,
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
+    dry_run: DryRunOption = False,
 ) -> None:
     """Judge a family's detectors on recordings or condition blocks left out of training."""
     from pipelines.training.evaluate import evaluate as judge_left_out
@@ -37,8 +49,12 @@ def evaluate(
     from serve_app.local.offline import open_registry
 
     settings, kind = read_settings(), known_family(family)
+    with recordings(kind, data, channel, zone, dry_run) as path:
+        if dry_run:
+            return
+        given = load(kind, path, seed, by, settings.models.simulated_machines)
     with open_registry(settings, console) if log else nullcontext(), bar() as step:
-        found = judge_left_out(kind, load(kind, data, seed, by, settings.models.simulated_machines), seed, step)
+        found = judge_left_out(kind, given, seed, step)
         page = render(kind, found) if report or log else ""
         if report:
             report.write_text(page, encoding="utf-8")

@@ -14,6 +14,11 @@ WIDE = 200
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
+def tell(line: str) -> None:
+    """Print a line as it stands, whatever its brackets would mean to a terminal."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def bar() -> Iterator[Step]:
     """Show a bar; yield what moves it: a title, how much is done, and of how much."""

@@ -10,8 +10,8 @@ from configs.settings import read_settings
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput
 from pipelines.promotion.mlflow_client import Registry, load_members
-from serve_app.cli.options import FamilyOption, known_family
-from serve_app.cli.progress import Step, bar, console
+from serve_app.cli.options import ChannelOption, DryRunOption, FamilyOption, ZoneOption, known_family
+from serve_app.cli.progress import Step, bar, console, tell
 
 if TYPE_CHECKING:
     from pipelines.machines.family import Family
@@ -23,8 +23,10 @@ app = typer.Typer()
 @app.command()
 def score(
     family: FamilyOption,
-    source: Annotated[Path, typer.Argument(exists=True, help="Parquet file, or a folder of them.")],
-    target: Annotated[Path, typer.Argument(help="Parquet file; a folder of them by --workers or from a folder.")],
+    source: Annotated[Path, typer.Argument(exists=True, help="Parquet, CSV or Excel file, or a folder of Parquet.")],
+    target: Annotated[
+        Path | None, typer.Argument(help="Parquet file; a folder of them by --workers or from a folder.")
+    ] = None,
     entity: Annotated[str, typer.Option(help="Column of the recording, for one row a sample.")] = "",
     order: Annotated[str, typer.Option(help="Column of the sample number in it.")] = "",
     settle: Annotated[int, typer.Option(min=0, help="First samples of each recording, used as baseline only.")] = 0,
@@ -34,16 +36,25 @@ def score(
         typer.Option(help="What is wanted beside the score; what names the anomaly when left out."),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that Ray Data runs at once; 0: this process.")] = 0,
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
+    dry_run: DryRunOption = False,
 ) -> None:
     """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
+    from pipelines.datasets.exports import Wanted, opened
     from pipelines.scoring.plan import Options
     from pipelines.scoring.score import names_anomaly
     from serve_app.local.offline import open_registry
 
     settings, kind, wanted = read_settings(), known_family(family), members_of(detectors)
-    options = Options.of(entity, order, settle, detail or names_anomaly(kind))
-    with open_registry(settings, console) as models, bar() as step:
-        rows = score_file(models, kind, source, target, wanted, options, workers, step)
+    if target is None and not dry_run:
+        raise typer.BadParameter("give a target, or --dry-run")
+    with opened(kind, source, Wanted.of(channel or (), zone), tell, entity, order, dry_run) as read:
+        if target is None or dry_run:
+            return
+        options = Options.of(read.entity, read.order, settle, detail or names_anomaly(kind))
+        with open_registry(settings, console) as models, bar() as step:
+            rows = score_file(models, kind, read.path, target, wanted, options, workers, step)
     console.print(f"{rows} rows -> {target}")
 
 

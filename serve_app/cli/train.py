@@ -10,7 +10,16 @@ from rich.table import Table
 from configs.settings import Settings, read_settings
 from pipelines.datasets.feedback import Remark
 from pipelines.machines.family import Family
-from serve_app.cli.options import DataOption, FamilyOption, SeedOption, known_family
+from serve_app.cli.options import (
+    ChannelOption,
+    DataOption,
+    DryRunOption,
+    FamilyOption,
+    SeedOption,
+    ZoneOption,
+    known_family,
+    recordings,
+)
 from serve_app.cli.progress import Step, bar, console
 
 if TYPE_CHECKING:
@@ -32,6 +41,9 @@ def train(
     tenant: Annotated[str, typer.Option(help="Whose feedback; that of all tenants when left out.")] = "",
     trials: Annotated[int, typer.Option(min=0, help="Settings to try for each detector beside the shipped ones.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that Ray runs at once; 1: this process.")] = 1,
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train the detectors of a family, and register them in MLflow with their evidence, as challengers."""
     from pipelines.training.run import Plan
@@ -42,8 +54,11 @@ def train(
     settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
     # Before and not inside: two uses of the parts of this machine in one process would wait for each other.
     remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
-    with open_registry(settings, console), bar() as step:
-        trained = train_family(settings, kind, data, plan, remarks, promote, step)
+    with recordings(kind, data, channel, zone, dry_run) as path:
+        if dry_run:
+            return
+        with open_registry(settings, console), bar() as step:
+            trained = train_family(settings, kind, path, plan, remarks, promote, step)
     console.print(trained)
 
 

@@ -52,8 +52,8 @@ def test_every_window_is_in_one_part(tmp_path: Path) -> None:
 
 
 def test_a_recording_is_never_cut(tmp_path: Path) -> None:
-    """All its rows are read by one part, from whichever files and row groups they stand in; no key, no recording."""
-    written(tmp_path / "a.parquet", [["y", "x"], ["y", None], ["z"]])
+    """All its rows are read by one part, from whichever files and row groups they stand in."""
+    written(tmp_path / "a.parquet", [["y", "x"], ["y"], ["z"]])
     written(tmp_path / "b.parquet", [["z", "y"]])
     files, _ = survey(tmp_path)
     parts = recording_parts(tmp_path, files, "file", 2)
@@ -61,7 +61,15 @@ def test_a_recording_is_never_cut(tmp_path: Path) -> None:
     assert [part.rows for part in parts] == [4, 2]
     read = [[(read.name, read.groups, read.first) for read in part.reads] for part in parts]
     assert read[0] == [("a.parquet", (0,), 0), ("a.parquet", (1,), 2), ("b.parquet", (0,), 0)]
-    assert read[1] == [("a.parquet", (2,), 4), ("b.parquet", (0,), 0)]
+    assert read[1] == [("a.parquet", (2,), 3), ("b.parquet", (0,), 0)]
+
+
+def test_a_row_without_a_recording_is_refused(tmp_path: Path) -> None:
+    """It is named by its file and number, and never left out in silence."""
+    written(tmp_path / "a.parquet", [["y", "x"], ["y", None], ["z"]])
+    files, _ = survey(tmp_path)
+    with pytest.raises(InvalidInput, match=r"a\.parquet: row\[3\]\.file: must name the recording"):
+        recording_parts(tmp_path, files, "file", 2)
 
 
 def test_every_worker_has_work(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_an_export_with_a_preamble_and_a_summary() -> None:
     assert not of(table, "Pump flow (gpm)").secondary
     assert (1, "rows", "a summary and no reading") in left_out(table)
     assert (13, "cells of 'Main pump (psi)'", "say that there is no value") in left_out(table)
-    assert any("gap" in note for note in table.report.notes)
+    assert any("gaps: 1" in note for note in table.report.notes)
     assert any("month first" in note for note in table.report.notes)
 
 
@@ -256,8 +256,10 @@ def test_several_machines_in_one_file() -> None:
     )
     tags = "Tag;Time;Val;Unit\n" + "".join(
         f"HPU{m}.{tag};2026-03-02T06:00:{n:02d}Z;{value:.2f};{unit}\n"
-        for n in range(ROWS) for m in (1, 2) for tag, value, unit in (("PT", PRESSURES[n] + m, "bar"), ("TT", OILS[n], "C"))
-    )  # fmt: skip
+        for n in range(ROWS)
+        for m in (1, 2)
+        for tag, value, unit in (("PT", PRESSURES[n] + m, "bar"), ("TT", OILS[n], "C"))
+    )
     paths = "Time,HPU1.PT.PV [bar],HPU1.TT.PV [°C],HPU2.PT.PV [bar],HPU2.TT.PV [°C]\n" + "".join(
         f"2026-03-02T06:00:{n:02d}Z,{PRESSURES[n] + 1:.2f},{OILS[n]},{PRESSURES[n] + 2:.2f},{OILS[n]}\n"
         for n in range(ROWS)

@@ -83,6 +83,8 @@ ROLES = {
     "source vehicle truck pump насос pumpe",
 }
 ROLE_OF = {word: role for role, words in ROLES.items() for word in words.split()}
+# A unit per minute, which is no minimum.
+PER_MINUTE = re.compile(r"\b(?:l|ml|m3|1|u|rev|r|gal)[\s_/]+min\b|_(?:l|ml|m3|rev)_min\b", re.IGNORECASE)
 BRACKETS = re.compile(r"[\[({<]([^\[\](){}<>]{1,24}(?:\([^()]{1,8}\))?)[\])}>]")
 TAIL = re.compile(r"[\s,;:/_|-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
 
@@ -99,7 +101,8 @@ def read_heading(text: str) -> Heading:
     if unit and words == "humidity":
         quantity = "humidity"
     tag = _instrument(text)
-    secondary = bool(SECONDARY.search(text.replace("_", " "))) or bool(tag and tag[0] != tag)
+    words_alone = PER_MINUTE.sub("", BRACKETS.sub("", text)).replace("_", " ")
+    secondary = bool(SECONDARY.search(words_alone)) or bool(tag and tag[0] != tag)
     return Heading(text, quantity, unit, tag[-1:] and ISA.get(tag[-1:]) if tag else None, secondary)
 
 

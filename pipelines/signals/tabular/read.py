@@ -157,7 +157,7 @@ def _long(reading: Reading, tag: Field) -> tuple[Merged, dict[str, NDArray[np.ob
             heading = _in_one_unit(reading, value, name, mine, said, heading)
         elif heading.unit is None and value.heading.unit:
             heading = heading._replace(unit=value.heading.unit, quantity=quantity_of(value.heading.unit))
-        reading.headings[name] = heading
+        reading.headings[name] = heading._replace(text=str(names[mine].iloc[0]))
     frame = pd.DataFrame(
         {
             "machine": keys,
@@ -258,7 +258,7 @@ def _table(
     )
     step, count, longest = gaps(merged) if moments is not None else (0.0, 0, 0.0)
     if count:
-        account.note(f"{count} gaps, the longest of {longest:g} s: nothing is put into them")
+        account.note(f"gaps: {count}, the longest of {longest:g} s; nothing is put into them")
     machines = tuple(str(name) for name in dict.fromkeys(merged.machines) if name)
     report = replace(
         report,

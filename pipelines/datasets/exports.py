@@ -1,0 +1,385 @@
+"""Brings files as people have them to a family's recordings: columns by name, or by quantity and unit, converted."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import InvalidInput, NotFound
+from pipelines.machines.family import Channel, Family
+from pipelines.signals.tabular import Column, Table, read_table
+from pipelines.signals.tabular.headings import alike, quantity_by_words
+from pipelines.signals.units import convert, quantity_of, range_rule, read_unit
+from pipelines.signals.windows import Floats
+
+MACHINE, TIME, ROW = "machine", "time", "row"
+# Values outside the plausible range that may be sensors' faults; with more of them the unit is doubted.
+# Source: own choice; of healthy exports none lies outside.
+STRAY = 0.01
+# Readings come faster than the family's where their step is below this share of it. Source: own choice.
+FASTER = 0.75
+# Quantities whose units say too little: a valve's position and an efficiency are both in percent.
+BARE = {"ratio", "current", "voltage", "length", "time"}
+PRIMARY = re.compile(
+    r"pump|system|main|supply|oil\b|hydr|насос|систем|масл|главн|напор|haupt|pumpe|öl|förder", re.IGNORECASE
+)
+GIVEN = re.compile(r"^(.*?)\s*(?:\[([^\[\]]*)\])?$")
+UNIT = re.compile(r"\s*[\[(][^\[\]()]*[\])]$")
+
+Tell = Callable[[str], object]
+
+
+class Mapped(NamedTuple):
+    """What a family's channels are read from.
+
+    Attributes:
+        values: By channel, in the family's unit.
+        columns: By channel.
+        lines: How each channel was found, or why it was not, in words.
+    """
+
+    values: dict[str, Floats]
+    columns: dict[str, Column]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Parquet file of recordings, and the columns that name its recordings and order their samples."""
+
+    path: Path
+    entity: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What people say of a file.
+
+    Attributes:
+        columns: By channel, the header of its column, with a unit in brackets behind it where the file has none.
+        zone: Of moments that name none.
+    """
+
+    columns: Mapping[str, str]
+    zone: str | None = None
+
+    @classmethod
+    def of(cls, words: Sequence[str], zone: str = "") -> "Wanted":
+        """Read `pressure=HPU2.PT101.PV [bar]`.
+
+        Raises:
+            InvalidInput: There is no `=`.
+        """
+        pairs = [word.partition("=") for word in words]
+        if wrong := [word for word, (_, mark, header) in zip(words, pairs, strict=True) if not mark or not header]:
+            raise InvalidInput("channel", wrong[0], "must be a channel and a column, as pressure='PT101 [bar]'")
+        return cls({name.strip(): header.strip() for name, _, header in pairs}, zone or None)
+
+
+def map_channels(table: Table, family: Family, wanted: Wanted) -> Mapped:
+    """Find the columns of a family's channels, and bring them to its units.
+
+    Raises:
+        InvalidInput: None is found, what people said is not there, or values are far outside what is plausible.
+    """
+    for name in wanted.columns:
+        if name not in family.channels:
+            raise InvalidInput("channel", name, f"must be one of {', '.join(family.channels)}")
+    found: dict[str, tuple[Column, str, str]] = {}
+    lines, values = [], {}
+    for name, channel in family.channels.items():
+        taken = [column for column, _, _ in found.values()]
+        column, unit, why = _found(table, name, channel, wanted, taken)
+        if column is None:
+            lines.append(f"{name}: {why}")
+            continue
+        found[name] = (column, unit, why)
+        lines.append(f"{name} <- {column.header!r}, {_change(unit, channel.unit)} ({why})")
+        values[name] = _plausible(table, column, convert(column.values, unit, channel.unit), channel, name, lines)
+    if not values:
+        raise InvalidInput("channels", table.report.name, _questions(table, family, lines))
+    return Mapped(values, {name: column for name, (column, _, _) in found.items()}, tuple(lines))
+
+
+def _change(unit: str, to: str) -> str:
+    return unit if unit == to else f"{unit} to {to}"
+
+
+def _questions(table: Table, family: Family, lines: Sequence[str]) -> str:
+    """Return what people have to say where no channel is found."""
+    asked = [f"{c.name!r}: {c.guess or 'which quantity'}?" for c in table.channels if c.unit is None][:8]
+    example = next(
+        (
+            f"{c.guess}='{c.name} [{family.channels[c.guess].unit}]'"
+            for c in table.channels
+            if c.guess in family.channels
+        ),
+        "",
+    )
+    hint = (
+        f"; say which column is what, as --channel {example or next(iter(family.channels)) + chr(61) + 'HEADER [UNIT]'}"
+    )
+    return f"must hold a channel of {family.name}: {'; '.join([*asked, *lines])}{hint}"
+
+
+def _found(
+    table: Table, name: str, channel: Channel, wanted: Wanted, taken: Sequence[Column]
+) -> tuple[Column | None, str, str]:
+    """Return a channel's column, the unit to read it in, and how it was found, or why it was not."""
+    if name in wanted.columns:
+        return _said(table, wanted.columns[name], channel)
+    free = [column for column in table.channels if not any(column is other for other in taken)]
+    for known in (channel.column, name):
+        for column in free:
+            if known in (column.header, column.name) and _convertible(column.unit, channel):
+                return column, column.unit or channel.unit, "by name"
+    fits = [column for column in free if _fits(column, name, channel)]
+    main = [column for column in fits if not column.secondary]
+    if len(main) > 1:
+        main = [column for column in main if PRIMARY.search(column.header)] or main
+    if len(main) == 1:
+        (column,) = main
+        others = [other.header for other in fits if other is not column]
+        why = "by quantity and unit" if column.unit else f"by quantity; no unit is given, {channel.unit} is assumed"
+        return (
+            column,
+            column.unit or channel.unit,
+            why + (f", and not {', '.join(map(repr, others))}" if others else ""),
+        )
+    if len(fits) > 0:
+        return (
+            None,
+            "",
+            f"several columns or none of the main circuit: {', '.join(repr(c.header) for c in fits)}; say --channel",
+        )
+    other = [c for c in free if quantity_by_words(c.header) == quantity_by_words(name) is not None and c.unit]
+    if other:
+        return None, "", f"{other[0].header!r} is in {other[0].unit}, which cannot be converted to {channel.unit}"
+    return None, "", "no column"
+
+
+def _convertible(unit: str | None, channel: Channel) -> bool:
+    return unit is None or quantity_of(unit) == quantity_of(channel.unit)
+
+
+def _fits(column: Column, name: str, channel: Channel) -> bool:
+    """Return whether a column measures what a channel does."""
+    words, quantity = quantity_by_words(column.header), quantity_of(channel.unit)
+    meant = quantity_by_words(name.replace("_", " "))
+    if column.unit is None:
+        return words is not None and words == meant
+    if quantity_of(column.unit) != quantity or (words is not None and not alike(words, quantity)):
+        return False
+    return words == meant or (words is None and quantity not in BARE)
+
+
+def _said(table: Table, text: str, channel: Channel) -> tuple[Column, str, str]:
+    """Return the column that people name.
+
+    Raises:
+        InvalidInput: It is not there, or its unit is not known, or another quantity's.
+    """
+    match = GIVEN.match(text)
+    header, unit = (match[1], match[2]) if match else (text, None)
+    for name, given in ((text, None), (header, unit)):
+        column = next((c for c in table.channels if name.casefold() in _names(c)), None)
+        if column is not None:
+            known = read_unit(given) if given else column.unit or channel.unit
+            if known is None:
+                raise InvalidInput("channel", text, f"must have a unit that is known, as {header} [{channel.unit}]")
+            if not _convertible(known, channel):
+                convert(np.zeros(1), known, channel.unit)
+            return column, known, "as said"
+    there = ", ".join(repr(column.header) for column in table.channels)
+    raise InvalidInput("channel", text, f"must be a column of numbers; there are {there}")
+
+
+def _names(column: Column) -> set[str]:
+    """Return what people may call a column: its header, with and without path and unit."""
+    names = {column.header, column.name, UNIT.sub("", column.header), UNIT.sub("", column.name)}
+    return {name.casefold() for name in names}
+
+
+def _plausible(table: Table, column: Column, values: Floats, channel: Channel, name: str, lines: list[str]) -> Floats:
+    """Return values without the few that are not plausible.
+
+    Raises:
+        InvalidInput: They are many.
+    """
+    wrong = np.flatnonzero((values < channel.low) | (values > channel.high))
+    if not len(wrong):
+        return values
+    value, line = float(values[wrong[0]]), int(table.rows[wrong[0]]) + 1
+    rule = range_rule(value, channel)
+    if len(wrong) > STRAY * max(1, int((~np.isnan(values)).sum())):
+        raise InvalidInput(f"line {line}, {column.header!r}, read as {name}", value, rule)
+    lines.append(f"  left out: {len(wrong)} values of {name}: {rule} (first: line {line}: {value:g})")
+    values = values.copy()
+    values[wrong] = np.nan
+    return values
+
+
+def frame_of(table: Table, mapped: Mapped, family: Family, stem: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row a sample: machine, time, channels, and all other columns; and what was changed, in words."""
+    told: list[str] = []
+    parts: dict[str, object] = dict(table.texts)
+    used = {id(column) for column in mapped.columns.values()}
+    names = {known for name, channel in family.channels.items() for known in (name, channel.column)}
+    rest = [column for column in table.channels if id(column) not in used]
+    # A column under the name of a channel that it is not, as for its unit, would be taken for it further on.
+    told += [
+        f"left out: column {column.header!r}, which is not read as that channel"
+        for column in rest
+        if column.header in names
+    ]
+    parts |= {column.header: column.values for column in rest if column.header not in names}
+    parts |= mapped.values
+    parts[MACHINE] = np.full(len(table.rows), stem, dtype=object) if table.machines is None else table.machines
+    if table.times is not None:
+        parts[TIME] = table.times
+    parts[ROW] = table.rows
+    frame = pd.DataFrame(parts)
+    empty = frame[list(mapped.values)].isna().all(axis=1)
+    if empty.any():
+        told.append(f"left out: {int(empty.sum())} moments without a value of any channel")
+        frame = frame[~empty].reset_index(drop=True)
+    rate = next(iter(family.channels.values())).rate_hz
+    if 0 < table.step_s * rate < FASTER:
+        told.append(f"readings every {table.step_s:g} s are averaged to {rate:g} a second, as the family has them")
+        frame = _averaged(frame, rate, list(mapped.values))
+    elif table.step_s * rate > 1 / FASTER:
+        told.append(f"readings every {table.step_s:g} s are slower than the family's {rate:g} a second")
+    for name, values in ((family.entity, frame[MACHINE]), (family.group, frame[MACHINE])):
+        if name and name not in frame:
+            frame[name] = values
+    if family.order and family.order not in frame:
+        frame[family.order] = frame.groupby(MACHINE).cumcount()
+    return frame, told
+
+
+def _averaged(frame: pd.DataFrame, rate: float, channels: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each time in which the family has a sample: means of channels, the last of all else."""
+    nanos = frame[TIME].astype("datetime64[ns]").to_numpy().astype(np.int64)
+    slot = (nanos // int(1e9 / rate)) * int(1e9 / rate)
+    how: dict[str, str] = {
+        name: "mean" if name in channels else "last" for name in frame.columns if name not in (MACHINE, TIME)
+    }
+    found = frame.assign(**{TIME: slot.view("datetime64[ns]")}).groupby([MACHINE, TIME], sort=True).agg(how)
+    return found.reset_index()
+
+
+def cut(frame: pd.DataFrame, family: Family, channels: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Cut samples into rows of one window each, for a family whose recordings have such; its labels must be alike."""
+    rate = next(iter(family.channels.values())).rate_hz
+    length = max(1, round(family.window_s * rate))
+    labels = [head.column for head in family.heads.values() if head.column in frame] + [family.label] * bool(
+        family.label
+    )
+    rows, mixed = [], 0
+    for _, part in frame.groupby(MACHINE, sort=True):
+        for first in range(0, len(part) - length + 1, length):
+            piece = part.iloc[first : first + length]
+            if piece[list(channels)].isna().any(axis=None) or any(piece[label].nunique() > 1 for label in labels):
+                mixed += 1
+                continue
+            last = piece.iloc[-1].to_dict()
+            rows.append(last | {name: piece[name].tolist() for name in channels})
+    told = [f"{len(frame)} samples are cut into {len(rows)} windows of {length}"]
+    told += [f"left out: {mixed} windows with missing values or with more than one label"] if mixed else []
+    if not rows:
+        raise InvalidInput("data", len(frame), f"must hold a window of {length} samples without a missing value")
+    return pd.DataFrame(rows), told
+
+
+def holds_recordings(family: Family, source: Path) -> bool:
+    """Return whether a file is Parquet with columns of the family's own names."""
+    import pyarrow.parquet as pq
+
+    with source.open("rb") as file:
+        if file.read(4) != b"PAR1":
+            return False
+    names = set(pq.read_schema(source).names)
+    return any(known in names for name, channel in family.channels.items() for known in (channel.column, name))
+
+
+def native_lines(family: Family, source: Path) -> Iterator[str]:
+    """Yield how Parquet with a family's own columns is read.
+
+    Raises:
+        NotFound: A folder holds none.
+    """
+    import pyarrow.parquet as pq
+
+    paths = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    if not paths:
+        raise NotFound("Parquet file in", source)
+    for path in paths:
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        yield f"{path.name}: Parquet, {file.metadata.num_rows} rows, columns by name"
+        for name, channel in family.channels.items():
+            column = next((known for known in (channel.column, name) if known in names), None)
+            yield f"  {name} <- {column!r}, {channel.unit}" if column else f"  {name}: no column"
+
+
+@contextmanager
+def opened(
+    family: Family,
+    source: Path,
+    wanted: Wanted,
+    tell: Tell,
+    entity: str = "",
+    order: str = "",
+    dry_run: bool = False,
+    windows: bool = False,
+) -> Iterator[Source]:
+    """Give a file as Parquet with a family's columns: itself where it is, else what is read from it.
+
+    Args:
+        tell: Told line by line how it was read.
+        entity: Header of the recording; the machine when empty.
+        order: Header of the order; the time when empty.
+        dry_run: Tell of recordings that are read as they are, too.
+        windows: Cut into windows where the family's recordings are.
+
+    Raises:
+        InvalidInput: It cannot be read, or holds no channel of the family.
+    """
+    if source.is_dir() or (holds_recordings(family, source) and not wanted.columns):
+        for line in native_lines(family, source) if dry_run else ():
+            tell(line)
+        yield Source(source, entity, order)
+        return
+    frame, channels, timed = _read(family, source, wanted, tell)
+    for name in (entity, order):
+        if name and name not in frame:
+            raise InvalidInput("data", name, f"must be a column; there are {', '.join(map(str, frame.columns))}")
+    if windows and family.layout == "window":
+        frame, told = cut(frame, family, channels)
+        for line in told:
+            tell(f"  {line}")
+    with TemporaryDirectory(prefix="hdx-") as folder:
+        path = Path(folder) / f"{source.name}.parquet"
+        frame.to_parquet(path, index=False)
+        status = source.stat()
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # a run that was killed knows its source again
+        yield Source(path, entity or MACHINE, order or (TIME if timed else ROW))
+
+
+def _read(family: Family, source: Path, wanted: Wanted, tell: Tell) -> tuple[pd.DataFrame, list[str], bool]:
+    table = read_table(source, zone=wanted.zone)
+    for line in table.report.lines():
+        tell(line)
+    mapped = map_channels(table, family, wanted)
+    frame, told = frame_of(table, mapped, family, source.name.partition(".")[0])
+    for line in (*mapped.lines, *told):
+        tell(f"  {line}")
+    return frame, list(mapped.values), table.times is not None
