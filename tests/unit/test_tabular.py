@@ -9,7 +9,6 @@ import pytest
 
 from pipelines.errors import InvalidInput
 from pipelines.signals.tabular import Column, Table, read_table
-from pipelines.signals.tabular.headings import read_heading
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "40-own-csv"
 needs_cases = pytest.mark.skipif(
@@ -344,32 +343,38 @@ def test_spaces_and_no_header() -> None:
     ] * 2
 
 
-# --- headers
+def test_columns_with_moments_of_their_own() -> None:
+    """As spreadsheets fetch tags: each is read by the moments before it, and a shorter list leaves out nothing."""
+    rows = [f"02.03.2026 06:00:{n:02d};{PRESSURES[n]:.2f};" + _slow(n) for n in range(ROWS)]
+    table = read("\n".join(["PT101 Time;PT101 [bar];TT102 Time;TT102 [°C]", *rows]))
+    assert (len(table.rows), left_out(table)) == (ROWS, [])
+    assert of(table, "TT102 [°C]").values[[0, 9, 10, 39]].tolist() == [0, 0, 1, 3]
 
 
-@pytest.mark.parametrize(
-    ("header", "quantity", "unit"),
-    [
-        ("Pump pressure [psi]", "pressure", "psi"),
-        ("Давление, МПа", "pressure", "MPa"),
-        ("Öldruck in bar", "pressure", "bar"),
-        ("Systemdruck / bar", "pressure", "bar"),
-        ("flow_l_min", "flow", "l/min"),
-        ("temperature_c", "temperature", "degC"),
-        ("Temp C", "temperature", "degC"),
-        ("Volumenstrom (l/min)", "flow", "l/min"),
-        ("Strom Motor [A]", "current", "A"),
-        ("Виброскорость, мм/с", "velocity", "mm/s"),
-        ("Compressor temperature", "temperature", None),
-        ("Tank level (%)", "level", "%"),
-        ("Pump A", None, None),
-        ("PT101.PV", None, None),
-        ("PT101.PV (bar)", "pressure", "bar"),
-        ("Частота вращения, об/мин", "speed", "rpm"),
-        ("Drehzahl U/min", "speed", "rpm"),
-    ],
-)
-def test_headers_are_understood(header: str, quantity: str | None, unit: str | None) -> None:
-    """In three languages, with the unit in brackets, behind a comma, a stroke or a space, or none."""
-    heading = read_heading(header)
-    assert (heading.quantity, heading.unit) == (quantity, unit)
+def _slow(row: int) -> str:
+    return f"02.03.2026 06:00:{10 * row:02d};{row}" if row < 4 else ";"
+
+
+def test_columns_that_are_no_channels() -> None:
+    """Numbers of rows, states and modes of the machine are kept aside; a place tells rows of one tag apart."""
+    text = lines("No.;Time;Pump running;Pressure [bar];Mode", "{n};2026-03-02 06:00:{n:02d};TRUE;{p:.2f};AUTO")
+    table = read(text)
+    assert [each.header for each in table.channels] == ["Pressure [bar]"]
+    assert sorted(table.texts) == ["Mode", "Pump running"]
+    assert table.machines is None
+    places = "DateTime,Location,Sensor,Reading,Unit\n" + "".join(
+        f"2026-03-02 06:00:{n:02d},Hall {m},{sensor},{value:.1f},{unit}\n"
+        for n in range(ROWS)
+        for m in (1, 2)
+        for sensor, value, unit in (("Main pressure", 180, "bar"), ("Pump flow", 25, "L/min"))
+    )
+    assert read(places).report.machines == ("Hall 1", "Hall 2")
+    assert left_out(read(places)) == []
+
+
+def test_groups_above_the_header_are_machines() -> None:
+    """Where the same names stand under each; and where they do not, they are part of the names."""
+    header = "Time;Unit 1;;Unit 2;\n;Druck;Temp;Druck;Temp\n;bar;°C;bar;°C"
+    table = read(lines(header, "2026-03-02 06:00:{n:02d};{p:.2f};{t:.2f};{p:.2f};{t:.2f}"))
+    assert table.report.machines == ("Unit 1", "Unit 2")
+    assert [(each.name, each.unit) for each in table.channels] == [("Druck", "bar"), ("Temp", "degC")]

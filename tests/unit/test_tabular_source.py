@@ -2,9 +2,11 @@
 
 import gzip
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +18,7 @@ from tests.unit.workbooks import Cell, rows_xml, workbook
 # --- workbooks and Parquet
 
 
-def sheet(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+def press_rows(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     """Return a sheet with a merged title, group titles, a row of units, and rows of moments and numbers."""
     return [
         ["Presse 4, Halle 2"],
@@ -33,7 +35,7 @@ def test_a_workbook_with_a_merged_title_and_units_below_the_header() -> None:
     rows: list[list[Cell]] = [[begin + timedelta(seconds=n), PRESSURES[n] / 10, OILS[n], "RUN"] for n in range(ROWS)]
     rows[4][1] = "Bad Input"
     rows += [["Mittelwert", 18.0, 45.2, None]]
-    data = workbook({"Notes": rows_xml([["read me"]]), "Data": rows_xml(sheet(rows))}, "A1:D1")
+    data = workbook({"Notes": rows_xml([["read me"]]), "Data": rows_xml(press_rows(rows))}, "A1:D1")
     table = read_table(data, "press.xlsx")
     assert [(each.header, each.unit) for each in table.channels] == [("Druck", "MPa"), ("Öltemperatur", "degC")]
     assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:39"]
@@ -85,3 +87,22 @@ def test_what_cannot_be_read_is_refused(data: bytes, rule: str) -> None:
     """In a line that says what is wrong, within bounded memory."""
     with pytest.raises(InvalidInput, match=rule):
         read_table(data, "hostile")
+
+
+def test_a_broken_file_is_refused_and_nothing_else() -> None:
+    """Whatever a transfer has done to a file: it is read, or refused as input."""
+    random = np.random.default_rng(7)
+    begin = datetime(2026, 3, 2, 6)
+    rows: list[list[Cell]] = [[begin + timedelta(seconds=n), PRESSURES[n], "Good"] for n in range(ROWS)]
+    text = "Zeit;Druck [bar];Status\n" + "".join(
+        f"02.03.2026 06:00:{n:02d};{PRESSURES[n]:.2f};Good\n" for n in range(ROWS)
+    )
+    book = workbook({"a": rows_xml([["Time", "P [bar]", "Quality"], *rows])})
+    for data in (text.encode("cp1251"), text.encode("utf-16"), gzip.compress(text.encode()), book):
+        for _ in range(25):
+            broken = bytearray(data)
+            for place in random.integers(0, len(data), 3):
+                broken[place] = random.integers(0, 256)
+            del broken[int(random.integers(len(data) // 2, len(data))) :]
+            with suppress(InvalidInput):
+                read_table(bytes(broken), "broken")

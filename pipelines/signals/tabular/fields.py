@@ -25,7 +25,7 @@ from pipelines.signals.tabular.clocks import (
 from pipelines.signals.tabular.headings import Heading, read_heading, role_of
 from pipelines.signals.tabular.layout import Body, Grid
 from pipelines.signals.tabular.numerals import Marks, Numbers, decimal_of, marks_of, numbers_of, read_numbers, sampled
-from pipelines.signals.tabular.validity import is_quality
+from pipelines.signals.tabular.validity import is_quality, says_quality
 from pipelines.signals.units import read_unit
 
 # Share of a column's cells, empty ones aside, that are numbers in a column of numbers. Source: own choice.
@@ -33,6 +33,7 @@ NUMERIC = 0.5
 # Tags or machines of one file at most. Source: own choice; a column with more names is one of remarks.
 NAMES_MAX = 1000
 AMERICAN = {"psi", "degF", "gpm", "in/s", "ksi", "hp", "inH2O", "lbf-ft", "ft3/min", "g peak"}
+COUNTER = re.compile(r"column 1|unnamed.*|no\.?|nr\.?|n|№|#|index|row|id|record|п/п|№ п/п|lfd\.? ?nr\.?", re.IGNORECASE)
 SUMMARY = re.compile(
     r"^\W*(average|avg|mean|min\b|max\b|minimum|maximum|sum\b|total|std|stdev|count|median|end of|"
     r"средн|итог|мин\b|макс|сумм|всего|mittel|summe|durchschnitt|gesamt|anzahl|конец|ende\b)",
@@ -42,7 +43,12 @@ SUMMARY = re.compile(
 
 @dataclass(slots=True, eq=False)
 class Field:
-    """One column on its way to a role."""
+    """One column on its way to a role.
+
+    Attributes:
+        named: Role that the header names.
+        block: Rows that the column is of, where columns have moments of their own; -1 for all.
+    """
 
     header: str
     heading: Heading
@@ -52,6 +58,7 @@ class Field:
     numbers: Numbers | None = None
     unit: str | None = None
     decimal: str = ""
+    block: int = -1
 
     @property
     def words(self) -> "pd.Series[Any]":
@@ -133,12 +140,7 @@ def _too_wide(
 
 def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, list[Field], str | None]:
     """Return the moments of the rows, the columns that hold them, and their zone where a header names one."""
-    us = any(field.unit in AMERICAN for field in fields)
-    found: dict[int, Moments] = {}
-    for place, field in enumerate(fields):
-        moments = _moments(field, us)
-        if moments is not None and moments.share >= ENOUGH:
-            found[place] = moments
+    found = moments_of(fields)
     chosen = _chosen(fields, found)
     if not chosen:
         return None, [], zone
@@ -149,6 +151,48 @@ def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, li
     for field in columns:
         field.role = "time"
     return moments, columns, next((named for field in columns if (named := header_zone(field.header))), zone)
+
+
+def moments_of(fields: Sequence[Field]) -> dict[int, Moments]:
+    """Return what each column would be as time, by place, for those that hold moments."""
+    us = any(field.unit in AMERICAN for field in fields)
+    read = {place: _moments(field, us) for place, field in enumerate(fields)}
+    return {place: moments for place, moments in read.items() if moments is not None and moments.share >= ENOUGH}
+
+
+def stacked(fields: list[Field], rows: NDArray[np.int64]) -> tuple[list[Field], NDArray[np.int64], NDArray[np.int64]]:
+    """Set columns with moments of their own one below the other; return also each row's number, and its block.
+
+    That is how spreadsheets fetch tags from a historian: a column of moments before those of each tag.
+    """
+    places = _own_moments(fields)
+    if not places:
+        return fields, rows, np.zeros(len(rows), dtype=np.int64)
+    spans = list(zip(places, [*places[1:], len(fields)], strict=True))
+    held = [np.logical_or.reduce([_filled(field.cells) for field in fields[first:end]]) for first, end in spans]
+    found = []
+    for number, (first, end) in enumerate(spans):
+        for field in fields[first + 1 : end]:
+            parts = [
+                field.cells[keep].astype(object) if other == number else pd.Series([""] * int(keep.sum()), dtype=object)
+                for other, keep in enumerate(held)
+            ]
+            found.append(replace(field, cells=pd.concat(parts, ignore_index=True), block=number))
+    times = [fields[place].cells[keep].astype(object) for place, keep in zip(places, held, strict=True)]
+    blocks = np.repeat(np.arange(len(spans)), [int(keep.sum()) for keep in held])
+    first = replace(fields[0], cells=pd.concat(times, ignore_index=True))
+    return [first, *found], np.concatenate([rows[keep] for keep in held]), blocks
+
+
+def _own_moments(fields: Sequence[Field]) -> list[int]:
+    """Return the places of the columns of moments, each of which is followed by columns of its own; else nothing."""
+    named = [place for place, field in enumerate(fields) if field.named == "time"]
+    if len(named) < 2 or named[0] != 0 or min(np.diff([*named, len(fields)])) < 2:
+        return []
+    shorter = [replace(fields[place], cells=fields[place].cells[_filled(fields[place].cells)]) for place in named]
+    if any(each.kind != "moment" for each in moments_of(shorter).values()) or len(moments_of(shorter)) < len(named):
+        return []
+    return [] if all((fields[place].words == fields[0].words).all() for place in named[1:]) else named
 
 
 def _moments(field: Field, us: bool) -> Moments | None:
@@ -267,7 +311,7 @@ def name_rest(fields: Sequence[Field], moments: Moments | None) -> None:
     for field in texts:
         names = _names(field)
         field.role = "text"
-        if not field.named and is_quality("", field.cells) and not field.heading.quantity:
+        if not field.named and says_quality(field.cells) and not field.heading.quantity:
             field.role = "quality"
         elif field.named == "unit" and names and sum(read_unit(name) is not None for name in names) >= len(names) / 2:
             field.role = "unit"
@@ -278,6 +322,8 @@ def name_rest(fields: Sequence[Field], moments: Moments | None) -> None:
     if tag is not None and len(values) == 1 and not values[0].heading.quantity:
         tag.role, values[0].role = "tag", "value"
     for field in numeric:
+        if _is_counter(field):
+            field.role = "counter"
         field.role = field.role or ("machine" if _is_machine(field, moments, numeric) else "channel")
     if not any(field.role == "machine" for field in fields):
         _find_machine(fields, moments)
@@ -308,14 +354,24 @@ def _is_machine(field: Field, moments: Moments | None, numeric: Sequence[Field])
     )
 
 
+def _is_counter(field: Field) -> bool:
+    """Return whether a column numbers the rows of the file."""
+    if field.role or field.numbers is None or not COUNTER.fullmatch(field.header) or len(field.cells) < 2:
+        return False
+    return bool((np.diff(field.numbers.values) == 1).all())
+
+
 def _find_machine(fields: Sequence[Field], moments: Moments | None) -> None:
     """Take a column of words as the machine where it tells rows of one moment apart."""
-    if moments is None or any(field.role == "tag" for field in fields):
+    if moments is None:
         return
-    doubled = pd.Series(moments.nanos).duplicated(keep=False).mean()
+    keys = pd.DataFrame({"nanos": moments.nanos})
+    for tag in (field for field in fields if field.role == "tag"):
+        keys["tag"] = tag.words.to_numpy()
+    doubled = keys.duplicated(keep=False).mean()
     for field in fields:
-        if field.role == "text" and doubled > 0.5 and 1 < len(_names(field)) <= NAMES_MAX:
-            both = pd.DataFrame({"nanos": moments.nanos, "name": field.words.to_numpy()})
-            if both.duplicated(keep=False).mean() < doubled / 2:
-                field.role = "machine"
-                return
+        if field.role != "text" or doubled <= NUMERIC or len(_names(field)) < 2:
+            continue
+        if keys.assign(name=field.words.to_numpy()).duplicated(keep=False).mean() < doubled / 2:
+            field.role = "machine"
+            return

@@ -80,11 +80,12 @@ ROLES = {
     "unit": "unit units uom eu einheit ед единица единицы изм engineeringunits engunit",
     "machine": "machine machineid asset assetid system systemid equipment device deviceid serial unitid машина агрегат "
     "установка станок оборудование система anlage maschine gerät geraet station line linie линия hpu host node "
-    "source vehicle truck pump насос pumpe",
+    "source vehicle truck pump насос pumpe location site place объект цех участок standort",
 }
 ROLE_OF = {word: role for role, words in ROLES.items() for word in words.split()}
 # A unit per minute, which is no minimum.
 PER_MINUTE = re.compile(r"\b(?:l|ml|m3|1|u|rev|r|gal)[\s_/]+min\b|_(?:l|ml|m3|rev)_min\b", re.IGNORECASE)
+NAMING = {"id", "no", "nr", "name", "number", "num", "code", "номер", "код", "имя", "nummer", "key"}
 BRACKETS = re.compile(r"[\[({<]([^\[\](){}<>]{1,24}(?:\([^()]{1,8}\))?)[\])}>]")
 TAIL = re.compile(r"[\s,;:/_|-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
 
@@ -165,4 +166,6 @@ def role_of(header: str) -> str | None:
     if whole in ROLE_OF:
         return ROLE_OF[whole]
     named = [ROLE_OF[word.casefold()] for word in words if word.casefold() in ROLE_OF]
-    return next((role for role in ("time", "quality", "tag", "value", "unit", "machine") if role in named), None)
+    role = next((role for role in ("time", "quality", "tag", "value", "unit", "machine") if role in named), None)
+    # `Pump no.` names a pump, and `Pump running` says what one does.
+    return None if role == "machine" and len(named) + sum(w.casefold() in NAMING for w in words) < len(words) else role

@@ -172,7 +172,7 @@ def _numbered(headers: Sequence[str]) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     found = []
     for place, header in enumerate(headers, 1):
-        name = " ".join(header.split()) or f"column {place}"
+        name = " ".join(header.lstrip("#%; ").split()) or f"column {place}"
         seen[name] = seen.get(name, 0) + 1
         found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return tuple(found)

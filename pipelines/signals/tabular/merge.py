@@ -37,14 +37,16 @@ def merge(frame: pd.DataFrame, names: list[str], account: Account) -> Merged:
     """Merge a wide table.
 
     Args:
-        frame: Columns `machine`, `nanos`, `row`, and those of `names`, in the file's order.
+        frame: Columns `machine`, `nanos`, `row`, `block`, and those of `names`, in the file's order.
     """
     _disorder(frame, account)
     keys = ["machine", "nanos"]
     doubled = frame.duplicated(keys, keep=False)
     if doubled.any():
-        identical = frame.duplicated([*keys, *names], keep="first")
-        again = frame.duplicated(keys, keep="first")
+        # What columns with moments of their own have at one moment are no duplicates.
+        own = [*keys, "block"]
+        identical = frame.duplicated([*own, *names], keep="first")
+        again = frame.duplicated(own, keep="first")
         account.leave("rows", _lines(frame, identical), "the same moment again with the same values: merged")
         account.leave(
             "rows", _lines(frame, again & ~identical), "the same moment again with other values: the last one counts"
@@ -80,6 +82,7 @@ def turn(frame: pd.DataFrame, account: Account) -> tuple[pd.DataFrame, list[str]
     single = frame.drop_duplicates(keys, keep="last")
     tags = list(dict.fromkeys(single["tag"]))
     wide = single.pivot(index=["machine", "nanos"], columns="tag", values="value")[tags]
+    wide["block"] = 0
     wide["row"] = single.groupby(["machine", "nanos"])["row"].max()
     return wide.reset_index(), tags
 
@@ -90,7 +93,7 @@ def _lines(frame: pd.DataFrame, mask: "pd.Series[bool]") -> list[int]:
 
 def _disorder(frame: pd.DataFrame, account: Account) -> None:
     """Note rows that stand after a later moment of their machine."""
-    back = frame.groupby("machine")["nanos"].diff() < 0
+    back = frame.groupby(["machine", "block"] if "block" in frame else "machine")["nanos"].diff() < 0
     if back.any():
         first = int(frame.loc[back, "row"].iloc[0]) + 1
         account.note(f"{int(back.sum())} rows stand after a later moment: sorted (first: line {first})")
@@ -111,7 +114,7 @@ def _aligned(part: pd.DataFrame, names: list[str], account: Account) -> pd.DataF
         if name == densest or not mine.any():
             continue
         interval = _interval(moments[mine])
-        slower = interval >= SLOWER * usual
+        slower = interval > 0 and interval >= SLOWER * usual
         if slower or grid[mine].mean() < TOGETHER:
             limits[name] = HOLD * max(interval, usual)
             every = f"every {interval / 1e9:g} s" if slower else "at moments of its own"

@@ -17,10 +17,15 @@ from pipelines.signals.tabular.validity import base_of, good_readings
 
 @dataclass(slots=True, eq=False)
 class Reading:
-    """A file while it is read."""
+    """A file while it is read.
+
+    Attributes:
+        blocks: Of each row, where columns have moments of their own; else 0.
+    """
 
     fields: list[Field]
     rows: NDArray[np.int64]
+    blocks: NDArray[np.int64]
     moments: Moments | None
     account: Account
     headings: dict[str, Heading] = field(default_factory=dict)
@@ -32,6 +37,7 @@ class Reading:
             self.moments = Moments(
                 self.moments.nanos[keep], self.moments.kind, self.moments.text, self.moments.zoned, self.moments.assumed
             )
+        self.blocks = self.blocks[keep]
         for each in self.fields:
             each.cells = each.cells[keep].reset_index(drop=True)
             if each.numbers is not None:
@@ -101,8 +107,9 @@ def _leave_missing(reading: Reading, each: Field, numbers: Numbers, told: NDArra
     """Tell the cells of one column that hold no number."""
     words, lines = each.words, reading.rows + 1
     empty = words.isin(["", "nan"]).to_numpy(dtype=np.bool_) & numbers.missing
+    others = (reading.blocks != each.block) if each.block >= 0 else np.zeros_like(empty)
     for mask, reason in (
-        (empty, "empty"),
+        (empty & ~others, "empty"),
         (numbers.missing & ~empty, "say that there is no value"),
         (numbers.text, "are no numbers"),
         (numbers.marks, "a number that marks what is missing"),

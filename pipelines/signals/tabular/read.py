@@ -17,6 +17,7 @@ from pipelines.signals.tabular.fields import (
     find_time,
     name_rest,
     read_columns,
+    stacked,
     without_noise,
 )
 from pipelines.signals.tabular.headings import Heading, read_heading
@@ -112,7 +113,10 @@ def _begun(grid: Grid, body: Body) -> Reading:
     fields, rows = without_noise(fields_of(grid, body), body, account)
     if not fields:
         raise InvalidInput("file", grid.kind, "must hold rows of numbers")
-    return Reading(fields, rows, None, account)
+    fields, rows, blocks = stacked(fields, rows)
+    if len(np.unique(blocks)) > 1:
+        account.note(f"{blocks.max() + 1} columns of moments, each for the columns after it: brought together")
+    return Reading(fields, rows, blocks, None, account)
 
 
 def _machine_keys(reading: Reading) -> NDArray[np.object_] | None:
@@ -200,7 +204,7 @@ def _wide(reading: Reading) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
             "file", ", ".join(each.header for each in reading.fields)[:80], "must have a column of numbers"
         )
     split = machines_of(list(channels)) if machines is None else {}
-    base = {"nanos": _nanos(reading), "row": reading.rows}
+    base = {"nanos": _nanos(reading), "row": reading.rows, "block": reading.blocks}
     frames = []
     owners: dict[str, dict[str, Field]] = {}
     for header, each in channels.items():
@@ -221,7 +225,8 @@ def _wide(reading: Reading) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
         )
     else:
         merged = merge(frame, names, reading.account)
-    places = np.searchsorted(reading.rows, merged.rows)
+    sorter = np.argsort(reading.rows, kind="stable")
+    places = sorter[np.searchsorted(reading.rows, merged.rows, sorter=sorter)]
     return merged, {each.header: each.words.to_numpy(dtype=object)[places] for each in reading.with_role("text")}
 
 
@@ -252,8 +257,9 @@ def _table(
     rows_read: int,
 ) -> Table:
     account, moments = reading.account, reading.moments
+    none = np.full(len(merged.nanos), np.nan)  # of a tag without one good value
     columns = tuple(
-        Column(name, h.text, h.quantity, h.unit, h.guess, h.secondary, merged.values[name])
+        Column(name, h.text, h.quantity, h.unit, h.guess, h.secondary, merged.values.get(name, none))
         for name, h in reading.headings.items()
     )
     step, count, longest = gaps(merged) if moments is not None else (0.0, 0, 0.0)

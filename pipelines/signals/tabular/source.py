@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
@@ -40,6 +41,8 @@ BOMS = (
 )
 SHOWN = "°³²µ±№йыъьюяёäöüß"
 BLOCK = 2**20
+# What a reader of zip archives raises where one is broken.
+BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError)
 REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
 
 
@@ -80,7 +83,7 @@ def _gunzipped(data: bytes, name: str) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             return _read_within(file, name, BYTES_MAX)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput("file", name, f"must be a whole gzip file ({error})") from None
 
 
@@ -280,7 +283,7 @@ def _check_archive(data: bytes, name: str) -> None:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
     if "xl/workbook.xml" not in names:
         raise InvalidInput("file", name, "must be a workbook of Excel (.xlsx or .xls), a text or Parquet")
@@ -298,7 +301,7 @@ def _check_archive(data: bytes, name: str) -> None:
                         for column, row in REFERENCE.findall(rest + block):
                             rows, columns = max(rows, int(row)), max(columns, _place(column))
                         rest = block[-32:]
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except BROKEN as error:
             raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
         check_size(rows, columns, name)
 

@@ -17,6 +17,7 @@ BAD = re.compile(
     r"schlecht|ungült|unguelt|unsicher|fehler|плох|недостовер|сомнит|ошиб|отказ|нет|непол|unreliable|over|under)",
     re.IGNORECASE,
 )
+PLAIN = re.compile(r"^(good|bad|uncertain|questionable|хорош|плох|недостовер|schlecht)", re.IGNORECASE)
 NAMED = re.compile(r"quali|качеств|\bqc?\b|valid|good|достовер|gültig", re.IGNORECASE)
 WORDS = re.compile(
     r"quality|qualität|qual|status|state|качество|статус|достоверность|valid|flag|\bqc?\b|\(\d+\)", re.IGNORECASE
@@ -40,6 +41,13 @@ def is_quality(header: str, column: "pd.Series[Any]") -> bool:
     return bool(whole) and (
         192 in found or (bool(NAMED.search(header)) and (found <= {0, 1} or max(found) >= OPC_LEAST))
     )
+
+
+def says_quality(column: "pd.Series[Any]") -> bool:
+    """Return whether a column whose header says nothing of it holds the words of a quality."""
+    text = _plain(column)
+    text = text[text != ""]
+    return bool(len(text)) and bool(text.str.match(PLAIN).mean() >= KNOWN)
 
 
 def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
