@@ -52,6 +52,8 @@ def score(
     with opened(kind, source, Wanted.of(channel or (), zone), tell, entity, order, dry_run) as read:
         if target is None or dry_run:
             return
+        if read.path != source and not settle and kind.reading != "raw":
+            tell("  no --settle: nothing tells what is normal for this machine, and most detectors will abstain")
         options = Options.of(read.entity, read.order, settle, detail or names_anomaly(kind))
         with open_registry(settings, console) as models, bar() as step:
             rows = score_file(models, kind, read.path, target, wanted, options, workers, step)

@@ -70,6 +70,8 @@ ZONE = r"(?:\s*\(?((?:UTC|GMT|MSK|МСК)?\s?[+-]\d{1,2}(?::?\d{2})?|[A-Za-zМС
 CLOCK = r"(\d{1,2})[:.h](\d{2})(?:[:.m](\d{2})(?:[.,:](\d{1,9}))?)?s?\s*([AaPp]\.?\s?[Mm]\.?)?"
 CALENDAR = re.compile(rf"^(?:(\d{{1,4}})([./-])(\d{{1,2}})[./-](\d{{1,4}})\.?)?(?:[T ,;:_-]*{CLOCK})?{ZONE}$")
 DIGITS = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?)?(Z|[+-]\d{2}:?\d{2})?$")
+# A moment has a colon, two marks within a date, or eight digits, which no plain number has.
+MARKED = r":|\d[./-]\d{1,2}[./-]\d|^\d{8}"
 WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-zа-я]{0,7}[.,]?\s+"
 # Cells that a format is looked for in, and the share of them that must be moments. Source: own choice; a summary at the
 # end and a page's repeated header are far fewer.
@@ -94,7 +96,7 @@ def read_moments(column: "pd.Series[str]", us: bool = False) -> Moments | None:
     ):
         text, probe = _spelled(text), _spelled(probe)
     for pattern, reader in ((DIGITS, _digits), (CALENDAR, _calendar)):
-        if probe.str.match(pattern).mean() >= ENOUGH and probe.str.contains(r"[:./h-]|^\d{8}").mean() >= ENOUGH:
+        if probe.str.match(pattern).mean() >= ENOUGH and probe.str.contains(MARKED).mean() >= ENOUGH:
             found = reader(text.str.extract(pattern), us)
             if found is not None:
                 return found
@@ -149,7 +151,8 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
     half = parts[8].str.casefold().str.slice(0, 1)
     morning, evening = (half == "a").to_numpy(dtype=np.bool_), (half == "p").to_numpy(dtype=np.bool_)
     clock += 12 * HOUR * ((evening & (hour < 12)).astype(np.int64) - (morning & (hour == 12)).astype(np.int64))
-    right = np.isnan(hour) | ((hour <= 24) & (minute < 60) & ~((morning | evening) & (hour > 12)))
+    # `13:05 PM` is told by its hour; time that has passed may have more hours than a day.
+    right = np.isnan(hour) | ((minute < 60) & ((hour <= 24) | ~dated) & ~(morning & (hour > 12)))
     offset, zoned = _offsets(parts[9])
     twelve = " AM/PM" if (morning | evening).any() else ""
     timed = ~np.isnan(hour)
@@ -163,7 +166,9 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
     days, exists = _days(np.where(year < 100, year + 2000, year), month, day)
     nanos = np.where(dated & right & exists, days * DAY + clock - offset, NEVER)
     words = {"ymd": "year-month-day", "dmy": "day.month.year", "mdy": "month/day/year"}[order]
-    return Moments(nanos, "moment" if timed.any() else "date", words + twelve, zoned, assumed)
+    # Spreadsheets write a date without a clock as its midnight.
+    kind = "moment" if clock[dated].any() else "date"
+    return Moments(nanos, kind, words + twelve, zoned, assumed)
 
 
 def _by(order: str, *parts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
@@ -250,7 +255,7 @@ def read_epoch(values: NDArray[np.float64], header_unit: str | None, named: bool
         if least <= low and high <= greatest and (named or least > 1e8):
             return Moments(_scaled(values, nanos, zero), "moment", name, zoned="spreadsheet" not in name)
     scale = ELAPSED.get(header_unit or "s")
-    if named and scale and rising > 0.9 and high - low < 1e10:
+    if named and scale and rising > 0.9 and 0 < high - low < 1e10:
         return Moments(_scaled(values, scale, 0), "elapsed", f"{header_unit or 's'} since the beginning")
     return None
 
@@ -300,10 +305,7 @@ def _local(moments: Moments, zone: str) -> tuple[Moments, list[str]]:
     """Return moments of a zone whose clocks are changed."""
     known = np.flatnonzero(moments.nanos != NEVER)
     nanos = moments.nanos[known]
-    back = _put_back(nanos)
-    summer = np.ones(len(nanos), dtype=np.bool_)
-    if back is not None:
-        summer[back:] = False
+    summer = _put_back(nanos) == 0
     naive = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
     try:
         local = naive.tz_localize(zone, ambiguous=summer, nonexistent=pd.Timedelta(hours=1))
@@ -317,15 +319,19 @@ def _local(moments: Moments, zone: str) -> tuple[Moments, list[str]]:
     return replace(moments, nanos=found), notes
 
 
-def _put_back(nanos: Nanos) -> int | None:
-    """Return the first row after the only step back in a file, where it is about an hour; None where it is not so."""
-    steps = np.diff(nanos)
-    backs = np.flatnonzero(steps < 0)
-    if len(backs) != 1:
-        return None
+def _put_back(nanos: Nanos) -> Nanos:
+    """Return how often the clock had been put back before each row of a run of rows.
+
+    A step back of an hour counts on a Sunday in autumn, to the beginning of an hour of the night; a longer one is where
+    the file begins anew, with another machine. Source: the rules of Europe, America and Australia.
+    """
+    steps = np.diff(nanos, prepend=nanos[:1])
     usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0
-    step = steps[backs[0]]
-    return int(backs[0]) + 1 if -HOUR <= step <= -HOUR + max(3 * usual, SECOND) else None
+    hours = (steps >= -HOUR) & (steps <= -HOUR + max(3 * usual, SECOND)) & (nanos % HOUR <= max(usual, SECOND))
+    moments = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
+    nights = (moments.dayofweek == 6) & moments.month.isin([4, 10, 11]) & (moments.hour <= 3)
+    runs = pd.Series((steps < -1.5 * HOUR).cumsum())
+    return pd.Series(hours & np.asarray(nights)).groupby(runs).cumsum().to_numpy(dtype=np.int64)
 
 
 def _mended(moments: Moments) -> tuple[Moments, list[str]]:
@@ -334,8 +340,8 @@ def _mended(moments: Moments) -> tuple[Moments, list[str]]:
     nanos, notes = moments.nanos.copy(), []
     mine = nanos[known]
     back = _put_back(mine)
-    if back is not None:
-        mine[back:] += HOUR
+    if back.any():
+        mine += back * HOUR
         notes.append("the clock was put back an hour in the middle: all rows after it are read an hour later")
     steps = np.diff(mine)
     usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0

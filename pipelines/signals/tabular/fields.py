@@ -30,6 +30,8 @@ from pipelines.signals.units import read_unit
 
 # Share of a column's cells, empty ones aside, that are numbers in a column of numbers. Source: own choice.
 NUMERIC = 0.5
+# The same of a column of values, where tags of states have words. Source: own choice.
+FEW = 0.1
 # Tags or machines of one file at most. Source: own choice; a column with more names is one of remarks.
 NAMES_MAX = 1000
 AMERICAN = {"psi", "degF", "gpm", "in/s", "ksi", "hp", "inH2O", "lbf-ft", "ft3/min", "g peak"}
@@ -141,6 +143,8 @@ def _too_wide(
 def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, list[Field], str | None]:
     """Return the moments of the rows, the columns that hold them, and their zone where a header names one."""
     found = moments_of(fields)
+    if any(each.kind == "date" for each in found.values()):
+        found |= _day_shares(fields)
     chosen = _chosen(fields, found)
     if not chosen:
         return None, [], zone
@@ -151,6 +155,20 @@ def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, li
     for field in columns:
         field.role = "time"
     return moments, columns, next((named for field in columns if (named := header_zone(field.header))), zone)
+
+
+def _day_shares(fields: Sequence[Field]) -> dict[int, Moments]:
+    """Return columns of clocks that a spreadsheet holds as shares of a day, by place."""
+    found = {}
+    for place, field in enumerate(fields):
+        if field.named == "time" and field.cells.map(lambda cell: isinstance(cell, float)).mean() >= ENOUGH:
+            values = pd.to_numeric(field.cells, errors="coerce").to_numpy(dtype=np.float64)
+            right = (values >= 0) & (values < 1)
+            if right.mean() >= ENOUGH:
+                seconds = np.round(np.where(right, values, 0) * 86_400, 3)
+                nanos = np.where(right, (seconds * 1e9).astype(np.int64), NEVER)
+                found[place] = Moments(nanos, "clock", "shares of a day")
+    return found
 
 
 def moments_of(fields: Sequence[Field]) -> dict[int, Moments]:
@@ -180,8 +198,8 @@ def stacked(fields: list[Field], rows: NDArray[np.int64]) -> tuple[list[Field], 
             found.append(replace(field, cells=pd.concat(parts, ignore_index=True), block=number))
     times = [fields[place].cells[keep].astype(object) for place, keep in zip(places, held, strict=True)]
     blocks = np.repeat(np.arange(len(spans)), [int(keep.sum()) for keep in held])
-    first = replace(fields[0], cells=pd.concat(times, ignore_index=True))
-    return [first, *found], np.concatenate([rows[keep] for keep in held]), blocks
+    head = replace(fields[0], cells=pd.concat(times, ignore_index=True))
+    return [head, *found], np.concatenate([rows[keep] for keep in held]), blocks
 
 
 def _own_moments(fields: Sequence[Field]) -> list[int]:
@@ -272,9 +290,8 @@ def read_columns(fields: Sequence[Field], delimiter: str, account: Account) -> s
         field.decimal, unsure = decimal_of(evidence[field.header], whole, delimiter)
         numbers = _numbers(field, field.decimal)
         filled = ~numbers.missing
-        if (~np.isnan(numbers.values) | numbers.marks)[filled].sum() >= max(
-            1, NUMERIC * filled.sum()
-        ) or not filled.any():
+        enough = max(1, (FEW if field.named == "value" else NUMERIC) * filled.sum())
+        if (~np.isnan(numbers.values) | numbers.marks)[filled].sum() >= enough or not filled.any():
             field.numbers = numbers
             field.unit = field.unit or numbers.unit
             assumed += [field.header] if unsure else []

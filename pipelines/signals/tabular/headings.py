@@ -70,10 +70,10 @@ SECONDARY = re.compile(
 )
 ROLES = {
     "time": "time timestamp datetime date datetimes ts zeit zeitstempel datum uhrzeit время дата datumzeit epoch unix "
-    "unixtime метка moment час utc t clock",
+    "unixtime метка moment час utc t clock elapsed seconds laufzeit",
     "tag": "tag tagname tagnames tagid name parameter variable signal sensor point pointname pointid channel item "
-    "itemid тег имя параметр сигнал датчик переменная канал messstelle kanal bezeichnung messgröße variablenname "
-    "series metric measurement",
+    "itemid наименование название обозначение тег имя параметр сигнал датчик переменная "
+    "канал messstelle kanal bezeichnung messgröße variablenname series metric measurement",
     "value": "value val values vvalue numericvalue wert messwert значение знач reading measure pv",
     "quality": "quality qual qc q status state качество статус достоверность qualität qualitaet gültig valid validity "
     "isgood opcquality statuscode flag good",
@@ -87,7 +87,7 @@ ROLE_OF = {word: role for role, words in ROLES.items() for word in words.split()
 PER_MINUTE = re.compile(r"\b(?:l|ml|m3|1|u|rev|r|gal)[\s_/]+min\b|_(?:l|ml|m3|rev)_min\b", re.IGNORECASE)
 NAMING = {"id", "no", "nr", "name", "number", "num", "code", "номер", "код", "имя", "nummer", "key"}
 BRACKETS = re.compile(r"[\[({<]([^\[\](){}<>]{1,24}(?:\([^()]{1,8}\))?)[\])}>]")
-TAIL = re.compile(r"[\s,;:/_|-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
+TAIL = re.compile(r"[\s,;:/_|.-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
 
 
 @cache

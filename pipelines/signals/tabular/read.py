@@ -1,5 +1,6 @@
 """Reads one file of readings into channels with units, one row a moment, and a report of all that was left out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.signals.tabular.fields import (
     Field,
     fields_of,
     find_time,
+    header_zone,
     name_rest,
     read_columns,
     stacked,
@@ -28,6 +30,9 @@ from pipelines.signals.tabular.source import open_grid
 from pipelines.signals.tabular.tags import machines_of
 from pipelines.signals.units import convert, quantity_of, read_unit
 from pipelines.signals.windows import Floats
+
+# A line above the header that names the zone.
+ZONE = re.compile(r"time ?zone|zeitzone|часовой пояс|\btz\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +92,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None) ->
     grid = open_grid(source, name)
     body = find_body(grid)
     reading = _begun(grid, body)
+    zone = zone or next((named for line in body.preamble if ZONE.search(line) and (named := header_zone(line))), None)
     moments, columns, zone = find_time(reading.fields, zone)
     reading.moments = moments
     if moments is not None:
@@ -100,7 +106,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None) ->
     merged, texts = _long(reading, tag[0]) if tag else _wide(reading)
     line = 1 if grid.headers is not None else 0 if body.header_row is None else body.header_row + 1
     layout = "long" if tag else "wide"
-    shape = Report(name, grid.kind, grid.encoding, grid.delimiter, decimal, line, layout)
+    shape = Report(name, grid.kind, grid.encoding, grid.delimiter, decimal * (grid.kind == "text"), line, layout)
     return _table(reading, merged, texts, shape, columns, zone, rows_read)
 
 

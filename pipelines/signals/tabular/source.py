@@ -172,6 +172,8 @@ def _text(data: bytes, name: str) -> Grid:
     lines = text.split("\n")
     if (longest := max(map(len, lines))) > LINE_MAX:
         raise InvalidInput("file", name, f"must have lines of at most {LINE_MAX} characters; one has {longest}")
+    if '="' in text:  # as spreadsheets are told that a cell is text
+        text = text.replace('="', '"')
     notes = [mended] if mended else []
     if match := re.match(r'^"?sep=(.)"?\s*$', lines[0], re.IGNORECASE):
         delimiter = match[1]

@@ -1,0 +1,56 @@
+"""Rules of moments in files where several things come together."""
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from tests.unit.test_tabular import OILS, PRESSURES, ROWS, left_out, moments, read
+from tests.unit.workbooks import Cell, rows_xml, workbook
+
+
+def test_machines_one_below_the_other_are_no_change_of_clocks() -> None:
+    """Where one machine's hour ends and the next one's begins, the clock was not put back."""
+    rows = [f"M{m};2026-10-25 0{2 + n // 36}:{n % 36:02d}:00;{180 + m}.5" for m in (1, 2) for n in range(ROWS)]
+    table = read("\n".join(["Asset;Time;P [bar]", *rows]))
+    assert table.times is not None
+    assert (table.times[:ROWS] == table.times[ROWS:]).all()
+    assert not any("clock" in note for note in table.report.notes)
+
+
+def test_clocks_are_put_back_on_each_machine() -> None:
+    """Each has its hour twice, with the zone known and without, and no row is taken for a duplicate."""
+    local = pd.date_range("2026-10-24 22:00", "2026-10-25 03:55", freq="5min", tz="UTC").tz_convert("Europe/Berlin")
+    text = "Asset;Zeit;P [bar]\n" + "".join(f"M{m};{t:%d.%m.%Y %H:%M};180,5\n" for m in (1, 2) for t in local)
+    for zone in (None, "Europe/Berlin"):
+        table = read(text, zone)
+        assert (len(table.rows), left_out(table)) == (2 * len(local), [])
+        assert table.times is not None
+        assert (np.diff(table.times[: len(local)]) == np.timedelta64(300, "s")).all()
+
+
+def test_a_day_and_its_share() -> None:
+    """A spreadsheet holds a clock as a share of the day, and a date as its midnight."""
+    rows: list[list[Cell]] = [[datetime(2026, 3, 2), (21_600 + n) / 86_400, OILS[n]] for n in range(ROWS)]
+    table = read(workbook({"a": rows_xml([["Date", "Time", "Oil (°C)"], *rows])}))
+    assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:39"]
+
+
+def test_a_clock_alone_goes_past_midnight() -> None:
+    """And counts on past a day, where it is the time that has passed."""
+    rows = [f"{(23 + (59 + n) // 60) % 24:02d}:{(59 + n) % 60:02d};{PRESSURES[n]:.1f}" for n in range(ROWS)]
+    night = read("\n".join(["Time;P [bar]", *rows]))
+    assert (night.step_s, len(night.rows)) == (60, ROWS)
+    passed = read("Elapsed;P [bar]\n" + "".join(f"{25 + n}:00:00;{PRESSURES[n]:.1f}\n" for n in range(ROWS)))
+    assert (passed.step_s, len(passed.rows)) == (3600, ROWS)
+
+
+def test_states_among_values_are_told_by_tag() -> None:
+    """A tag of words costs no tag of numbers; each of its words is told."""
+    tags = (("Pump pressure [bar]", "180,5"), ("Pump state", "RUN"), ("Valve", "OPEN"))
+    text = "Tag;Time;Value\n" + "".join(
+        f"{tag};2026-03-02 06:00:{n:02d};{value}\n" for n in range(ROWS) for tag, value in tags
+    )
+    table = read(text)
+    assert [each.name for each in table.channels if np.isfinite(each.values).any()] == ["Pump pressure [bar]"]
+    assert left_out(table) == [(ROWS, "cells of 'Value'", "are no numbers")] * 2
