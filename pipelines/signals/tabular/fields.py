@@ -25,7 +25,7 @@ from pipelines.signals.tabular.clocks import (
 from pipelines.signals.tabular.headings import Heading, read_heading, role_of
 from pipelines.signals.tabular.layout import Body, Grid
 from pipelines.signals.tabular.numerals import Marks, Numbers, decimal_of, marks_of, numbers_of, read_numbers, sampled
-from pipelines.signals.tabular.validity import is_quality, says_quality
+from pipelines.signals.tabular.validity import floats_in, is_quality, says_quality, words_of
 from pipelines.signals.units import read_unit
 
 # Share of a column's cells, empty ones aside, that are numbers in a column of numbers. Source: own choice.
@@ -65,7 +65,7 @@ class Field:
     @property
     def words(self) -> "pd.Series[Any]":
         """The cells as text."""
-        return self.cells.map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell)).str.strip()
+        return words_of(self.cells)
 
 
 def fields_of(grid: Grid, body: Body) -> list[Field]:
@@ -111,9 +111,7 @@ def without_noise(fields: list[Field], body: Body, account: Account) -> tuple[li
 def _filled(cells: "pd.Series[Any]") -> NDArray[np.bool_]:
     if pd.api.types.is_float_dtype(cells):
         return cells.notna().to_numpy(dtype=np.bool_)
-    return (
-        cells.notna() & (cells.astype(object).map(lambda cell: not isinstance(cell, str) or cell.strip() != ""))
-    ).to_numpy(dtype=np.bool_)
+    return floats_in(cells) | (words_of(cells) != "").to_numpy(dtype=np.bool_)
 
 
 def _too_wide(
@@ -161,7 +159,7 @@ def _day_shares(fields: Sequence[Field]) -> dict[int, Moments]:
     """Return columns of clocks that a spreadsheet holds as shares of a day, by place."""
     found = {}
     for place, field in enumerate(fields):
-        if field.named == "time" and field.cells.map(lambda cell: isinstance(cell, float)).mean() >= ENOUGH:
+        if field.named == "time" and floats_in(field.cells).mean() >= ENOUGH:
             values = pd.to_numeric(field.cells, errors="coerce").to_numpy(dtype=np.float64)
             right = (values >= 0) & (values < 1)
             if right.mean() >= ENOUGH:
@@ -216,7 +214,7 @@ def _own_moments(fields: Sequence[Field]) -> list[int]:
 def _moments(field: Field, us: bool) -> Moments | None:
     if pd.api.types.is_float_dtype(field.cells):
         return read_epoch(field.cells.to_numpy(dtype=np.float64), field.unit, field.named == "time")
-    floats = field.cells.map(lambda cell: isinstance(cell, float)).to_numpy(dtype=np.bool_)
+    floats = floats_in(field.cells)
     if floats.mean() > ENOUGH:
         values = pd.to_numeric(field.cells.where(floats), errors="coerce").to_numpy(dtype=np.float64)
         return read_epoch(values, field.unit, field.named == "time")
@@ -311,7 +309,7 @@ def _is_text(field: Field) -> bool:
 def _numbers(field: Field, decimal: str) -> Numbers:
     if pd.api.types.is_float_dtype(field.cells):
         return numbers_of(field.cells.to_numpy(dtype=np.float64))
-    floats = field.cells.map(lambda cell: isinstance(cell, float)).to_numpy(dtype=np.bool_)
+    floats = floats_in(field.cells)
     if not floats.any():
         return read_numbers(field.cells.astype("str"), decimal)
     text = read_numbers(field.cells.where(~floats, "").astype("str"), decimal)

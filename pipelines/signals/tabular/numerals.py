@@ -70,7 +70,10 @@ class Numbers(NamedTuple):
 def cleaned(column: "pd.Series[str]") -> "pd.Series[str]":
     """Return cells without spaces about and within numbers, and with one kind of minus."""
     text = column.str.strip()
-    text = text.str.replace(r"^[−–—](?=\d)", "-", regex=True)
+    if text.str.contains("[−–—]").any():
+        text = text.str.replace(r"^[−–—](?=\d)", "-", regex=True)
+    if not text.str.contains(r"\d" + SPACES + r"\d").any():
+        return text
     return text.str.replace(r"(?<=\d)" + SPACES + r"(?=\d)", "", regex=True)
 
 

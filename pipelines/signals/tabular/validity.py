@@ -28,7 +28,7 @@ KNOWN = 0.5
 
 def is_quality(header: str, column: "pd.Series[Any]") -> bool:
     """Return whether a column whose header names a quality or a state holds words or numbers of quality."""
-    text = _plain(column)
+    text = words_of(column)
     text = text[text != ""]
     if not len(text):
         return False
@@ -45,19 +45,30 @@ def is_quality(header: str, column: "pd.Series[Any]") -> bool:
 
 def says_quality(column: "pd.Series[Any]") -> bool:
     """Return whether a column whose header says nothing of it holds the words of a quality."""
-    text = _plain(column)
+    text = words_of(column)
     text = text[text != ""]
     return bool(len(text)) and bool(text.str.match(PLAIN).mean() >= KNOWN)
 
 
-def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    text = column.map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell))
-    return text.str.strip()
+def floats_in(cells: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Return which cells hold a number of the file's own."""
+    if pd.api.types.is_float_dtype(cells):
+        return np.ones(len(cells), dtype=np.bool_)
+    if cells.dtype != object:
+        return np.zeros(len(cells), dtype=np.bool_)
+    return np.array([isinstance(cell, float) for cell in cells], dtype=np.bool_)
+
+
+def words_of(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return cells as text."""
+    if cells.dtype == object or pd.api.types.is_float_dtype(cells):
+        cells = cells.map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell)).astype("str")
+    return cells.str.strip()
 
 
 def good_readings(header: str, column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], str]:
     """Return which readings are good, and what was assumed of the marks; a reading without a mark is good."""
-    text = _plain(column)
+    text = words_of(column)
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
     empty = (text == "").to_numpy(dtype=np.bool_)
     if np.isnan(numbers[~empty]).any():
