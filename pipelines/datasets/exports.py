@@ -33,6 +33,9 @@ PRIMARY = re.compile(
 GIVEN = re.compile(r"^(.*?)\s*(?:\[([^\[\]]*)\])?$")
 UNIT = re.compile(r"\s*[\[(][^\[\]()]*[\])]$")
 
+# Oil that comes back tells its temperature as well as any, where no other does.
+RETURNED = re.compile(r"(?:return|rücklauf|слив).*temp|temp.*(?:return|rücklauf|слив)|темп.*слив", re.IGNORECASE)
+
 Tell = Callable[[str], object]
 
 
@@ -142,7 +145,7 @@ def _found(
             if known in (column.header, column.name) and _convertible(column.unit, channel):
                 return column, column.unit or channel.unit, "by name"
     fits = [column for column in free if _fits(column, name, channel)]
-    main = [column for column in fits if not column.secondary]
+    main = [column for column in fits if not column.secondary] or [c for c in fits if RETURNED.search(c.header)]
     if len(main) > 1:
         main = [column for column in main if PRIMARY.search(column.header)] or main
     if len(main) == 1:

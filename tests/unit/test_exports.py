@@ -131,6 +131,15 @@ def test_two_pressures_are_asked_about_and_said(tmp_path: Path) -> None:
     assert any("and not 'Case drain [l/min]'" in line for line in told)
 
 
+def test_oil_that_comes_back_tells_the_temperature(tmp_path: Path) -> None:
+    """Where there is no other; a room's temperature never does."""
+    with given(export(tmp_path, "Time;Pressure [bar];Rücklauftemperatur [°C]")) as (frame, _, _):
+        assert frame["temperature"].median() == pytest.approx(45.3, abs=0.1)
+    with given(export(tmp_path, "Time;Pressure [bar];Ambient temperature [°C]")) as (frame, _, told):
+        assert "temperature" not in frame
+    assert any("'Ambient temperature [°C]'; say --channel" in line for line in told)
+
+
 @pytest.mark.parametrize(
     ("words", "rule"),
     [

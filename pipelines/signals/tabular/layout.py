@@ -85,7 +85,7 @@ def _date(text: str) -> bool:
     return text[:1].isdigit() and sum(c.isdigit() for c in text) >= 4 and bool(CALENDAR.match(text))
 
 
-def find_body(grid: Grid) -> Body:
+def find_body(grid: Grid, name: str) -> Body:
     """Find header, units and data of a grid.
 
     Raises:
@@ -97,7 +97,7 @@ def find_body(grid: Grid) -> Body:
     raw = [[column.iloc[row] for column in grid.columns] for row in range(min(TOP, grid.rows))]
     first = next((row for row in range(len(raw)) if _is_data(raw[row], raw[row + 1 : row + 4])), None)
     if first is None:
-        raise InvalidInput("file", grid.kind, f"must hold rows of numbers; there are none in its first {len(raw)} rows")
+        raise InvalidInput("file", name, f"must hold rows of numbers; there are none in its first {len(raw)} rows")
     last = first - 1
     while last >= 0 and not any(top[last]):
         last -= 1

@@ -90,8 +90,8 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None) ->
     """
     name = name or (source.name if isinstance(source, Path) else "file")
     grid = open_grid(source, name)
-    body = find_body(grid)
-    reading = _begun(grid, body)
+    body = find_body(grid, name)
+    reading = _begun(grid, body, name)
     zone = zone or next((named for line in body.preamble if ZONE.search(line) and (named := header_zone(line))), None)
     moments, columns, zone = find_time(reading.fields, zone)
     reading.moments = moments
@@ -110,7 +110,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None) ->
     return _table(reading, merged, texts, shape, columns, zone, rows_read)
 
 
-def _begun(grid: Grid, body: Body) -> Reading:
+def _begun(grid: Grid, body: Body, name: str) -> Reading:
     account = Account()
     for note in grid.notes:
         account.note(note)
@@ -118,7 +118,7 @@ def _begun(grid: Grid, body: Body) -> Reading:
         account.note(f"above the header: {' / '.join(body.preamble[:5])[:200]}")
     fields, rows = without_noise(fields_of(grid, body), body, account)
     if not fields:
-        raise InvalidInput("file", grid.kind, "must hold rows of numbers")
+        raise InvalidInput("file", name, "must hold rows of numbers")
     fields, rows, blocks = stacked(fields, rows)
     if len(np.unique(blocks)) > 1:
         account.note(f"{blocks.max() + 1} columns of moments, each for the columns after it: brought together")

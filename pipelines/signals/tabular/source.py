@@ -183,7 +183,7 @@ def _text(data: bytes, name: str) -> Grid:
     width = max(_width(lines, delimiter), 1)
     check_size(len(lines), width, name)
     del lines
-    frame, quoted = _frame(text, delimiter, width)
+    frame, quoted = _frame(text, delimiter, width, name)
     notes += [] if quoted else ["a quotation mark is not closed: they are read as they stand"]
     while len(frame.columns) > 1 and (frame.iloc[:, -1] == "").all():
         frame = frame.iloc[:, :-1]
@@ -201,7 +201,7 @@ def _width(lines: Sequence[str], delimiter: str) -> int:
     return max(line.count(delimiter) for line in lines) + 1
 
 
-def _frame(text: str, delimiter: str, width: int) -> tuple[pd.DataFrame, bool]:
+def _frame(text: str, delimiter: str, width: int, name: str) -> tuple[pd.DataFrame, bool]:
     """Cut a text into cells; say whether quotation marks were taken as such."""
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         try:
@@ -220,7 +220,7 @@ def _frame(text: str, delimiter: str, width: int) -> tuple[pd.DataFrame, bool]:
         except (pd.errors.ParserError, pd.errors.EmptyDataError):
             continue
         return frame.fillna(""), quoting == csv.QUOTE_MINIMAL
-    raise InvalidInput("file", "", f"cannot be cut into cells at {delimiter!r}")
+    raise InvalidInput("file", name, f"cannot be cut into cells at {delimiter!r}")
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
