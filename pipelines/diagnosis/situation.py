@@ -20,6 +20,7 @@ from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rul
 from pipelines.machines.alarm import UNUSUAL, levels
 from pipelines.machines.family import Family
 from pipelines.signals.features import CROSS_CHANNELS, mean_places
+from pipelines.signals.summary import KELVIN
 from pipelines.signals.windows import Floats
 
 AT_REST = "at rest: nothing is judged while the machine stands"
@@ -155,8 +156,9 @@ def other_load(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
         return np.zeros(len(table.raw), dtype=np.bool_)
     pressure, flow = (_moved(table, channel) for channel in CROSS_CHANNELS)
     with np.errstate(invalid="ignore"):
-        warm = [place for name, place in places.items() if family.channels[name].unit == "degC"]
-        warmer = np.nan_to_num(table.raw[:, warm] - table.centre[:, warm]).max(axis=1, initial=-np.inf) > WARMER_K
+        warm = {place: KELVIN[unit] for name, place in places.items() if (unit := family.channels[name].unit) in KELVIN}
+        risen = np.nan_to_num(table.raw[:, list(warm)] - table.centre[:, list(warm)]) * np.array(list(warm.values()))
+        warmer = risen.max(axis=1, initial=-np.inf) > WARMER_K
         alone = (np.abs(pressure) > OTHER_PRESSURE) & (np.abs(flow) < SAME_FLOW) & ((pressure > 0) | ~warmer)
         both = (pressure < -TOGETHER) & (flow < -TOGETHER) & ~warmer & ~_as_loud(table, family)
         more = _risen(table, places[CROSS_CHANNELS[0]]) & _risen(table, places[CROSS_CHANNELS[1]])

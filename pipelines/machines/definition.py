@@ -4,11 +4,13 @@ import re
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import FAMILIES_KEPT, Channel, Family, Severity, name_of, read_family
+from pipelines.signals.units import convert, quantity_of, read_unit
 
 # Source: the contract, 1 to 64 channels of any name and unit.
 CHANNELS_MAX = 64
@@ -45,14 +47,17 @@ class ChannelDefinition(_Part):
     column: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Its column in recordings")
     required: bool = Field(True, description="Whether an answer without it is worth less")
 
+    @field_validator("unit")
+    @classmethod
+    def _as_families_write_it(cls, unit: str) -> str:
+        return read_unit(unit) or unit
+
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         known = _known(self.unit)
         low, high = self.bounds
         if low is None or high is None:
-            raise ValueError(
-                f"low and high must be given for {self.unit}, as for all units but {', '.join(known_units())}"
-            )
+            raise ValueError(f"low and high must be given: nothing is known of what is plausible in {self.unit}")
         if low >= high:
             raise ValueError(f"low must be below high, got {low:g} and {high:g}")
         if self.typical is not None and not low <= self.typical <= high:
@@ -122,13 +127,18 @@ def read_definition(text: str) -> Definition:
     return Definition.model_validate(given)
 
 
-def known_units() -> tuple[str, ...]:
-    """Return the units of which HDX knows what is plausible."""
-    return tuple(dict.fromkeys(channel.unit for channel in read_family("generic").channels.values()))
-
-
+@lru_cache(maxsize=256)
 def _known(unit: str) -> Channel | None:
-    return next((channel for channel in read_family("generic").channels.values() if channel.unit == unit), None)
+    """Return what is plausible in a unit: that of the shipped power unit, in whose unit it can be converted."""
+    generic = read_family("generic").channels.values()
+    like = next((each for each in generic if quantity_of(each.unit) == quantity_of(unit) is not None), None)
+    if like is None or like.unit == unit:
+        return like
+    given = np.array([like.low, like.high, like.typical, like.typical + like.spread])
+    low, high, typical, above = (float(f"{each:.4g}") for each in convert(given, like.unit, unit).tolist())
+    return like.model_copy(
+        update={"unit": unit, "low": low, "high": high, "typical": typical, "spread": above - typical}
+    )
 
 
 def family_of(name: str, definition: str) -> Family:

@@ -162,7 +162,8 @@ def _own_scatter(points: Sequence[OperatingPoint | None], scatter: Floats, famil
     warming = np.array([np.nan if moments is None else moments.warming for moments in known])[:, None]
     result: Floats = np.where(np.isnan(warming), np.nan, scatter)
     warm = [place for place, name in enumerate(feature_names(family)) if _is_level(name) and _is_warm(name, family)]
-    result[:, warm] = np.hypot(result[:, warm], warming)
+    units = np.array([KELVIN[family.channels[channels_of(feature_names(family)[place])[0]].unit] for place in warm])
+    result[:, warm] = np.hypot(result[:, warm], warming / units)
     return result
 
 

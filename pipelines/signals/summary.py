@@ -37,7 +37,8 @@ LEVEL_FLOOR, WARM_FLOOR, COLD_FLOOR, SPREAD_FLOOR, CORRELATION_FLOOR = 0.1, 1.0,
 LEVEL_PER_KELVIN, SPREAD_PER_KELVIN, CORRELATION_PER_KELVIN = 0.2, 0.02, 0.01
 # The same of a temperature's spread and step: oil that warms, or a cooler that cuts in, within a window is no fault.
 WARMING_FLOOR = 0.3
-KELVIN = ("degC", "K")
+# By unit of temperature, kelvin in one of it: differences are measured in kelvin, whatever the channel is read in.
+KELVIN = {"degC": 1.0, "K": 1.0, "degF": 5 / 9, "degR": 5 / 9}
 
 
 class Term(NamedTuple):
@@ -50,7 +51,8 @@ class Term(NamedTuple):
         statistic: `mean`, `std`, `step` or `correlation`.
         is_ratio: Whether its channel is compared by ratio.
         size: Spread of the channel's level, and `typical` that level.
-        is_warm: Whether it says something of a temperature.
+        is_warm: Whether it says something of a temperature; `size` and `typical` are in kelvin then, and so are levels.
+        factor: Kelvin in one unit of the channel; 1 for what is no temperature.
     """
 
     feature: str
@@ -61,6 +63,7 @@ class Term(NamedTuple):
     size: float
     typical: float
     is_warm: bool
+    factor: float = 1.0
 
     @property
     def unit(self) -> float:
@@ -83,7 +86,9 @@ def terms(family: Family) -> tuple[Term, ...]:
         mean = names.index(f"{name}_mean{end}")
         for statistic in SUMMARISED:
             feature = f"{name}_{statistic}{end}"
-            kind = statistic, channel.relation == "ratio", channel.spread, channel.typical, channel.unit in KELVIN
+            factor = KELVIN.get(channel.unit, 1.0)
+            size = channel.spread * factor, channel.typical * factor
+            kind = statistic, channel.relation == "ratio", *size, channel.unit in KELVIN, factor
             found.append(Term(feature, names.index(feature), mean, *kind))
     if CORRELATION in names:
         places = names.index(CORRELATION), names.index(POWER)
@@ -107,7 +112,7 @@ def summarise(raw: Floats, family: Family) -> Floats:
 
 
 def _term(raw: Floats, term: Term) -> Floats:
-    value = raw[:, term.place]
+    value = raw[:, term.place] * term.factor
     if term.statistic == "correlation":
         # Where both are measured and one does not move there is none.
         return np.where(np.isnan(value) & ~np.isnan(raw[:, term.mean]), 0.0, value)
@@ -127,7 +132,7 @@ def scales(scatter: Floats, centre: Floats, family: Family) -> Floats:
     for term in terms(family):
         logarithmic = term.is_ratio if term.statistic == "mean" else term.statistic != "correlation"
         size = max(abs(float(centre[term.place])), 1e-12) if logarithmic else 1.0
-        found.append(float(scatter[term.place]) / size)
+        found.append(float(scatter[term.place]) * (1.0 if logarithmic else term.factor) / size)
     return np.array(found)
 
 

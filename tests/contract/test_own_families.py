@@ -64,7 +64,7 @@ def test_the_shipped_ones_are_read_only(client: TestClient, headers: LogIn) -> N
     [
         ({"name": "Press 4"}, "name"),
         ({"channels": {}}, "channels"),
-        ({"channels": {"flow": {"unit": "gpm"}}}, "channels.flow"),
+        ({"channels": {"speed": {"unit": "rpm"}}}, "channels.speed"),
         ({"window_s": 0}, "window_s"),
         ({"colour": "red"}, "colour"),
     ],

@@ -40,6 +40,36 @@ def test_what_is_left_out_is_that_of_the_unit() -> None:
     assert "hydraulic_power_kw" not in feature_names(family)
 
 
+@pytest.mark.parametrize(
+    ("written", "unit", "high", "spread"),
+    [("psi", "psi", 10150, 15), ("°F", "degF", 248, 1.8), ("МПа", "MPa", 70, 0.1), ("gpm", "gpm", 264.2, 0.066)],
+)
+def test_units_are_read_as_people_write_them(written: str, unit: str, high: float, spread: float) -> None:
+    """What is plausible in any unit of pressure, temperature, flow or vibration is that of the shipped power unit."""
+    (channel,) = find_family("x", text(channels={"a": {"unit": written}})).channels.values()
+    assert (channel.unit, channel.high) == (unit, high)
+    assert channel.spread == pytest.approx(spread, rel=0.02)
+
+
+def test_a_machine_is_judged_alike_in_any_unit() -> None:
+    """Fahrenheit and Celsius, psi and bar: the distance from normal is the same, and so is what has moved."""
+    celsius = find_family("x", text(channels={"pressure": {"unit": "bar"}, "oil": {"unit": "degC", "typical": 45}}))
+    american = {"pressure": {"unit": "psi", "typical": 1450}, "oil": {"unit": "degF", "typical": 113}}
+    fahrenheit = find_family("x", text(channels=american))
+    found = []
+    for family, psi, per_kelvin, zero in ((celsius, 1.0, 1.0, 0.0), (fahrenheit, 14.5038, 1.8, 32.0)):
+        made = []
+        for seed in range(24):
+            random, warmer = np.random.default_rng(seed), 20.0 * (seed == 23)
+            oil = (47 + warmer + random.normal(0, 0.3, 30)) * per_kelvin + zero
+            made.append(Window({"pressure": 180 * psi * random.normal(1, 0.01, 30), "oil": oil}, 1.0))
+        learned = commission(make_feature_table(made[:20], [None] * 20, family).raw, family)
+        found.append(make_feature_table(made[20:], [learned] * 4, family))
+    np.testing.assert_allclose(found[0].distance, found[1].distance, rtol=0.02)
+    np.testing.assert_allclose(found[0].strayed, found[1].strayed, rtol=0.02, atol=0.02)
+    assert np.abs(found[0].strayed[3]).max() > 1
+
+
 def test_equal_definitions_are_one_family() -> None:
     """The key says which definition: the same text is the same object, another number another family."""
     known = find_family("press", text())
