@@ -19,7 +19,7 @@ from pipelines.machines.commissioning import LEAST, NEEDED, Normal, OperatingPoi
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.reading import make_feature_table
-from pipelines.signals.windows import Floats, Window
+from pipelines.signals.windows import Floats, stored_window
 from serve_app.families import Families
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
@@ -153,14 +153,8 @@ def _commission(windows: Sequence[Mapping[str, Any]], family: Family) -> Normal:
 
 def _rows(windows: Sequence[Mapping[str, Any]], family: Family) -> Floats:
     """Return the raw features of stored windows: `float64[N, F]`."""
-    read = [window_of(window) for window in windows]
+    read = [stored_window(window) for window in windows]
     return make_feature_table(read, [None] * len(read), family).raw
-
-
-def window_of(stored: Mapping[str, Any]) -> Window:
-    """Return a window as it was stored."""
-    values = {name: np.array(samples, dtype=np.float64) for name, samples in stored["values"].items()}
-    return Window(values, float(stored["rate_hz"]))
 
 
 def _told(normal: Normal, windows: int) -> str:

@@ -20,6 +20,7 @@ from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.definition import find_family
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
+from pipelines.signals.windows import to_store
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
 from serve_app.families import Families
@@ -85,13 +86,12 @@ class Detection:
         judgement = await self.judge(asked, begun)
         # An abstention says nothing of the machine: its state stays.
         alarm = system.alarm if judgement.score is None else judgement.is_anomaly
-        values = {channel: samples.tolist() for channel, samples in window.values.items()}
         stored = StoredDiagnosis(
             trace_id=trace_id,
             system_id=system_id,
             family=family.key,
             created_at=datetime.now(UTC),
-            window={"values": values, "rate_hz": window.rate_hz},
+            window=to_store(window),
             answer=b"",
             alarm=system.alarm,
             baseline=judgement.baseline,

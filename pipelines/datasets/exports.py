@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines.errors import InvalidInput, NotFound
-from pipelines.machines.family import Channel, Family
+from pipelines.machines.family import Channel, Family, read_family
+from pipelines.machines.proposal import Reading
 from pipelines.signals.tabular import Column, Table, read_table
 from pipelines.signals.tabular.headings import alike, quantity_by_words
 from pipelines.signals.units import convert, quantity_of, range_rule, read_unit
@@ -228,6 +229,62 @@ def _plausible(table: Table, column: Column, values: Floats, channel: Channel, n
     values = values.copy()
     values[wrong] = np.nan
     return values
+
+
+def readings_of(table: Table, wanted: Wanted) -> tuple[list[Reading], list[str]]:
+    """Return the columns of a file as channels of a machine kind that is to be: the main ones by their usual names.
+
+    Returns:
+        The channels, and what was found how, in words.
+
+    Raises:
+        InvalidInput: What people said of a column is not so.
+    """
+    generic, lines = read_family("generic"), list[str]()
+    names: dict[str, tuple[Column, str]] = {}
+    for name, channel in generic.channels.items():
+        taken = [column for column, _ in names.values()]
+        column, unit, why = _found(table, name, channel, wanted, taken)
+        if column is not None and (column.unit or name in wanted.columns):
+            names[name] = column, unit
+            lines.append(f"{name} <- {column.header!r}, {unit} ({why})")
+    for name in wanted.columns:
+        if name not in generic.channels:
+            column, unit = _asked(table, wanted.columns[name])
+            names[name] = column, unit
+            lines.append(f"{name} <- {column.header!r}, {unit} (as said)")
+    found = [Reading(name, column.header, unit, None, column.values) for name, (column, unit) in names.items()]
+    used = {id(column) for column, _ in names.values()}
+    for column in table.channels:
+        if id(column) not in used:
+            name = _channel_name(column, [each.name for each in found])
+            found.append(Reading(name, column.header, column.unit, column.guess, column.values))
+            lines += [f"{name} <- {column.header!r}, {column.unit}"] if column.unit else []
+    return found, lines
+
+
+def _asked(table: Table, text: str) -> tuple[Column, str]:
+    """Return a column that people name for a channel of their own, with its unit.
+
+    Raises:
+        InvalidInput: It is not there, or nobody says its unit.
+    """
+    match = GIVEN.match(text)
+    header, unit = (match[1], match[2]) if match else (text, None)
+    column = next((each for each in table.channels if header.casefold() in _names(each)), None)
+    known = None if column is None else (read_unit(unit) or unit if unit else column.unit)
+    if column is None or known is None:
+        there = ", ".join(repr(each.header) for each in table.channels)
+        raise InvalidInput("channel", text, f"must be a column with a unit, as 'HEADER [bar]'; there are {there}")
+    return column, known
+
+
+def _channel_name(column: Column, taken: Sequence[str]) -> str:
+    """Return a name that a definition takes, and that no other channel has."""
+    plain = re.sub(r"[^\w .,()/%+-]+", " ", UNIT.sub("", column.name)).strip(" ._-") or "channel"
+    plain = re.sub(r"^[\W_]+", "", plain)[:60] or "channel"
+    numbers = (f"{plain} {number}" for number in range(2, len(taken) + 3))
+    return next(name for name in (plain, *numbers) if name not in taken)
 
 
 def frame_of(table: Table, mapped: Mapped, family: Family, stem: str) -> tuple[pd.DataFrame, list[str]]:

@@ -11,7 +11,7 @@ from pipelines.detectors.base import Examples, FeatureTable, joined
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names
-from pipelines.signals.windows import Window
+from pipelines.signals.windows import Window, stored_window
 
 # How often a window with feedback counts beside one of the recordings.
 # Source: a fault that 1,400 recorded windows lack and 40 with feedback show, recall of the ensemble on other machines:
@@ -74,10 +74,7 @@ def feedback_examples(
         family: Says which classes a component's fault may be.
         tables: Computes the features.
     """
-    windows = [
-        Window({name: np.array(samples, dtype=np.float64) for name, samples in kept["values"].items()}, kept["rate_hz"])
-        for kept in (remark.window for remark in remarks)
-    ]
+    windows = [stored_window(remark.window) for remark in remarks]
     normals = [_normal(remark, len(feature_names(family))) for remark in remarks]
     grades = [_grades(remark, family) for remark in remarks]
     return Examples(

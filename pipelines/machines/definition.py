@@ -94,6 +94,7 @@ class Definition(_Part):
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     channels: dict[ChannelName, ChannelDefinition] = Field(min_length=1, max_length=CHANNELS_MAX)
     window_s: float = Field(60.0, gt=0, le=86_400, description="Length of a window that shows the machine's work")
+    missing: float = Field(0.2, ge=0, lt=1, description="Share of a channel's samples that may be null in a window")
     severity: SeverityDefinition | None = None
 
     def to_json(self) -> str:
@@ -155,6 +156,7 @@ def family_of(name: str, definition: str) -> Family:
         title=given.title,
         reading="relative",
         window_s=given.window_s,
+        missing=given.missing,
         layout="sample",
         entity="machine",
         order="time",

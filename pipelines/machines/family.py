@@ -177,6 +177,7 @@ class Family(_Part):
         trust: By member, how many times more its vote counts than its skill in training says: what it is worth on
             machines unlike those that the others were trained on. 1 for those not named; with 0 a member is heard
             where nobody else votes.
+        missing: Share of a channel's samples that may be missing in a window.
         notes: What a reader of the model card must know.
         definition: What people wrote, as JSON, where they made it; empty for those that are shipped.
     """
@@ -198,6 +199,8 @@ class Family(_Part):
     anomaly: tuple[str, ...] = ()
     severity: Severity
     trust: dict[str, Annotated[float, Field(ge=0)]] = {}
+    # Source: own choice; on a line between neighbours a fifth of the samples moves no mean by more than noise does.
+    missing: float = Field(0.2, ge=0, lt=1)
     notes: tuple[str, ...] = ()
     definition: str = Field("", repr=False)
 

@@ -15,7 +15,7 @@ from pipelines.promotion.gates import Evidence, compared, labelled
 from pipelines.promotion.mlflow_client import Registry
 from pipelines.promotion.model_loader import take
 from pipelines.signals.reading import make_feature_table
-from pipelines.signals.windows import Window
+from pipelines.signals.windows import Window, stored_window
 
 LOGGER = logging.getLogger(__name__)
 
@@ -34,16 +34,10 @@ class StoredWindow(NamedTuple):
     anomalous: bool | None
 
 
-def window_of(stored: Mapping[str, Any]) -> Window:
-    """Return a window as it was stored."""
-    values = {name: np.array(samples, dtype=np.float64) for name, samples in stored["values"].items()}
-    return Window(values, float(stored["rate_hz"]))
-
-
 def readable(window: Mapping[str, Any], baseline: bytes | None) -> tuple[Window, Normal | None] | None:
     """Return a window and its system's normal as they were stored; None, logged, where they cannot be read."""
     try:
-        return window_of(window), None if baseline is None else Normal.from_bytes(baseline)
+        return stored_window(window), None if baseline is None else Normal.from_bytes(baseline)
     except Exception as error:
         LOGGER.warning("a stored window passed over: %s", type(error).__name__)
         return None

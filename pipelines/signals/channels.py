@@ -10,7 +10,7 @@ from configs.settings import Limits
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import Channel, Family, by_family
 from pipelines.signals.units import range_rule
-from pipelines.signals.windows import Floats, Window
+from pipelines.signals.windows import Floats, Window, filled
 
 # Source: own choice; the fastest series of the test rig is 100 Hz, accelerometers reach some 50 kHz.
 RATE_MAX_HZ = 1e5
@@ -48,7 +48,34 @@ def read_window(
         if len(values[name]) != length:
             rule = f"must have as many values as {names[0]} ({length})"
             raise InvalidInput(f"{field}.{name}", len(values[name]), rule)
-    return Window(values, _rate(sampling_hz, family.channels[names[0]]))
+    rate_hz = _rate(sampling_hz, family.channels[names[0]])
+    missing = {name: int(np.isnan(samples).sum()) for name, samples in values.items()}
+    if not any(missing.values()):
+        return Window(values, rate_hz)
+    return _completed(values, rate_hz, missing, family, field)
+
+
+def _completed(
+    values: Mapping[str, Floats], rate_hz: float, missing: Mapping[str, int], family: Family, field: str
+) -> Window:
+    """Return a window some samples of which are null; a channel that is all null was not measured.
+
+    Raises:
+        InvalidInput: More of a channel is missing than its family allows, or all of all channels.
+    """
+    found = {}
+    for name, samples in values.items():
+        count, length = missing[name], len(samples)
+        if count == length:
+            continue
+        if count > family.missing * length:
+            place = int(np.flatnonzero(np.isnan(samples))[0])
+            rule = f"must be a number: at most {family.missing:.0%} may be missing, and {count} of {length} are null"
+            raise InvalidInput(f"{field}.{name}[{place}]", None, rule)
+        found[name] = filled(samples) if count else samples
+    if not found:
+        raise InvalidInput(field, None, "must hold at least one sample that is not null")
+    return Window(found, rate_hz, tuple((name, missing[name]) for name in found if missing[name]))
 
 
 def read_alike(
@@ -112,20 +139,22 @@ def _samples(given: object, channel: Channel, limits: Limits, field: str) -> Flo
     if len(given) < limits.values_min:
         raise InvalidInput(field, len(given), f"must have at least {limits.values_min} values")
     kinds = set(map(type, given))
-    if not kinds <= PLAIN and not all(map(_is_number, kinds)):
+    if not kinds <= PLAIN and not all(map(_is_number, kinds - {type(None)})):
         raise _offence(given, lambda value: _is_number(type(value)), "must be a number", field)
+    known = given if type(None) not in kinds else [value for value in given if value is not None]
     try:
-        values = np.array(given, dtype=np.float64)
+        values = np.array(known, dtype=np.float64)
     except OverflowError:
         values = np.array([np.inf])
     # Not a number compares as false, so that one pass finds everything that is wrong.
-    if not (np.minimum.reduce(values) >= channel.low and np.maximum.reduce(values) <= channel.high):
+    if known and not (np.minimum.reduce(values) >= channel.low and np.maximum.reduce(values) <= channel.high):
         if not np.isfinite(values).all():
             raise _offence(given, _is_finite, "must be finite", field)
         wrong = float(values[~((values >= channel.low) & (values <= channel.high))][0])
         rule = range_rule(wrong, channel)
         raise _offence(given, lambda value: channel.low <= value <= channel.high, rule, field)
-    return values
+    # A sample that is null is missing.
+    return values if known is given else np.array(given, dtype=np.float64)
 
 
 def _is_number(kind: type) -> bool:
@@ -142,5 +171,5 @@ def _is_finite(value: float) -> bool:
 
 def _offence(given: Sequence[float], is_right: Callable[[float], bool], rule: str, field: str) -> InvalidInput:
     """Return the error for the first value that is not right."""
-    place = next(place for place, value in enumerate(given) if not is_right(value))
+    place = next(place for place, value in enumerate(given) if value is not None and not is_right(value))
     return InvalidInput(f"{field}[{place}]", given[place], rule)

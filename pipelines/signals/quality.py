@@ -74,6 +74,8 @@ def quality(inspection: Inspection, family: Family, score: float, still: Sequenc
     missing = tuple(name for name in family.required if name not in window.values)
     if missing:
         notes.append(f"missing: {', '.join(missing)}")
+    for name, count in window.missing:
+        notes.append(f"{count} of {window.samples} samples of {name} are missing: its neighbours stand for them")
     if still:
         notes.append(f"does not change at all: {', '.join(still)}")
     evidence = 0.0 if baseline is None else baseline.count.max(initial=0.0)

@@ -5,6 +5,7 @@ Requests, stored readings and recordings all reach the features in this shape.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +20,19 @@ class Window:
     Attributes:
         values: By channel, samples in order of time, all of one length; a channel not measured is absent.
         rate_hz: Samples a second.
+        missing: By channel, how many of its samples were not there and stand on the line between their neighbours.
 
     Shapes: each array `float64[L]`, L >= 1.
     """
 
     values: Mapping[str, Floats]
     rate_hz: float
+    missing: tuple[tuple[str, int], ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel between processes as one block of bytes: an array of its own a channel costs five times that."""
         block = b"".join(samples.tobytes() for samples in self.values.values())
-        return _unpacked, (tuple(self.values), block, self.rate_hz)
+        return _unpacked, (tuple(self.values), block, self.rate_hz, self.missing)
 
     @property
     def samples(self) -> int:
@@ -42,9 +45,33 @@ class Window:
         return self.samples / self.rate_hz
 
 
-def _unpacked(names: tuple[str, ...], block: bytes, rate_hz: float) -> Window:
+def _unpacked(
+    names: tuple[str, ...], block: bytes, rate_hz: float, missing: tuple[tuple[str, int], ...] = ()
+) -> Window:
     values = np.frombuffer(block).reshape(len(names), -1)
-    return Window(dict(zip(names, values, strict=True)), rate_hz)
+    return Window(dict(zip(names, values, strict=True)), rate_hz, missing)
+
+
+def filled(samples: Floats) -> Floats:
+    """Return samples with those that are missing on the line between their neighbours, at the ends as the nearest is.
+
+    Shapes: `float64[L]`, NaN where one is missing, not all of them.
+    """
+    known = np.flatnonzero(~np.isnan(samples))
+    return np.interp(np.arange(len(samples)), known, samples[known])
+
+
+def stored_window(kept: Mapping[str, Any]) -> Window:
+    """Return a window as the store keeps it: `{"values": {channel: [..]}, "rate_hz": .., "missing": {channel: ..}}`."""
+    values = {name: np.array(samples, dtype=np.float64) for name, samples in kept["values"].items()}
+    return Window(values, float(kept["rate_hz"]), tuple(kept.get("missing", {}).items()))
+
+
+def to_store(window: Window) -> dict[str, Any]:
+    """Return what `stored_window` reads."""
+    kept: dict[str, Any] = {"values": {name: samples.tolist() for name, samples in window.values.items()}}
+    kept["rate_hz"] = window.rate_hz
+    return kept | ({"missing": dict(window.missing)} if window.missing else {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

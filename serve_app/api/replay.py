@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import orjson
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -15,7 +14,7 @@ from pipelines.errors import Conflict
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family, name_of
 from pipelines.signals.reading import is_known
-from pipelines.signals.windows import Window
+from pipelines.signals.windows import stored_window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.ports import Ports
@@ -85,8 +84,7 @@ def inspection_of(stored: StoredDiagnosis, family: Family, versions: Mapping[str
     """
     if stored.alarm is None:
         raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
-    values = {name: np.array(samples, dtype=np.float64) for name, samples in stored.window["values"].items()}
-    window = Window(values, stored.window["rate_hz"])
+    window = stored_window(stored.window)
     normal = None if stored.baseline is None else Normal.from_bytes(stored.baseline)
     # Answers older than the life of systems say nothing of it.
     state = stored.read_answer().get("system", {}).get("state")

@@ -1,6 +1,7 @@
 """`hdx family`: machine kinds, those that are shipped and those that a tenant defines; each deed is in the audit."""
 
 import json
+from collections.abc import Sequence
 from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import family_names, read_family
-from serve_app.cli.progress import console
+from serve_app.cli.options import ChannelOption, DryRunOption, ZoneOption
+from serve_app.cli.progress import console, tell
 from serve_app.cli.users import OwnerOption, with_store
 from serve_app.store.records import StoredFamily
 
@@ -65,13 +67,35 @@ def show_family(
 
 
 @app.command("new")
-def new_family(name: NameArgument, file: FileOption, tenant: OwnerOption = "demo") -> None:
-    """Define a family."""
+def new_family(
+    name: NameArgument,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Definition as YAML or JSON: title, channels, window_s.", exists=True)
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="CSV, Excel or Parquet of readings to propose one from.", exists=True)
+    ] = None,
+    title: Annotated[str, typer.Option(help="One line for people; the name when left out.")] = "",
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
+    dry_run: DryRunOption = False,
+    tenant: OwnerOption = "demo",
+) -> None:
+    """Define a family, by its definition or from a file of readings; `--dry-run` prints what would be defined."""
     from pipelines.machines.definition import NAME, read_definition
 
     if name in family_names() or not NAME.match(name):
         raise InvalidInput("name", name, "must be small letters, digits and hyphens, and none of the shipped ones")
-    definition = read_definition(file.read_text(encoding="utf-8")).to_json()
+    if (file is None) == (source is None):
+        raise typer.BadParameter("give one of --file and --from")
+    if source is not None:
+        text = _proposed(source, title or name, channel or (), zone)
+        print(text, end="")
+    else:
+        text = file.read_text(encoding="utf-8") if file is not None else ""
+    definition = read_definition(text).to_json()
+    if dry_run:
+        return
 
     async def add(store: "Store") -> StoredFamily:
         return await store.families.add(await store.tenants.ensure(tenant), name, definition, getuser())
@@ -102,6 +126,25 @@ def remove_family(name: NameArgument, tenant: OwnerOption = "demo") -> None:
 
     with_store(remove)
     console.print(f"Removed family {name}.")
+
+
+def _proposed(source: Path, title: str, channel: Sequence[str], zone: str) -> str:
+    """Return a definition from a file, as YAML, and tell on stderr how it was read and what is asked."""
+    from pipelines.datasets.exports import Wanted, readings_of
+    from pipelines.machines.proposal import propose
+    from pipelines.signals.tabular import read_table
+
+    wanted = Wanted.of(channel, zone)
+    table = read_table(source, zone=wanted.zone)
+    readings, lines = readings_of(table, wanted)
+    proposal = propose(title, readings, table.step_s)
+    machines = [] if table.machines is None else sorted(set(table.machines.tolist()))
+    several = [f"{len(machines)} machines: a system for each"] if len(machines) > 1 else []
+    for line in (*table.report.lines(), *(f"  {line}" for line in (*lines, *proposal.notes, *several))):
+        tell(line)
+    for line in proposal.asked:
+        tell(f"  left out until you say it by --channel: {line}")
+    return yaml.safe_dump(json.loads(proposal.definition.to_json()), allow_unicode=True, sort_keys=False)
 
 
 def _copied(name: str) -> dict[str, object]:

@@ -25,7 +25,7 @@ def window(**changes: Any) -> dict[str, Any]:
 # What is sent, which field is named, what is shown of the value.
 WINDOWS: dict[str, tuple[dict[str, Any], str, object]] = {
     "string": (window(pressure=[100.5, "101.2", 99.8, 100.1, 100.3]), "sensor_data.pressure[1]", "101.2"),
-    "null": (window(pressure=[100.5, None, 99.8, 100.1, 100.3]), "sensor_data.pressure[1]", None),
+    "null": (window(pressure=[100.5, None, None, 100.1, 100.3]), "sensor_data.pressure[1]", None),
     "boolean": (window(pressure=[100.5, True, 99.8, 100.1, 100.3]), "sensor_data.pressure[1]", True),
     "nested array": (window(pressure=[[1.0], 2.0, 3.0, 4.0, 5.0]), "sensor_data.pressure[0]", ...),
     "no array": (window(pressure=100.5), "sensor_data.pressure", 100.5),

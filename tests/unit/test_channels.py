@@ -1,5 +1,6 @@
 """Rules of a body's arrays on their way to a window."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipelines.signals.channels import read_window
 from pipelines.signals.features import mean_places
 from pipelines.signals.quality import qualities, quality, still_channels
 from pipelines.signals.reading import make_feature_table
-from pipelines.signals.windows import Window
+from pipelines.signals.windows import Window, stored_window, to_store
 from tests.contract.examples import family, normal, window
 
 GOOD = [100.5, 101.2, 99.8, 100.1]
@@ -50,7 +51,6 @@ def test_no_rate_means_the_family_rate() -> None:
     [
         ("101.2", "must be a number"),
         (True, "must be a number"),
-        (None, "must be a number"),
         ([1.0], "must be a number"),
         (float("nan"), "must be finite"),
         (float("inf"), "must be finite"),
@@ -65,6 +65,22 @@ def test_one_bad_value_is_named(value: object, rule: str) -> None:
     """The first value that breaks a rule is named by its place."""
     error = refused({"pressure": [*GOOD[:3], value, *GOOD]})
     assert (error.field, error.rule) == ("sensor_data.pressure[3]", rule)
+
+
+def test_a_null_is_a_missing_sample() -> None:
+    """Up to a fifth of a channel: it stands on the line between its neighbours, and is told; more are refused."""
+    given = [100.0, None, 102.0, 103.0, None, 105.0, 106.0, 107.0, 108.0, None, None, None, 112.0, 113.0, 114.0]
+    told = refused({"pressure": given})
+    rule = "must be a number: at most 20% may be missing, and 5 of 15 are null"
+    assert (told.field, told.value, told.rule) == ("sensor_data.pressure[1]", None, rule)
+    body = {"pressure": [None, 101.0, None, *range(103, 115)], "flow": [None] * 15, "temperature": [45.0] * 15}
+    read = read_window(body, None, family(), Limits())
+    assert read.values["pressure"].tolist() == [101.0, 101.0, 102.0, *map(float, range(103, 115))]
+    assert ("flow" in read.values, read.missing) == (False, (("pressure", 2),))
+    assert pickle.loads(pickle.dumps(read)).missing == read.missing  # noqa: S301 (its own)
+    assert stored_window(to_store(read)).missing == read.missing
+    assert refused({"pressure": [None] * 5}).rule == "must hold at least one sample that is not null"
+    assert refused({"pressure": [None, 701, *GOOD]}).field == "sensor_data.pressure[1]"
 
 
 @pytest.mark.parametrize("given", [5.0, "123", None, {"0": 1.0}, {1.0, 2.0, 3.0}, np.zeros((3, 3))])

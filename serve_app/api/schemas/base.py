@@ -37,7 +37,7 @@ Samples = Annotated[
             "minProperties": 1,
             "additionalProperties": {
                 "type": "array",
-                "items": {"type": "number"},
+                "items": {"type": ["number", "null"], "description": "Null where a sample is missing"},
                 "minItems": 3,
                 "maxItems": 10_000,
             },

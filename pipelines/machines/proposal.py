@@ -1,0 +1,148 @@
+"""Proposes a machine kind from a file of readings: its channels with units and limits, its rate, its load cycle.
+
+What the file does not say is asked about, and what looks constant, dead or like several machines is told.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.errors import InvalidInput
+from pipelines.machines.definition import ChannelDefinition, Definition
+from pipelines.machines.family import Channel, read_family
+from pipelines.signals.units import quantity_of
+from pipelines.signals.windows import Floats
+
+# Values that are plausible where a unit does not say it: so many times what the file holds. Source: own choice; a
+# fault doubles what a machine shows, and a sensor's range is twice what it is used for.
+WIDER = 4.0
+# Samples of a window where no load cycle is found, and of one at least. Source: own choice; the statistics of a window
+# are known to a tenth of themselves from some fifty samples on.
+SAMPLES, SAMPLES_LEAST = 60, 20
+# Correlation of a channel with itself a cycle later that shows a load cycle. Source: own choice; noise of a thousand
+# samples stays below 0.1.
+REPEATS = 0.5
+# A column whose values differ by less than this share of themselves does not change. Source: doubles.
+STILL = 1e-9
+
+
+class Reading(NamedTuple):
+    """One column of the file, as a channel.
+
+    Attributes:
+        name: Of the channel.
+        header: Of the column.
+        unit: Canonical; None where the file does not say.
+        guess: What a tag's letters may mean.
+        values: NaN where there is none.
+    """
+
+    name: str
+    header: str
+    unit: str | None
+    guess: str | None
+    values: Floats
+
+
+class Proposal(NamedTuple):
+    """A definition, and what people should know before they take it.
+
+    Attributes:
+        asked: Columns that are left out until somebody says what they are.
+    """
+
+    definition: Definition
+    notes: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
+    """Return the machine kind that readings show.
+
+    Args:
+        step_s: Time from one row to the next; 0 where the file has none.
+
+    Raises:
+        InvalidInput: No column has a unit.
+    """
+    known = [each for each in readings if each.unit is not None and np.isfinite(each.values).any()]
+    asked = tuple(
+        f"{each.header!r}: {f'{each.guess}, in which unit' if each.guess else 'which quantity and unit'}?"
+        for each in readings
+        if each.unit is None
+    )
+    if not known:
+        say = "say what each is by --channel, as pressure='PT101 [bar]'"
+        rule = f"must hold a column with a unit; {say}: {'; '.join(asked)}"
+        raise InvalidInput("channels", len(readings), rule)
+    rate_hz = 1 / step_s if step_s > 0 else 1.0
+    cycle = max((_cycle(each.values) for each in known), default=0)
+    samples = max(cycle, SAMPLES_LEAST) if cycle else SAMPLES
+    channels, notes = {}, []
+    for each in known:
+        channels[each.name], told = _channel(each, rate_hz)
+        notes += told
+    if cycle:
+        notes.append(f"a load cycle of {cycle / rate_hz:g} s: the window is one of them")
+    if not step_s:
+        notes.append("the file has no time: one sample a second is assumed")
+    window_s = min(max(samples / rate_hz, 1.0), 86_400.0)
+    return Proposal(Definition(title=title, channels=channels, window_s=round(window_s, 3)), tuple(notes), asked)
+
+
+def _channel(reading: Reading, rate_hz: float) -> tuple[ChannelDefinition, list[str]]:
+    """Return a channel, and what is odd about it."""
+    values = reading.values[np.isfinite(reading.values)]
+    low, high, typical = float(values.min()), float(values.max()), float(np.median(values))
+    notes = []
+    still = high - low <= STILL * max(abs(high), abs(low))
+    if still:
+        what = "reads nothing but zero: is it connected?" if high == 0 else f"reads {high:g} throughout: is it stuck?"
+        notes.append(f"{reading.name} {what}")
+    like = _like(reading)
+    bounds: dict[str, float] = {}
+    if like is None:
+        reach = WIDER * max(abs(low), abs(high), 1e-6)
+        bounds = {"low": 0.0 if low >= 0 else -_rounded(reach), "high": _rounded(reach)}
+    given = {"unit": reading.unit, "typical": _rounded(typical), "rate_hz": rate_hz, "column": reading.header}
+    # What never changes must not lower an answer where it is missing.
+    found = ChannelDefinition.model_validate(given | bounds | {"required": not still})
+    least, most = found.bounds
+    if least is not None and most is not None and not least <= low <= high <= most:
+        reach = WIDER * max(abs(low), abs(high))
+        bounds = {"low": min(least, -reach if low < 0 else 0.0), "high": max(most, _rounded(reach))}
+        found = ChannelDefinition.model_validate(given | bounds | {"required": not still})
+        notes.append(f"{reading.name} goes from {low:g} to {high:g} {reading.unit}: is the unit right?")
+    return found, notes
+
+
+def _like(reading: Reading) -> Channel | None:
+    """Return the shipped channel of the same quantity."""
+    channels = read_family("generic").channels.values()
+    quantity = None if reading.unit is None else quantity_of(reading.unit)
+    return next((channel for channel in channels if quantity_of(channel.unit) == quantity is not None), None)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _cycle(values: Floats) -> int:
+    """Return the samples of a load cycle; 0 where nothing repeats.
+
+    By the first peak of the autocorrelation that reaches `REPEATS`, of what is left of slow change.
+    """
+    filled = values[np.isfinite(values)][:20_000]
+    if len(filled) < 4 * SAMPLES_LEAST or np.ptp(filled) == 0:
+        return 0
+    apart = filled - filled.mean()
+    size = 1 << (2 * len(apart) - 1).bit_length()
+    spectrum = np.fft.rfft(apart, size)
+    alike = np.fft.irfft(spectrum * spectrum.conj(), size)[: len(apart) // 4]
+    alike = alike / max(alike[0], 1e-300) * len(apart) / (len(apart) - np.arange(len(alike)))
+    below = np.flatnonzero(alike < 0)
+    if not len(below):
+        return 0
+    peaks = np.flatnonzero((alike[1:-1] >= alike[:-2]) & (alike[1:-1] > alike[2:]) & (alike[1:-1] > REPEATS)) + 1
+    peaks = peaks[peaks > below[0]]
+    return int(peaks[0]) if len(peaks) else 0
