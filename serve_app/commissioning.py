@@ -19,7 +19,7 @@ from pipelines.machines.commissioning import LEAST, NEEDED, Normal, OperatingPoi
 from pipelines.machines.family import Family
 from pipelines.signals.features import feature_names, mean_places
 from pipelines.signals.reading import make_feature_table
-from pipelines.signals.windows import Floats, stored_window
+from pipelines.signals.windows import Floats, Window, stored_window
 from serve_app.families import Families
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
@@ -76,6 +76,25 @@ class Commissioning:
         family = await self._families.of(tenant_id, system.family)
         normal = await asyncio.to_thread(_commission, windows, family)
         told = f"{_told(normal, len(windows))}, from {begin.isoformat()} to {end.isoformat()}"
+        await self._store.systems.commission(tenant_id, system_id, normal, len(windows), told, actor)
+
+    async def teach(
+        self, tenant_id: int, system_id: int, windows: Sequence[Window], source: str, actor: str = COMMAND_LINE
+    ) -> None:
+        """Learn what is normal from windows of a file, in place of what was normal before.
+
+        Raises:
+            NotFound: The tenant has no such system.
+            InvalidInput: There are too few.
+            UnknownFamily: The system's family is no longer shipped.
+        """
+        system = await self._store.systems.get(tenant_id, system_id)
+        family = await self._families.of(tenant_id, system.family)
+        if len(windows) < LEAST:
+            raise InvalidInput("data", len(windows), f"must hold at least {LEAST} windows of {family.window_s:g} s")
+        rows = make_feature_table(windows, [None] * len(windows), family).raw
+        normal = await asyncio.to_thread(commission, rows, family)
+        told = f"{_told(normal, len(windows))}, from {source}"
         await self._store.systems.commission(tenant_id, system_id, normal, len(windows), told, actor)
 
     async def accept(

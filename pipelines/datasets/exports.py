@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pipelines.machines.proposal import Reading
 from pipelines.signals.tabular import Column, Table, read_table
 from pipelines.signals.tabular.headings import alike, quantity_by_words
 from pipelines.signals.units import convert, quantity_of, range_rule, read_unit
-from pipelines.signals.windows import Floats
+from pipelines.signals.windows import Floats, Window, filled
 
 MACHINE, TIME, ROW = "machine", "time", "row"
 # Values outside the plausible range that may be sensors' faults; with more of them the unit is doubted.
@@ -26,6 +27,8 @@ MACHINE, TIME, ROW = "machine", "time", "row"
 STRAY = 0.01
 # Readings come faster than the family's where their step is below this share of it. Source: own choice.
 FASTER = 0.75
+# Steps of the rate that are no gap yet. Source: own choice; one reading may be late, or lost.
+GAP = 2.5
 # Quantities whose units say too little: a valve's position and an efficiency are both in percent.
 BARE = {"ratio", "current", "voltage", "length", "time"}
 PRIMARY = re.compile(
@@ -357,6 +360,60 @@ def cut(frame: pd.DataFrame, family: Family, channels: Sequence[str]) -> tuple[p
     if not rows:
         raise InvalidInput("data", len(frame), f"must hold a window of {length} samples without a missing value")
     return pd.DataFrame(rows), told
+
+
+def windows_in(
+    family: Family, source: Path, wanted: Wanted, tell: Tell, begin: datetime | None = None, end: datetime | None = None
+) -> list[Window]:
+    """Return the windows of one machine in a file, one behind the other, of the family's length.
+
+    A gap ends a window; samples that are missing stand on the line between their neighbours, as far as the family
+    allows, and a channel that lacks more is not measured in that window.
+
+    Args:
+        tell: Told line by line how it was read.
+        begin: Of the readings that count; all when left out.
+        end: Likewise.
+
+    Raises:
+        InvalidInput: It cannot be read, holds no channel of the family, or several machines.
+    """
+    table = read_table(source, zone=wanted.zone)
+    mapped = map_channels(table, family, wanted)
+    frame, told = frame_of(table, mapped, family, source.name.partition(".")[0])
+    for line in (*table.report.lines(), *(f"  {line}" for line in (*mapped.lines, *told))):
+        tell(line)
+    if (machines := sorted(set(frame[MACHINE].tolist()))) and len(machines) > 1:
+        raise InvalidInput("machine", len(machines), f"must be one: the file holds {', '.join(map(str, machines[:5]))}")
+    rate_hz = next(iter(family.channels.values())).rate_hz
+    if TIME in frame:
+        moments = frame[TIME].astype("datetime64[ns]").to_numpy()
+        chosen = np.ones(len(frame), dtype=np.bool_)
+        for edge, below in ((begin, True), (end, False)):
+            if edge is not None:
+                at = np.datetime64(int(edge.timestamp() * 1e9), "ns")
+                chosen &= moments >= at if below else moments < at
+        frame, moments = frame[chosen], moments[chosen]
+        breaks = np.flatnonzero(np.diff(moments).astype(np.int64) > GAP / rate_hz * 1e9) + 1
+    else:
+        breaks = np.zeros(0, dtype=np.int64)
+    length = max(1, round(family.window_s * rate_hz))
+    found, short = [], 0
+    for piece in np.split(np.arange(len(frame)), breaks):
+        short += len(piece) % length
+        for first in range(0, len(piece) - length + 1, length):
+            values = {name: frame[name].to_numpy()[piece[first : first + length]] for name in mapped.values}
+            if (window := _whole(values, rate_hz, family)) is not None:
+                found.append(window)
+    tell(f"  {len(found)} windows of {family.window_s:g} s; {short} samples at ends and gaps fill none")
+    return found
+
+
+def _whole(values: Mapping[str, Floats], rate_hz: float, family: Family) -> Window | None:
+    """Return a window of the channels that lack no more samples than the family allows."""
+    missing = {name: int(np.isnan(samples).sum()) for name, samples in values.items()}
+    kept = {n: filled(each) for n, each in values.items() if missing[n] <= family.missing * len(each)}
+    return Window(kept, rate_hz, tuple((name, missing[name]) for name in kept if missing[name])) if kept else None
 
 
 def holds_recordings(family: Family, source: Path) -> bool:

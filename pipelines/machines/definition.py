@@ -54,7 +54,7 @@ class ChannelDefinition(_Part):
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
-        known = _known(self.unit)
+        known = plausible(self.unit)
         low, high = self.bounds
         if low is None or high is None:
             raise ValueError(f"low and high must be given: nothing is known of what is plausible in {self.unit}")
@@ -69,7 +69,7 @@ class ChannelDefinition(_Part):
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """Lowest and highest plausible value, those of the unit where none are given."""
-        known = _known(self.unit)
+        known = plausible(self.unit)
         low = known.low if self.low is None and known else self.low
         return low, known.high if self.high is None and known else self.high
 
@@ -129,7 +129,7 @@ def read_definition(text: str) -> Definition:
 
 
 @lru_cache(maxsize=256)
-def _known(unit: str) -> Channel | None:
+def plausible(unit: str) -> Channel | None:
     """Return what is plausible in a unit: that of the shipped power unit, in whose unit it can be converted."""
     generic = read_family("generic").channels.values()
     like = next((each for each in generic if quantity_of(each.unit) == quantity_of(unit) is not None), None)
@@ -169,7 +169,7 @@ def family_of(name: str, definition: str) -> Family:
 
 
 def _channel(name: str, given: ChannelDefinition) -> Channel:
-    known = _known(given.unit)
+    known = plausible(given.unit)
     low, high = (float(each) for each in given.bounds if each is not None)
     relation = given.relation or (known.relation if known else "ratio" if low >= 0 else "difference")
     likely = known.typical if known and low <= known.typical <= high else 0.5 * (low + high)

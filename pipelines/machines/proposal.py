@@ -8,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.definition import ChannelDefinition, Definition
-from pipelines.machines.family import Channel, read_family
-from pipelines.signals.units import quantity_of
+from pipelines.machines.definition import ChannelDefinition, Definition, plausible
 from pipelines.signals.windows import Floats
 
 # Values that are plausible where a unit does not say it: so many times what the file holds. Source: own choice; a
@@ -99,28 +97,17 @@ def _channel(reading: Reading, rate_hz: float) -> tuple[ChannelDefinition, list[
     if still:
         what = "reads nothing but zero: is it connected?" if high == 0 else f"reads {high:g} throughout: is it stuck?"
         notes.append(f"{reading.name} {what}")
-    like = _like(reading)
-    bounds: dict[str, float] = {}
-    if like is None:
-        reach = WIDER * max(abs(low), abs(high), 1e-6)
-        bounds = {"low": 0.0 if low >= 0 else -_rounded(reach), "high": _rounded(reach)}
-    given = {"unit": reading.unit, "typical": _rounded(typical), "rate_hz": rate_hz, "column": reading.header}
-    # What never changes must not lower an answer where it is missing.
-    found = ChannelDefinition.model_validate(given | bounds | {"required": not still})
-    least, most = found.bounds
-    if least is not None and most is not None and not least <= low <= high <= most:
-        reach = WIDER * max(abs(low), abs(high))
-        bounds = {"low": min(least, -reach if low < 0 else 0.0), "high": max(most, _rounded(reach))}
-        found = ChannelDefinition.model_validate(given | bounds | {"required": not still})
+    like = plausible(reading.unit or "")
+    reach = _rounded(WIDER * max(abs(low), abs(high), 1e-6))
+    bounds = {"low": -reach if low < 0 else 0.0, "high": reach}
+    if like is not None and like.low <= low <= high <= like.high:
+        bounds = {}
+    elif like is not None:
+        bounds = {"low": min(like.low, bounds["low"]), "high": max(like.high, reach)}
         notes.append(f"{reading.name} goes from {low:g} to {high:g} {reading.unit}: is the unit right?")
-    return found, notes
-
-
-def _like(reading: Reading) -> Channel | None:
-    """Return the shipped channel of the same quantity."""
-    channels = read_family("generic").channels.values()
-    quantity = None if reading.unit is None else quantity_of(reading.unit)
-    return next((channel for channel in channels if quantity_of(channel.unit) == quantity is not None), None)
+    # What never changes must not lower an answer where it is missing.
+    given = {"unit": reading.unit, "typical": _rounded(typical), "rate_hz": rate_hz, "column": reading.header}
+    return ChannelDefinition.model_validate(given | bounds | {"required": not still}), notes
 
 
 def _rounded(value: float) -> float:

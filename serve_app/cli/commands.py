@@ -8,12 +8,26 @@ from pydantic import ValidationError
 
 from configs.settings import version
 from pipelines.errors import HdxError
-from serve_app.cli import audit, commission, drift, evaluate, family, knowledge, models, run, score, train, users
+from serve_app.cli import (
+    audit,
+    commission,
+    drift,
+    evaluate,
+    family,
+    knowledge,
+    models,
+    run,
+    score,
+    system,
+    train,
+    users,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hydraulic diagnostics served on Ray.")
 for noun in (run, train, evaluate, models, score, drift, commission, knowledge, audit):
     app.add_typer(noun.app)
 app.add_typer(family.app, name="family")
+app.add_typer(system.app, name="system")
 app.add_typer(users.app, name="user")
 
 

@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 from rich.table import Table
 
-from serve_app.cli.progress import console
+from serve_app.cli.options import ChannelOption, ZoneOption
+from serve_app.cli.progress import console, tell
 from serve_app.cli.users import with_store
 
 if TYPE_CHECKING:
@@ -27,22 +29,33 @@ def commission(
     begin: Annotated[datetime | None, typer.Option("--from", formats=FORMATS, help="Learn the windows since.")] = None,
     end: Annotated[datetime | None, typer.Option("--to", formats=FORMATS, help="Until; now when left out.")] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget what is normal, and begin anew.")] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Learn from a CSV, Excel or Parquet file, between --from and --to.")
+    ] = None,
+    channel: ChannelOption = None,
+    zone: ZoneOption = "",
 ) -> None:
     """Show what is normal for a system, and how far it is from being known; or teach it, or forget it."""
-    if finish + forget + (begin is not None) > 1:
-        raise typer.BadParameter("give one of --finish, --from and --forget")
-    if end is not None and begin is None:
+    if finish + forget + (begin is not None or data is not None) > 1:
+        raise typer.BadParameter("give one of --finish, --from, --data and --forget")
+    if end is not None and begin is None and data is None:
         raise typer.BadParameter("--to needs --from")
+    span = (None if begin is None else _in_zone(begin)), (None if end is None else _in_zone(end))
 
     async def work(store: "Store") -> dict[str, Any]:
+        from pipelines.datasets.exports import Wanted, windows_in
         from serve_app.commissioning import Commissioning
+        from serve_app.families import Families
 
         commissioning, tenant_id = Commissioning(store), await store.tenants.get(tenant)
-        if finish:
+        if data is not None:
+            family = await Families(store).of(tenant_id, (await store.systems.get(tenant_id, system)).family)
+            windows = windows_in(family, data, Wanted.of(channel or (), zone), tell, *span)
+            await commissioning.teach(tenant_id, system, windows, data.name, getuser())
+        elif finish:
             await commissioning.finish(tenant_id, await store.systems.get(tenant_id, system), getuser())
-        elif begin is not None:
-            until = datetime.now(UTC) if end is None else _in_zone(end)
-            await commissioning.learn(tenant_id, system, _in_zone(begin), until, getuser())
+        elif span[0] is not None:
+            await commissioning.learn(tenant_id, system, span[0], span[1] or datetime.now(UTC), getuser())
         elif forget:
             await store.systems.forget(tenant_id, system, getuser())
         return await commissioning.show(tenant_id, system)

@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, NotFound, UnknownFamily
 from pipelines.machines.family import Family, family_names, read_family
 from serve_app.cli.progress import tell
 
-FamilyOption = Annotated[str, typer.Option("--family", help="Kind of machine: generic, rig or water-loop.")]
+if TYPE_CHECKING:
+    from serve_app.store.repository import Store
+
+FamilyOption = Annotated[
+    str, typer.Option("--family", help="Kind of machine: generic, rig, water-loop, or one of your own.")
+]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Parquet, CSV or Excel file, or a folder with a Parquet file.", exists=True),
@@ -27,15 +32,30 @@ RoleOption = Annotated[Literal["admin", "engineer", "operator", "viewer"], typer
 TenantOption = Annotated[str, typer.Option("--tenant", help="Made when absent.")]
 
 
-def known_family(name: str) -> Family:
-    """Return a family.
+def known_family(name: str, tenant: str = "") -> Family:
+    """Return a shipped family, or one that a tenant has defined.
+
+    Args:
+        tenant: Whose; none where only shipped ones will do.
 
     Raises:
         InvalidInput: There is none of that name.
     """
-    if name not in family_names():
-        raise InvalidInput("family", name, f"must be one of {', '.join(family_names())}")
-    return read_family(name)
+    if name in family_names():
+        return read_family(name)
+    own = ""
+    if tenant:
+        from serve_app.cli.users import with_store
+        from serve_app.families import Families
+
+        async def find(store: "Store") -> Family:
+            return await Families(store).of(await store.tenants.get(tenant), name)
+
+        try:
+            return with_store(find)
+        except (UnknownFamily, NotFound):
+            own = f", or one of tenant {tenant}'s own"
+    raise InvalidInput("family", name, f"must be one of {', '.join(family_names())}{own}")
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def score(
     channel: ChannelOption = None,
     zone: ZoneOption = "",
     dry_run: DryRunOption = False,
+    tenant: Annotated[str, typer.Option(help="Whose family, where it is no shipped one.")] = "demo",
 ) -> None:
     """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
     from pipelines.datasets.exports import Wanted, opened
@@ -46,7 +47,7 @@ def score(
     from pipelines.scoring.score import names_anomaly
     from serve_app.local.offline import open_registry
 
-    settings, kind, wanted = read_settings(), known_family(family), members_of(detectors)
+    settings, kind, wanted = read_settings(), known_family(family, tenant), members_of(detectors)
     if target is None and not dry_run:
         raise typer.BadParameter("give a target, or --dry-run")
     with opened(kind, source, Wanted.of(channel or (), zone), tell, entity, order, dry_run) as read:
@@ -55,6 +56,11 @@ def score(
         if read.path != source and not settle and kind.reading != "raw":
             tell("  no --settle: nothing tells what is normal for this machine, and most detectors will abstain")
         options = Options.of(read.entity, read.order, settle, detail or names_anomaly(kind))
+        if kind.definition:
+            with bar() as step:
+                rows = score_own(kind, read.path, target, options, workers, step)
+            console.print(f"{rows} rows -> {target}")
+            return
         with open_registry(settings, console) as models, bar() as step:
             rows = score_file(models, kind, read.path, target, wanted, options, workers, step)
     console.print(f"{rows} rows -> {target}")
@@ -70,6 +76,28 @@ def members_of(words: str) -> list[str]:
     if unknown := set(wanted) - set(registry()):
         raise InvalidInput("detectors", sorted(unknown)[0], f"must be of {', '.join(registry())}")
     return wanted
+
+
+def score_own(family: "Family", source: Path, target: Path, options: "Options", workers: int, step: Step) -> int:
+    """Score a file by what needs no training, for a family on which nobody has trained; return the number of rows.
+
+    Raises:
+        InvalidInput: The file breaks a rule, or Ray Data is asked for.
+    """
+    from pipelines.detectors.adaptive import Adaptive
+    from pipelines.detectors.bundle import untrained
+    from pipelines.scoring.score import score as score_here
+
+    if workers:
+        raise InvalidInput("workers", workers, "must be 0: a family of your own is scored in this process")
+    members = {Adaptive.name: untrained(Adaptive.name, family)}
+
+    def done(rows: int, total: int) -> None:
+        step("score", rows, total)
+
+    return score_here(
+        family, source, target, members, options.entity, options.order, options.settle, done, options.detail
+    )
 
 
 def score_file(
