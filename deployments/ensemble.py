@@ -155,7 +155,8 @@ class Ensemble:
             quorum = 1
         else:
             named = wanted or dict(own)
-            ballots = (self._vote(each, name, table, detail, hash_buckets, named.get(each, "")) for each in asked)
+            table_of = family.name, table, detail, hash_buckets
+            ballots = (self._vote(each, *table_of, named.get(each, "")) for each in asked)
             replies = await asyncio.gather(*ballots)
             votes = {reply.detector: reply for reply in replies if isinstance(reply, MemberVotes)}
             absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}

@@ -18,6 +18,7 @@ import orjson
 from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.definition import find_family
+from pipelines.machines.family import name_of
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
 from pipelines.signals.windows import to_store
@@ -143,7 +144,7 @@ class Detection:
         answered: defaultdict[str, list[Judgement]] = defaultdict(list)
         for inspection, each in zip(inspections, found, strict=True):
             if isinstance(each, Judgement):
-                answered[OWN_FAMILY if inspection.definition else inspection.family].append(each)
+                answered[OWN_FAMILY if inspection.definition else name_of(inspection.family)].append(each)
         for family, judgements in answered.items():
             self.services.metrics.answered(family, judgements, seconds)
 
@@ -152,12 +153,12 @@ class Detection:
         found: list[Judgement | None] = [None] * len(inspections)
         if self.services.cache.ttl_s <= 0:
             return found
-        families = {each.family for each in inspections if each.use_cache}
+        families = {name_of(each.family) for each in inspections if each.use_cache}
         versions = {family: await self._versions.of(family) for family in families}
         keys = {
-            place: answer_key(each, find_family(each.family, each.definition), versions[each.family])
+            place: answer_key(each, find_family(each.family, each.definition), versions[name_of(each.family)])
             for place, each in enumerate(inspections)
-            if each.use_cache and versions[each.family]
+            if each.use_cache and not each.definition and versions[name_of(each.family)]
         }
         for place, hit in zip(keys, await self.services.cache.get(list(keys.values())), strict=True):
             self.services.metrics.looked_up(hit is not None)

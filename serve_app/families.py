@@ -8,7 +8,7 @@ from cachetools import TTLCache
 
 from pipelines.errors import NotFound, UnknownFamily
 from pipelines.machines.definition import find_family
-from pipelines.machines.family import FAMILIES_KEPT, OWN_MARK, Family, family_names
+from pipelines.machines.family import FAMILIES_KEPT, OWN_MARK, Family, family_names, name_of
 from serve_app.store.protocols import StoreParts
 
 # Source: the contract, five seconds from a change to the last replica.
@@ -23,12 +23,12 @@ class Families:
         self._known: TTLCache[tuple[int, str], Family] = TTLCache(FAMILIES_KEPT, FRESH_S)
 
     async def of(self, tenant_id: int, name: str) -> Family:
-        """Return a family by the name that a system bears.
+        """Return a family by the name that a system bears, with the units that it speaks.
 
         Raises:
             UnknownFamily: None of this name is shipped, and the tenant has none.
         """
-        if name in family_names():
+        if name_of(name) in family_names():
             return find_family(name)
         known = self._known.get((tenant_id, name))
         if known is None:
@@ -48,7 +48,7 @@ class Families:
         Raises:
             UnknownFamily: It is no longer shipped.
         """
-        if OWN_MARK not in key:
+        if OWN_MARK not in key or name_of(key) in family_names():
             return find_family(key)
         try:
             return find_family(key, (await self._store.families.of_key(tenant_id, key)).definition)

@@ -385,7 +385,9 @@ def windows_in(
         tell(line)
     if (machines := sorted(set(frame[MACHINE].tolist()))) and len(machines) > 1:
         raise InvalidInput("machine", len(machines), f"must be one: the file holds {', '.join(map(str, machines[:5]))}")
-    rate_hz = next(iter(family.channels.values())).rate_hz
+    family_hz = next(iter(family.channels.values())).rate_hz
+    # Readings that come more slowly than the family's make windows of as many samples.
+    rate_hz = min(family_hz, 1 / table.step_s) if table.step_s > 0 else family_hz
     if TIME in frame:
         moments = frame[TIME].astype("datetime64[ns]").to_numpy()
         chosen = np.ones(len(frame), dtype=np.bool_)
@@ -397,7 +399,7 @@ def windows_in(
         breaks = np.flatnonzero(np.diff(moments).astype(np.int64) > GAP / rate_hz * 1e9) + 1
     else:
         breaks = np.zeros(0, dtype=np.int64)
-    length = max(1, round(family.window_s * rate_hz))
+    length = max(1, round(family.window_s * family_hz))
     found, short = [], 0
     for piece in np.split(np.arange(len(frame)), breaks):
         short += len(piece) % length
@@ -405,7 +407,7 @@ def windows_in(
             values = {name: frame[name].to_numpy()[piece[first : first + length]] for name in mapped.values}
             if (window := _whole(values, rate_hz, family)) is not None:
                 found.append(window)
-    tell(f"  {len(found)} windows of {family.window_s:g} s; {short} samples at ends and gaps fill none")
+    tell(f"  {len(found)} windows of {length / rate_hz:g} s; {short} samples at ends and gaps fill none")
     return found
 
 

@@ -9,7 +9,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.family import FAMILIES_KEPT, Channel, Family, Severity, name_of, read_family
+from pipelines.machines.family import (
+    FAMILIES_KEPT,
+    OWN_MARK,
+    UNIT_MARK,
+    Channel,
+    Family,
+    Severity,
+    name_of,
+    read_family,
+)
 from pipelines.signals.units import convert, quantity_of, read_unit
 
 # Source: the contract, 1 to 64 channels of any name and unit.
@@ -196,8 +205,57 @@ def _defined(name: str, definition: str) -> Family:
     return family_of(name, definition)
 
 
+@lru_cache(maxsize=FAMILIES_KEPT)
+def in_units(name: str, units: tuple[tuple[str, str], ...]) -> Family:
+    """Return a shipped family as a system speaks it that measures in other units: levels, limits, answers.
+
+    Its trained members judge as ever: what they read of a machine is relative to its own normal.
+
+    Args:
+        units: By channel, as people write them; those of the family itself change nothing.
+
+    Raises:
+        UnknownFamily: None is shipped under this name.
+        InvalidInput: A channel is none of the family, a unit is not known or another quantity's, or the family is
+            read in its own units.
+    """
+    family, spoken = read_family(name), {}
+    for channel, written in sorted(units):
+        if channel not in family.channels:
+            raise InvalidInput(f"units.{channel}", written, f"must be by channel, {', '.join(family.channels)}")
+        unit, own = read_unit(written), family.channels[channel].unit
+        if unit is None or quantity_of(unit) != quantity_of(own):
+            raise InvalidInput(f"units.{channel}", written, f"must be a unit that {own} can be converted to")
+        if unit != own:
+            spoken[channel] = unit
+    if spoken and family.reading != "relative":
+        rule = f"must be left out: family {name} is read in its own units"
+        raise InvalidInput("units", ", ".join(spoken.values()), rule)
+    channels = {
+        channel: each if channel not in spoken else _spoken(each, spoken[channel])
+        for channel, each in family.channels.items()
+    }
+    if not spoken:
+        return family
+    same = {field: getattr(family, field) for field in Family.model_fields}
+    return Family(**same | {"channels": channels, "units": tuple(spoken.items())})
+
+
+def _spoken(channel: Channel, unit: str) -> Channel:
+    given = np.array([channel.low, channel.high, channel.typical, channel.typical + channel.spread])
+    low, high, typical, above = convert(given, channel.unit, unit).tolist()
+    bounds = {"low": float(f"{low:.6g}"), "high": float(f"{high:.6g}")}
+    return channel.model_copy(update=bounds | {"unit": unit, "typical": typical, "spread": above - typical})
+
+
+def units_of(key: str) -> dict[str, str]:
+    """Return the units in a `Family.key`, by channel; empty for those that the family has itself."""
+    _, _, rest = key.partition(OWN_MARK)
+    return dict(each.split("=", 1) for each in rest.split(UNIT_MARK)) if "=" in rest else {}
+
+
 def find_family(key: str, definition: str = "") -> Family:
-    """Return a shipped family by its name, or one that people defined, once read for as long as it is asked for.
+    """Return a shipped family by its name, in a system's units, or one that people defined, once read.
 
     Args:
         key: As `Family.key`.
@@ -206,4 +264,6 @@ def find_family(key: str, definition: str = "") -> Family:
     Raises:
         UnknownFamily: None is shipped under this name.
     """
-    return _defined(name_of(key), definition) if definition else read_family(key)
+    if definition:
+        return _defined(name_of(key), definition)
+    return in_units(name_of(key), tuple(units_of(key).items())) if OWN_MARK in key else read_family(key)

@@ -15,8 +15,8 @@ FOLDER = Path(configs.__file__).parent / "families"
 
 # What is derived from a family is kept for so many of them. Source: own choice; a hundred tenants with ten each.
 FAMILIES_KEPT = 1024
-# Between the name of a family that people defined and the digest of its definition.
-OWN_MARK = "@"
+# Between the name of a family and what people said of it: the digest of its definition, or units, and between these.
+OWN_MARK, UNIT_MARK = "@", ";"
 
 Grade = int | str
 Reading = Literal["raw", "relative", "both", "changes"]
@@ -180,6 +180,7 @@ class Family(_Part):
         missing: Share of a channel's samples that may be missing in a window.
         notes: What a reader of the model card must know.
         definition: What people wrote, as JSON, where they made it; empty for those that are shipped.
+        units: By channel, the unit that a system speaks in place of its shipped family's.
     """
 
     name: str
@@ -203,6 +204,7 @@ class Family(_Part):
     missing: float = Field(0.2, ge=0, lt=1)
     notes: tuple[str, ...] = ()
     definition: str = Field("", repr=False)
+    units: tuple[tuple[str, str], ...] = ()
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Family":
@@ -228,13 +230,19 @@ class Family(_Part):
         """Return how trained detectors read a channel."""
         return self.channels[channel].reading or self.reading
 
-    @cached_property
+    @property
     def key(self) -> str:
-        """The name, and for a family that people defined which definition: equal keys mean equal families."""
-        return f"{self.name}{OWN_MARK}{digest_of(self.definition)}" if self.definition else self.name
+        """The name, with its definition's digest or a system's units where it has such: equal keys, equal families.
+
+        Tells all of a shipped family; a definition has to come beside it.
+        """
+        if self.definition:
+            return f"{self.name}{OWN_MARK}{digest_of(self.definition)}"
+        spoken = UNIT_MARK.join(f"{channel}={unit}" for channel, unit in self.units)
+        return f"{self.name}{OWN_MARK}{spoken}" if spoken else self.name
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Family) and (self.definition or other.definition):
+        if isinstance(other, Family) and OWN_MARK in self.key + other.key:
             return self.key == other.key
         return self is other or super().__eq__(other)
 
@@ -247,6 +255,7 @@ class Family(_Part):
         return tuple(name for name, channel in self.channels.items() if not channel.extra)
 
 
+@lru_cache(maxsize=FAMILIES_KEPT)
 def digest_of(definition: str) -> str:
     """Return what tells definitions apart."""
     return sha256(definition.encode()).hexdigest()[:16]

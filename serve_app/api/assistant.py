@@ -16,6 +16,7 @@ from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.records import Answer, Citation, Hit
 from pipelines.knowledge.search.text import language_of, topics
+from pipelines.machines.family import name_of
 from serve_app.api import problems
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
@@ -60,7 +61,7 @@ async def about(services: Services, asked: Asked, system_id: int) -> Asked:
     """
     system = await services.store.systems.get(asked.tenant_id, system_id)
     last = await services.store.diagnoses.last(asked.tenant_id, system_id)
-    known = [f"The machine is {system.name}, of family {system.family}."]
+    known = [f"The machine is {system.name}, of family {name_of(system.family)}."]
     text = asked.text
     try:
         family = await Families(services.store).of(asked.tenant_id, system.family)

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pipelines.diagnosis.records import Inspection
 from pipelines.errors import Conflict
 from pipelines.machines.commissioning import Normal
+from pipelines.machines.definition import units_of
 from pipelines.machines.family import Family, name_of
 from pipelines.signals.reading import is_known
 from pipelines.signals.windows import stored_window
@@ -45,6 +46,7 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
             "trace_id": str(stored.trace_id),
             "system_id": stored.system_id,
             "family": name_of(stored.family),
+            "units": units_of(stored.family),
             "created_at": stored.created_at.isoformat(),
             "window": stored.window,
             "answer": answer,

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from pipelines.errors import InvalidInput, UnknownFamily
-from pipelines.machines.family import Family, family_names
+from pipelines.machines.definition import in_units, units_of
+from pipelines.machines.family import OWN_MARK, Family, family_names, name_of
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
@@ -48,11 +49,17 @@ async def list_systems(
 async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Response:
     """Add a machine of a family that is shipped, or of one that the tenant has defined."""
     try:
-        await Families(services.store).of(caller.tenant_id, body.family)
+        if OWN_MARK in body.family:
+            raise UnknownFamily(body.family, family_names())
+        family = await Families(services.store).of(caller.tenant_id, body.family)
     except UnknownFamily:
         rule = f"must be one of {', '.join(family_names())}, or one of your own, as GET /api/families/ lists them"
         raise InvalidInput("family", body.family, rule) from None
-    given = body.name, body.family, body.description
+    if body.units and family.definition:
+        rule = "must be left out: a family of your own says its units itself"
+        raise InvalidInput("units", ", ".join(body.units), rule)
+    spoken = in_units(family.name, tuple(body.units.items())).key if body.units else family.name
+    given = body.name, spoken, body.description
     system = await services.store.systems.add(caller.tenant_id, *given, caller.name)
     return JSONResponse(_shown(system), 201, {"location": f"/api/systems/{system.system_id}/"})
 
@@ -121,7 +128,8 @@ def _shown(system: System) -> dict[str, Any]:
     return {
         "system_id": system.system_id,
         "name": system.name,
-        "family": system.family,
+        "family": name_of(system.family),
+        "units": units_of(system.family),
         "description": system.description,
         **state_of(system),
         "is_anomaly": system.alarm,

@@ -25,6 +25,7 @@ from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Question
 from pipelines.knowledge.search.index import BUILT_IN, needs_vector
+from pipelines.machines.family import name_of
 from pipelines.promotion.rollout import PromotionRequest
 from pipelines.promotion.tenant_models import TenantModels, check_versions
 from serve_app.api.ports import Asked, Health
@@ -106,7 +107,7 @@ class GraphDiagnoser:
             Unavailable: Whose models there are is not known yet.
         """
         check_versions(inspection)
-        own = () if inspection.versions else self._tenant_models.of(inspection.family, inspection.owner)
+        own = () if inspection.versions else self._tenant_models.of(name_of(inspection.family), inspection.owner)
         if not own:
             return self._batch.submit(inspection)
         return self._batches.submit(inspection.owner, inspection._replace(own=own))

@@ -242,7 +242,7 @@ def answer_key(inspection: Inspection, family: Family, versions: Mapping[str, st
     head = [
         inspection.owner,
         inspection.system_id,
-        family.name,
+        family.key,
         family.severity.warning,
         family.severity.critical,
         family.severity.release,

@@ -124,3 +124,39 @@ def test_a_viewer_defines_nothing(client: TestClient, headers: LogIn) -> None:
     """Machine kinds are the engineers' and the administrators' to say."""
     for who in ("viewer", "operator"):
         assert_problem(client.post(FAMILIES, json=NEW, headers=headers(who)), 403, "forbidden")
+
+
+def test_a_system_speaks_its_own_units(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Its windows are checked, judged and answered in psi and Fahrenheit; its family keeps its name."""
+    units = {"pressure": "PSI", "temperature": "°F", "flow": "l/min"}
+    new = {"name": "US", "family": "generic", "units": units}
+    made = client.post("/api/systems/", json=new, headers=headers("admin"))
+    assert made.status_code == 201, made.text
+    assert (made.json()["family"], made.json()["units"]) == ("generic", {"pressure": "psi", "temperature": "degF"})
+    body = {"system_id": made.json()["system_id"], "sensor_data": {"pressure": [2610.0, 2600.5, 2605.0]}}
+    answer = client.post(DETECT, json=body, headers=headers())
+    assert answer.status_code == 200, answer.text
+    assert bench.diagnoser.asked[-1].family == "generic@pressure=psi;temperature=degF"
+    body["sensor_data"] = {"pressure": [11000.0] * 3}
+    problem = assert_problem(client.post(DETECT, json=body, headers=headers()), 422, "invalid-input")
+    assert problem["rule"].startswith("must be between 0 and 10152.6 psi")
+    shown = client.get(f"/api/diagnostics/{answer.json()['trace_id']}/", headers=headers()).json()
+    assert (shown["family"], shown["units"]["pressure"]) == ("generic", "psi")
+    assert client.post(f"/api/diagnostics/{answer.json()['trace_id']}/replay/", headers=headers()).json()["identical"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"units": {"speed": "rpm"}}, "units.speed"),
+        ({"units": {"pressure": "degF"}}, "units.pressure"),
+        ({"units": {"pressure": "furlong"}}, "units.pressure"),
+        ({"family": "rig", "units": {"pressure": "psi"}}, "units"),
+        ({"family": "generic@pressure=psi"}, "family"),
+    ],
+)
+def test_units_that_cannot_be_are_named(client: TestClient, headers: LogIn, change: dict[str, Any], field: str) -> None:
+    """A channel that is none, another quantity, a word that is no unit, and a family that is read in its own."""
+    body = {"name": "x", "family": "generic"} | change
+    problem = assert_problem(client.post("/api/systems/", json=body, headers=headers("admin")), 422, "invalid-input")
+    assert problem["field"] == field

@@ -85,5 +85,9 @@ def test_a_system_is_commissioned_from_a_file(tenant: str, tmp_path: Path) -> No
     other.write_text("time,Humidity [%]\n2026-03-02T06:00:00Z,40\n2026-03-02T06:00:01Z,41\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match="channels"):
         hdx("commission", number, "--data", str(other), *of)
+    american = hdx("system", "new", "US", "--unit", "pressure=psi", "--unit", "temperature=F", *of).strip()
+    assert "psi" in hdx("commission", american, "--data", str(source), "--channel", "flow=Ölmenge", *of)
+    with pytest.raises(InvalidInput, match="must be a unit that bar can be converted to"):
+        hdx("system", "new", "x", "--unit", "pressure=rpm", *of)
     with pytest.raises(InvalidInput, match="one of tenant"):
         hdx("system", "new", "x", "--family", "lift", *of)

@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from pipelines.datasets.simulator import simulate
 from pipelines.detectors.bundle import BUILT_IN, untrained
 from pipelines.errors import InvalidInput, Unavailable, UnknownFamily
 from pipelines.machines.commissioning import commission
-from pipelines.machines.definition import CHANNELS_MAX, TEXT_MAX, Definition, find_family, read_definition
+from pipelines.machines.definition import (
+    CHANNELS_MAX,
+    TEXT_MAX,
+    Definition,
+    find_family,
+    in_units,
+    read_definition,
+)
 from pipelines.machines.family import read_family
 from pipelines.signals.features import feature_names
 from pipelines.signals.reading import make_feature_table
+from pipelines.signals.units import convert
 from pipelines.signals.windows import Window
 
 PRESS: dict[str, Any] = {
@@ -141,3 +150,24 @@ def test_a_family_that_nobody_trained_is_judged_by_its_own_normal() -> None:
     assert min(scores(windows(200, 10, current=49.0))) > warning
     with pytest.raises(Unavailable, match="no version is trained for family press"):
         untrained("catboost", family)
+
+
+def test_trained_members_judge_a_system_in_any_unit() -> None:
+    """What they read of a machine is relative to its own normal: the same numbers in psi, Fahrenheit and gallons."""
+    units = (("pressure", "psi"), ("temperature", "degF"), ("flow", "gpm"))
+    generic, american = read_family("generic"), in_units("generic", units)
+    assert american.key == "generic@flow=gpm;pressure=psi;temperature=degF"
+    assert find_family(american.key) == american != generic
+    tables = []
+    for family in (generic, american):
+        made = []
+        for seed in range(24):
+            window = simulate("pump_wear" if seed > 21 else "healthy", 0.5, 30, seed)
+            to = {name: channel.unit for name, channel in family.channels.items()}
+            values = {n: convert(v, generic.channels[n].unit, to[n]) for n, v in window.values.items()}
+            made.append(Window(values, window.rate_hz))
+        learned = commission(make_feature_table(made[:20], [None] * 20, family).raw, family)
+        tables.append(make_feature_table(made[20:], [learned] * 4, family))
+    assert tables[0].columns == tables[1].columns
+    np.testing.assert_allclose(tables[0].read, tables[1].read, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(tables[0].distance, tables[1].distance, rtol=1e-6)

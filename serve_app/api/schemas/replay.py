@@ -39,6 +39,7 @@ class StoredReply(Reply):
     trace_id: UUID
     system_id: int
     family: str
+    units: dict[str, str] = Field(description="By channel, where they are not the family's")
     created_at: datetime
     window: dict[str, Any]
     answer: DetectReply

@@ -15,6 +15,11 @@ class SystemBody(Body):
 
     name: Text = Field(min_length=1, max_length=200)
     family: Text = Field(max_length=100)
+    units: dict[Text, Text] = Field(
+        default={},
+        max_length=100,
+        description="By channel of a shipped family, the unit that its readings come in and answers are given in",
+    )
     description: Text = Field(default="", max_length=2000)
 
 
@@ -44,6 +49,7 @@ class SystemReply(Reply):
     system_id: int
     name: str
     family: str
+    units: dict[str, str] = Field(description="By channel, where they are not the family's")
     description: str
     state: StateName
     windows: int = Field(description="Stored since its commissioning began, or those that it was commissioned from")
