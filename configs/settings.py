@@ -65,14 +65,17 @@ class Retention(_Section):
 
     Attributes:
         diagnoses_days: Answers with their windows; those that people have spoken of stay, for models learn from them.
+        readings_days: Readings by whole days, what was set aside of them, and their summaries; days that were sent late
+            are kept as long from then on.
         audit_days: Notes of the audit; no setting deletes one younger than 30 days.
         sessions_days: Refresh tokens after their end, so that what became of them can be looked up.
 
-    Source: PCI DSS 4.0, 10.5.1, an audit of at least twelve months, and own choice: a month more, for both, so that a
+    Source: PCI DSS 4.0, 10.5.1, an audit of at least twelve months, and own choice: a month more, for all, so that a
         machine can be compared with its last year; a month for ended sessions.
     """
 
     diagnoses_days: int = Field(400, ge=1)
+    readings_days: int = Field(400, ge=1)
     audit_days: int = Field(400, ge=30)
     sessions_days: int = Field(30, ge=0)
 

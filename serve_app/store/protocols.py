@@ -18,11 +18,16 @@ from serve_app.store.records import (
     Limits,
     Note,
     Principal,
+    Quarantined,
+    Reading,
     Role,
+    Series,
+    Stored,
     StoredDiagnosis,
     StoredDocument,
     StoredFamily,
     StoredFeedback,
+    Suspect,
     System,
     Verdict,
 )
@@ -236,6 +241,39 @@ class DiagnosisStore(Protocol):
         ...
 
 
+class ReadingStore(Protocol):
+    """What machines sent."""
+
+    async def add(
+        self,
+        tenant_id: int,
+        system_id: int,
+        rows: Sequence[Reading],
+        suspects: Sequence[Suspect] = (),
+        actor: str = COMMAND_LINE,
+    ) -> Stored:
+        """Keep readings, each once, and set aside what is none."""
+        ...
+
+    async def span(
+        self,
+        tenant_id: int,
+        system_id: int,
+        begin: datetime,
+        end: datetime,
+        points: int,
+        channels: Sequence[str] | None = None,
+    ) -> Sequence[Series]:
+        """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
+        ...
+
+    async def quarantined(
+        self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
+    ) -> Sequence[Quarantined]:
+        """Return a page of what was set aside, in the order in which it came."""
+        ...
+
+
 class FeedbackStore(Protocol):
     """What people said of answers."""
 
@@ -324,6 +362,11 @@ class StoreParts(Protocol):
     @property
     def diagnoses(self) -> DiagnosisStore:
         """Answers."""
+        ...
+
+    @property
+    def readings(self) -> ReadingStore:
+        """What machines sent."""
         ...
 
     @property

@@ -252,3 +252,67 @@ class StoredDocument:
     flagged: int
     attempts: int
     created_at: datetime
+
+
+class Reading(NamedTuple):
+    """What a channel had at a moment, in the family's unit."""
+
+    channel: str
+    at: datetime
+    value: float
+
+
+class Suspect(NamedTuple):
+    """What was sent and is no good reading.
+
+    Attributes:
+        channel: As it was sent; none of the family's, maybe.
+        value: As text.
+        reason: Why it was set aside.
+    """
+
+    channel: str
+    at: datetime
+    value: str
+    reason: str
+
+
+class Stored(NamedTuple):
+    """What became of values that were sent: each is counted once.
+
+    Attributes:
+        unchanged: Sent before, and the same.
+        corrected: Sent before with another value, in whose place they stand now.
+        quarantined: Set aside with a reason, now or before.
+    """
+
+    written: int
+    unchanged: int
+    corrected: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One channel over a span of time.
+
+    Attributes:
+        count: Its readings in the span.
+        points: All of them, or of each equal part of the span the first, the least, the greatest and the last one.
+    """
+
+    channel: str
+    count: int
+    points: tuple[tuple[datetime, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A value that was set aside, as it is listed."""
+
+    quarantine_id: int
+    channel: str
+    at: datetime
+    value: str
+    reason: str
+    created_at: datetime

@@ -12,6 +12,7 @@ from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
+from serve_app.store.readings import Readings
 from serve_app.store.retention import Retention
 from serve_app.store.sessions import Sessions
 from serve_app.store.systems import Systems
@@ -29,6 +30,7 @@ class Store:
         self.families = Families(database)
         self.systems = Systems(database)
         self.diagnoses = Diagnoses(database)
+        self.readings = Readings(database)
         self.feedback = Feedback(database)
         self.documents = Documents(database)
         self.promotions = Promotions(database)

@@ -5,15 +5,16 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, delete, exists, func, select
+from sqlalchemy import Column, delete, exists, func, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from configs.settings import Retention as Days
 from serve_app.shared import logs
 from serve_app.store.database import Database
-from serve_app.store.tables import audit, diagnoses, feedback, refresh_tokens
+from serve_app.store.tables import audit, diagnoses, feedback, quarantine, refresh_tokens
 
 ROWS_MAX = 1000  # in one transaction; source: own choice, long windows among them take a second of the server's time
+PARTS_MAX = 20  # parts of days in one transaction; source: own choice, each is locked until its end
 EVERY_S = 3600.0  # between two clearings; source: own choice, small against a day
 
 
@@ -49,6 +50,8 @@ class Retention:
         return {
             "sessions": await self._delete(refresh_tokens.c.token_id, ended, days.sessions_days),
             "notes": await self._delete(audit.c.audit_id, written, days.audit_days),
+            "quarantine": await self._delete(quarantine.c.quarantine_id, quarantine.c.created_at, days.readings_days),
+            "days": await self._drop_days(days.readings_days),
             "diagnoses": await self._delete(diagnoses.c.trace_id, answered, days.diagnoses_days, ~spoken_of),
         }
 
@@ -60,5 +63,16 @@ class Retention:
             async with self._database.transaction("hdx.past", past.isoformat()) as connection:
                 await connection.execute(select(func.set_config("hdx.learning", "all", True)))
                 last = (await connection.execute(delete(key.table).where(key.in_(oldest)))).rowcount
+            gone += last
+        return gone
+
+    async def _drop_days(self, days: int) -> int:
+        """Drop readings and their summaries of days that are past, of all tenants; return how many parts went."""
+        past = datetime.now(UTC) - timedelta(days=days)
+        query = text("SELECT hdx_drop_days(:past, :most)")
+        gone, last = 0, PARTS_MAX
+        while last == PARTS_MAX:
+            async with self._database.transaction("hdx.past", past.isoformat()) as connection:
+                last = (await connection.execute(query, {"past": past, "most": PARTS_MAX})).scalar_one()
             gone += last
         return gone

@@ -177,6 +177,50 @@ consulted = Table(
     Column("passages", JSONB, nullable=False),
     ForeignKeyConstraint(["tenant_id", "trace_id"], ["diagnoses.tenant_id", "diagnoses.trace_id"], ondelete="CASCADE"),
 )
+
+
+def _of_moment(*more: Column[object]) -> list[Column[object]]:
+    """Return the key of what a channel of a system had at a moment."""
+    numbers: list[Column[object]] = [
+        Column(name, Integer, primary_key=True, autoincrement=False) for name in ("tenant_id", "system_id")
+    ]
+    at: Column[object] = Column("at", DateTime(timezone=True), primary_key=True)
+    return [*numbers, *more, Column("channel", Text, primary_key=True), at]
+
+
+# Days are partitions of both, made and dropped by functions of the owner.
+readings = Table(
+    "readings",
+    metadata,
+    *_of_moment(),
+    Column("value", Double, nullable=False),
+    _own_system(),
+    postgresql_partition_by="RANGE (at)",
+)
+Index("readings_by_time", readings.c.at, postgresql_using="brin")
+rollups = Table(
+    "rollups",
+    metadata,
+    *_of_moment(Column("step_s", Integer, primary_key=True)),
+    Column("count", BigInteger, nullable=False),
+    Column("total", Double, nullable=False),
+    # Least and last are pairs whose order is the order of arrays: (value, epoch), (epoch, value); greatest has -epoch.
+    *(Column(name, ARRAY(Double), nullable=False) for name in ("least", "greatest", "first", "last")),
+    _own_system(),
+    postgresql_partition_by="RANGE (at)",
+)
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("quarantine_id", BigInteger, Identity(), nullable=False),
+    *_of_moment(),
+    # In the key: a second bad value of a moment takes nothing of the first.
+    *(Column(name, Text, primary_key=True) for name in ("value", "reason")),
+    _created(),
+    _own_system(),
+)
+Index("quarantine_by_system", quarantine.c.tenant_id, quarantine.c.system_id, quarantine.c.quarantine_id)
+Index("quarantine_by_time", quarantine.c.created_at, postgresql_using="brin")
 documents = Table(
     "documents",
     metadata,

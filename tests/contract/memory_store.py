@@ -12,6 +12,7 @@ from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, after, changes_to, commissioned
+from serve_app.store.readings import check_bounds
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -20,14 +21,20 @@ from serve_app.store.records import (
     Limits,
     Note,
     Principal,
+    Quarantined,
+    Reading,
     Role,
+    Series,
+    Stored,
     StoredDiagnosis,
     StoredDocument,
     StoredFamily,
     StoredFeedback,
+    Suspect,
     System,
     Verdict,
 )
+from serve_app.store.spans import in_order, representative, width_of
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,6 +61,8 @@ class Rows:
     consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     kept_documents: dict[tuple[int, str], StoredDocument] = field(default_factory=dict)
     said: dict[tuple[int, UUID], StoredFeedback] = field(default_factory=dict)
+    values: dict[tuple[int, str, datetime], float] = field(default_factory=dict)
+    suspects: dict[tuple[int, Suspect], Quarantined] = field(default_factory=dict)
 
 
 class MemoryTenants:
@@ -371,6 +380,67 @@ class MemoryDiagnoses:
         return self._rows.consulted.get((tenant_id, trace_id), [])
 
 
+class MemoryReadings:
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
+
+    async def add(
+        self,
+        tenant_id: int,
+        system_id: int,
+        rows: Sequence[Reading],
+        suspects: Sequence[Suspect] = (),
+        actor: str = COMMAND_LINE,
+    ) -> Stored:
+        check_bounds(len(rows) + len(suspects), {row.at.astimezone(UTC).date() for row in rows})
+        await self._store.systems.get(tenant_id, system_id)
+        counts = {"written": 0, "unchanged": 0, "corrected": 0}
+        for channel, at, value in rows:
+            before = self._rows.values.get((system_id, channel, at))
+            counts["written" if before is None else "unchanged" if before == value else "corrected"] += 1
+            self._rows.values[system_id, channel, at] = value
+        for suspect in suspects:
+            number = len(self._rows.suspects) + 1
+            self._rows.suspects.setdefault((system_id, suspect), Quarantined(number, *suspect, created_at=BEGAN))
+        if counts["corrected"]:
+            moments = [row.at for row in rows]
+            detail = f"{counts['corrected']} values between {min(moments).isoformat()} and {max(moments).isoformat()}"
+            await self._store.audit.note(tenant_id, actor, "readings.corrected", f"system {system_id}", detail)
+        return Stored(**counts, quarantined=len(suspects))
+
+    async def span(
+        self,
+        tenant_id: int,
+        system_id: int,
+        begin: datetime,
+        end: datetime,
+        points: int,
+        channels: Sequence[str] | None = None,
+    ) -> Sequence[Series]:
+        owner, _ = self._rows.owned.get(system_id, (0, None))
+        held: dict[str, list[tuple[datetime, float]]] = {}
+        for (system, name, at), value in self._rows.values.items():
+            wanted = (system, owner) == (system_id, tenant_id) and (channels is None or name in channels)
+            if wanted and begin <= at < end:
+                held.setdefault(name, []).append((at, value))
+        width, found = width_of(begin, end, points), []
+        for name, all_points in sorted(held.items()):
+            parts: dict[int, list[tuple[datetime, float]]] = {}
+            for point in all_points:
+                parts.setdefault((point[0] - begin) // width, []).append(point)
+            thinned = [point for part in parts.values() for point in representative(part)]
+            shown = all_points if len(all_points) <= points else thinned
+            found.append(Series(name, len(all_points), in_order(shown)))
+        return found
+
+    async def quarantined(
+        self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
+    ) -> Sequence[Quarantined]:
+        owner, _ = self._rows.owned.get(system_id, (0, None))
+        own = [kept for (system, _), kept in self._rows.suspects.items() if (system, owner) == (system_id, tenant_id)]
+        return [kept for kept in own if kept.quarantine_id > after][:limit]
+
+
 class MemoryFeedback:
     def __init__(self, store: "MemoryStore") -> None:
         self._store = store
@@ -449,6 +519,7 @@ class MemoryStore(Rows):
         self.families = MemoryFamilies(self)
         self.systems = MemorySystems(self)
         self.diagnoses = MemoryDiagnoses(self)
+        self.readings = MemoryReadings(self)
         self.feedback = MemoryFeedback(self)
         self.documents = MemoryDocuments(self)
         self.audit = MemoryAudit(self)

@@ -10,7 +10,9 @@ from pipelines.machines.family import read_family
 from pipelines.training.train import train
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import beside, create_database, migrate
+from serve_app.store.protocols import StoreParts
 from serve_app.store.repository import Store
+from tests.contract.memory_store import MemoryStore
 
 DATABASE = "houses"
 
@@ -46,6 +48,17 @@ def url(request: pytest.FixtureRequest) -> str:
 async def store(url: str) -> AsyncIterator[Store]:
     """A store that knows only the address."""
     opened = Store.open(url, 8)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def parts(request: pytest.FixtureRequest) -> AsyncIterator[StoreParts]:
+    """Each store in turn."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    opened = Store.open(request.getfixturevalue("embedded_url"), 8)
     yield opened
     await opened.close()
 

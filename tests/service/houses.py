@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
-from serve_app.store.records import StoredDiagnosis, System
+from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.repository import Store
 
 FEATURES = 5
@@ -46,6 +46,14 @@ def diagnosis_of(system_id: int) -> StoredDiagnosis:
     return StoredDiagnosis(uuid4(), system_id, "generic", datetime.now(UTC), window, b'{"score": 0.23}')
 
 
+def reading_of(value: float = 101.2, at: datetime = datetime(2026, 1, 2, tzinfo=UTC)) -> Reading:
+    return Reading("pressure", at, value)
+
+
+def suspect_of(value: str = "9999", at: datetime = datetime(2026, 1, 2, tzinfo=UTC)) -> Suspect:
+    return Suspect("pressure", at, value, "must be between 0 and 700 bar")
+
+
 async def make_house(store: Store) -> House:
     name = uuid4().hex
     tenant_id = await store.tenants.ensure(name)
@@ -61,6 +69,7 @@ async def make_house(store: Store) -> House:
     token_id = uuid4()
     await store.sessions.start(account.user_id, uuid4(), token_id, soon())
     await store.audit.note(tenant_id, name, "made", "house", "")
+    await store.readings.add(tenant_id, system.system_id, [reading_of()], [suspect_of()])
     await store.feedback.give(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -15,7 +16,7 @@ from pipelines.errors import Conflict, NotFound
 from serve_app.store.database import Database
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE, metadata
-from tests.service.houses import House, diagnosis_of, learned, make_house, normal_of, soon
+from tests.service.houses import House, diagnosis_of, learned, make_house, normal_of, reading_of, soon, suspect_of
 
 
 @contextmanager
@@ -171,6 +172,10 @@ FOREIGN: dict[str, Deed] = {
     "windows": lambda store, mine, theirs: store.diagnoses.windows(
         mine, theirs.system.system_id, [theirs.diagnosis.trace_id]
     ),
+    "readings": lambda store, mine, theirs: store.readings.add(mine, theirs.system.system_id, [reading_of(7.0)]),
+    "quarantine": lambda store, mine, theirs: store.readings.add(
+        mine, theirs.system.system_id, [], [suspect_of("7000")]
+    ),
     "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
     "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
@@ -189,6 +194,11 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     assert normal is not None
     assert normal.to_bytes() == normal_of(0).learning(learned(1)).to_bytes()
     assert await store.diagnoses.newest(mine.tenant_id, theirs.system.system_id, 10) == []
+    begin, end = reading_of().at, reading_of().at + timedelta(days=1)
+    assert await store.readings.span(mine.tenant_id, theirs.system.system_id, begin, end, 10) == []
+    assert await store.readings.quarantined(mine.tenant_id, theirs.system.system_id) == []
+    (kept,) = await store.readings.span(theirs.tenant_id, theirs.system.system_id, begin, end, 10)
+    assert kept.points == ((begin, reading_of().value),)
 
 
 async def test_asked_together_each_gets_its_own(store: Store) -> None:

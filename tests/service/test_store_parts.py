@@ -1,6 +1,5 @@
 """What every store promises to the routes, held by PostgreSQL and by the memory that contract tests stand on."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -13,20 +12,7 @@ from pipelines.machines.family import digest_of
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal, System
-from serve_app.store.repository import Store
-from tests.contract.memory_store import MemoryStore
 from tests.service.houses import diagnosis_of, learned, normal_of, soon
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def parts(request: pytest.FixtureRequest) -> AsyncIterator[StoreParts]:
-    """Each store in turn."""
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    opened = Store.open(request.getfixturevalue("embedded_url"), 8)
-    yield opened
-    await opened.close()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,244 @@
+"""Readings: each kept once, summed up, and read without losing a peak; by day on PostgreSQL."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from configs.settings import Retention
+from pipelines.errors import InvalidInput, NotFound, Unavailable
+from serve_app.store.protocols import StoreParts
+from serve_app.store.readings import DAYS_MAX, VALUES_MAX
+from serve_app.store.records import Reading, Series
+from serve_app.store.repository import Store
+from serve_app.store.spans import STEPS
+from serve_app.store.tables import readings
+from tests.contract.memory_store import MemoryStore
+from tests.service.houses import reading_of, suspect_of
+from tests.service.test_isolation import as_application
+from tests.service.test_store_parts import Plant, make_plant
+
+BEGIN = datetime(2026, 3, 1, 22, 10, 30, tzinfo=UTC)
+
+
+def series(values: Iterable[float], every_s: float = 1.0, channel: str = "pressure") -> list[Reading]:
+    """Return readings one after another."""
+    return [Reading(channel, BEGIN + timedelta(seconds=every_s * n), float(v)) for n, v in enumerate(values)]
+
+
+async def span(parts: StoreParts, plant: Plant, points: int, days: float = 100.0) -> Sequence[Series]:
+    """Read what a system sent from `BEGIN` on."""
+    end = BEGIN + timedelta(days=days)
+    return await parts.readings.span(plant.tenant_id, plant.system.system_id, BEGIN, end, points)
+
+
+# --- what every store promises
+
+
+async def test_a_reading_is_kept_once(parts: StoreParts) -> None:
+    """Sent again it is unchanged; another value takes its place and is noted; each value is counted once."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    rows = series([1, 2, 3])
+    assert await parts.readings.add(*own, rows) == (3, 0, 0, 0)
+    assert await parts.readings.add(*own, rows) == (0, 3, 0, 0)
+    more = [*series([1, 2.5, 3]), *series([7], channel="flow"), *series([7], channel="flow")]
+    assert await parts.readings.add(*own, more, actor="ann") == (1, 3, 1, 0)
+    found = {each.channel: [value for _, value in each.points] for each in await span(parts, plant, 10)}
+    assert found == {"flow": [7.0], "pressure": [1.0, 2.5, 3.0]}
+    newest = (await parts.audit.newest(plant.tenant_id, 1))[0]
+    assert (newest.actor, newest.action) == ("ann", "readings.corrected")
+    assert newest.detail.startswith("1 values between 2026-03-01T22:10:30+00:00")
+
+
+async def test_what_is_set_aside_is_listed_once(parts: StoreParts) -> None:
+    """A bad value is found with its reason, page by page; sent again it stands there once, a second one beside it."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    assert await parts.readings.add(*own, [], [suspect_of("a"), suspect_of("b")]) == (0, 0, 0, 2)
+    assert await parts.readings.add(*own, [reading_of()], [suspect_of("b"), suspect_of("c")]) == (1, 0, 0, 2)
+    page = await parts.readings.quarantined(*own, limit=2)
+    assert [(each.channel, each.value, each.reason) for each in page] == [
+        ("pressure", value, "must be between 0 and 700 bar") for value in "ab"
+    ]
+    rest = await parts.readings.quarantined(*own, after=page[-1].quarantine_id)
+    assert [each.value for each in rest] == ["c"]
+
+
+@pytest.mark.parametrize(("points", "days"), [(100, 0.02), (100, 1.0), (40, 30.0), (8, 90.0), (1000, 0.02)])
+async def test_no_peak_is_lost(parts: StoreParts, points: int, days: float) -> None:
+    """However few points are asked for, the least, the greatest, the first and the last reading are among them."""
+    plant = await make_plant(parts)
+    values = np.random.default_rng(3).normal(100, 1, 4000)
+    values[[1234, 2500]] = 650, 0.5
+    rows = series(values, every_s=days * 86_400 / 4000)
+    await parts.readings.add(plant.tenant_id, plant.system.system_id, rows)
+    (found,) = await span(parts, plant, points, days)
+    within = [(row.at, row.value) for row in rows if row.at < BEGIN + timedelta(days=days)]
+    assert found.count == len(within) == 4000
+    assert len(found.points) <= points
+    assert list(found.points) == sorted(found.points)
+    assert {within[0], within[1234], within[2500], within[-1]} <= set(found.points) <= set(within)
+
+
+async def test_few_readings_are_shown_as_they_are(parts: StoreParts) -> None:
+    """A channel with no more readings than points is shown whole beside one that is thinned; others are left out."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    await parts.readings.add(*own, [*series(range(500)), *series(range(10), channel="flow")])
+    found = {each.channel: each for each in await span(parts, plant, 12)}
+    assert (len(found["flow"].points), found["pressure"].count) == (10, 500)
+    assert len(found["pressure"].points) <= 12
+    end = BEGIN + timedelta(days=1)
+    assert [each.channel for each in await parts.readings.span(*own, BEGIN, end, 12, ["flow", "level"])] == ["flow"]
+
+
+async def test_readings_are_bounded(parts: StoreParts) -> None:
+    """Too many values or too many days at once are refused, and nothing of them is kept."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    for rows in ([reading_of()] * (VALUES_MAX + 1), series(range(DAYS_MAX + 1), 86_400)):
+        with pytest.raises(InvalidInput, match="readings"):
+            await parts.readings.add(*own, rows)
+    assert await span(parts, plant, 10) == []
+    with pytest.raises(NotFound, match="system"):
+        await parts.readings.add(plant.tenant_id, 2**31 - 1, [reading_of()])
+
+
+# --- what PostgreSQL keeps beneath
+
+
+async def test_summaries_say_what_readings_say(store: Store) -> None:
+    """Any span of any length read over summaries has the count and the ends of its readings, corrected ones too."""
+    memory, random = MemoryStore(), np.random.default_rng(5)
+    plant, twin = await make_plant(store), await make_plant(memory)
+    rows = series(random.normal(100, 1, 3000).round(3), every_s=307.0)
+    rows[700] = rows[700]._replace(value=900.0)
+    for begin in range(0, 3000, 500):  # in parts, so that summaries are written anew
+        await store.readings.add(plant.tenant_id, plant.system.system_id, rows[begin : begin + 600])
+    rows[700] = rows[700]._replace(value=99.0)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, [rows[700]])
+    await memory.readings.add(twin.tenant_id, twin.system.system_id, rows)
+    for earlier, later in np.sort(random.uniform(0, 3000 * 307, (30, 2)), axis=1):
+        since, until = BEGIN + timedelta(seconds=earlier), BEGIN + timedelta(seconds=later)
+        (found,) = await store.readings.span(plant.tenant_id, plant.system.system_id, since, until, 20)
+        (right,) = await memory.readings.span(twin.tenant_id, twin.system.system_id, since, until, 20)
+        assert (found.count, found.points[0], found.points[-1]) == (right.count, right.points[0], right.points[-1])
+        for extreme in (min, max):
+            assert extreme(v for _, v in found.points) == extreme(v for _, v in right.points)
+
+
+async def test_repeats_at_once_keep_one(store: Store, url: str) -> None:
+    """Eight senders of the same rows write each once, together, and summaries count each once."""
+    plant = await make_plant(store)
+    rows = series(range(200), every_s=30)
+    stored = await asyncio.gather(
+        *(store.readings.add(plant.tenant_id, plant.system.system_id, rows) for _ in range(8))
+    )
+    assert sum(each.written for each in stored) == 200
+    assert sum(each.unchanged for each in stored) == 1400
+    with as_application(url, plant.tenant_id) as connection:
+        assert connection.execute(text("SELECT count(*) FROM readings")).scalar() == 200
+        sums = connection.execute(text("SELECT step_s, sum(count), sum(total) FROM rollups GROUP BY step_s")).all()
+    assert sorted(map(tuple, sums)) == [(step_s, 200, 19_900.0) for step_s in sorted(STEPS)]
+
+
+async def test_senders_at_once_lose_nothing(store: Store, url: str) -> None:
+    """Senders whose rows share a minute leave a summary of all of them."""
+    plant = await make_plant(store)
+    rows = series(range(40), every_s=0.5)
+    parts = [rows[number::8] for number in range(8)]
+    await asyncio.gather(*(store.readings.add(plant.tenant_id, plant.system.system_id, part) for part in parts))
+    with as_application(url, plant.tenant_id) as connection:
+        query = "SELECT sum(count), min(least), max(greatest) FROM rollups WHERE step_s = 60"
+        count, least, greatest = connection.execute(text(query)).one()
+    assert (count, least[0], greatest[0]) == (40, 0.0, 39.0)
+
+
+async def test_days_are_tables(store: Store, url: str) -> None:
+    """Readings over midnight of UTC lie in two tables, closed to the application and with security of their own."""
+    plant = await make_plant(store)
+    at = datetime(2026, 5, 6, 23, 59, 59, 999_999, tzinfo=UTC)
+    rows = [reading_of(1.0, at), reading_of(2.0, at + timedelta(microseconds=1))]
+    await store.readings.add(plant.tenant_id, plant.system.system_id, rows)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        query = (
+            "SELECT relname FROM pg_class WHERE relrowsecurity AND relforcerowsecurity AND relname ~ '_2026050[67]$'"
+        )
+        names = sorted(connection.execute(text(query)).scalars())
+        brin = "SELECT count(*) FROM pg_indexes WHERE tablename = 'readings_20260506' AND indexdef LIKE '%brin (at)%'"
+        assert connection.execute(text(brin)).scalar() == 1
+    assert names == [f"{table}_2026050{day}" for table in ("readings", "rollups") for day in (6, 7)]
+    for name in names:
+        with as_application(url, plant.tenant_id) as connection, pytest.raises(ProgrammingError, match="permission"):
+            connection.execute(text(f"SELECT * FROM {name}"))  # noqa: S608
+    with as_application(url, plant.tenant_id) as connection:
+        query = "SELECT tableoid::regclass::text, value FROM readings ORDER BY at"
+        assert [tuple(row) for row in connection.execute(text(query))] == [
+            ("readings_20260506", 1.0),
+            ("readings_20260507", 2.0),
+        ]
+
+
+@pytest.mark.parametrize("day", ["1999-12-31", "2090-01-01"])
+async def test_days_are_made_within_bounds(store: Store, url: str, day: str) -> None:
+    """The application makes no table itself, none for a day before 2000 or after tomorrow, and drops no young one."""
+    with as_application(url, 1) as connection, pytest.raises(Exception, match="hdx_make_day"):
+        connection.execute(text("SELECT hdx_make_day(:day)"), {"day": day})
+    with as_application(url, 1) as connection, pytest.raises(Exception, match="hdx_drop_days"):
+        connection.execute(text("SELECT hdx_drop_days(now(), 9)"))
+    with as_application(url, 1) as connection, pytest.raises(ProgrammingError, match=r"permission|owner"):
+        connection.execute(text("CREATE TABLE readings_x PARTITION OF readings DEFAULT"))
+
+
+async def test_days_go_by_retention(store: Store, url: str) -> None:
+    """A day goes when it is past its days; one that was sent late stays; the store makes a day anew that is gone."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    at = datetime(2004, 2, 3, 4, tzinfo=UTC)
+    late, old = reading_of(1.0, at), reading_of(2.0, at + timedelta(days=int(uuid4()) % 2000 + 2))
+    await store.readings.add(*own, [late, old], [suspect_of()])
+    day = old.at.strftime("%Y%m%d")
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        for name in ("readings", "rollups"):
+            connection.execute(text(f"COMMENT ON TABLE {name}_{day} IS 'made 2004-02-03 00:00:00+00'"))
+    assert (await store.retention.clear(Retention()))["days"] == 2
+    (kept,) = await store.readings.span(*own, at, datetime.now(UTC), 10)
+    assert [value for _, value in kept.points] == [1.0]
+    assert await store.readings.add(*own, [late, old]) == (1, 1, 0, 0)
+    assert len(await store.readings.quarantined(*own)) == 1
+
+
+async def test_readings_go_with_their_system(store: Store, url: str) -> None:
+    """A deleted system leaves no reading, no summary and nothing set aside."""
+    plant = await make_plant(store)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, [reading_of()], [suspect_of()])
+    await store.systems.delete(plant.tenant_id, plant.system.system_id)
+    with as_application(url, plant.tenant_id) as connection:
+        for name in ("readings", "rollups", "quarantine"):
+            assert connection.execute(text(f"SELECT count(*) FROM {name}")).scalar() == 0  # noqa: S608
+
+
+async def test_a_peak_of_many_is_read_by_summaries(store: Store) -> None:
+    """A long span is read from summaries: with its readings gone it still shows their ends."""
+    plant = await make_plant(store)
+    rows = series(range(600), every_s=600)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, rows)
+    async with store.readings._database.tenant(plant.tenant_id) as connection:
+        await connection.execute(readings.update().values(value=0.0))
+    (found,) = await span(store, plant, 8, 4.0)
+    assert 400.0 < max(value for _, value in found.points) < 600.0
+
+
+async def test_a_server_that_is_away_is_unavailable() -> None:
+    """A store whose server does not answer says so."""
+    store = Store.open("postgresql+psycopg://nobody@127.0.0.1:1/none", 1)
+    with pytest.raises(Unavailable):
+        await store.readings.add(1, 1, [reading_of()])
+    await store.close()
