@@ -91,8 +91,11 @@ class Wanted:
         return cls({name.strip(): header.strip() for name, _, header in pairs}, zone or None)
 
 
-def map_channels(table: Table, family: Family, wanted: Wanted) -> Mapped:
+def map_channels(table: Table, family: Family, wanted: Wanted, any_value: bool = False) -> Mapped:
     """Find the columns of a family's channels, and bring them to its units.
+
+    Args:
+        any_value: Whether values that are not plausible stay, and are no error.
 
     Raises:
         InvalidInput: None is found, what people said is not there, or values are far outside what is plausible.
@@ -110,7 +113,9 @@ def map_channels(table: Table, family: Family, wanted: Wanted) -> Mapped:
             continue
         found[name] = (column, unit, why)
         lines.append(f"{name} <- {column.header!r}, {_change(unit, channel.unit)} ({why})")
-        values[name] = _plausible(table, column, convert(column.values, unit, channel.unit), channel, name, lines)
+        values[name] = convert(column.values, unit, channel.unit)
+        if not any_value:
+            values[name] = _plausible(table, column, values[name], channel, name, lines)
     if not values:
         raise InvalidInput("channels", table.report.name, _questions(table, family, lines))
     return Mapped(values, {name: column for name, (column, _, _) in found.items()}, tuple(lines))

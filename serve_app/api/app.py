@@ -23,6 +23,7 @@ from serve_app.api import (
     internal,
     models,
     problems,
+    readings,
     replay,
     systems,
 )
@@ -84,6 +85,7 @@ def create_app(services: Services) -> FastAPI:
         families,
         systems,
         baselines,
+        readings,
         models,
         health,
         internal,
@@ -94,5 +96,10 @@ def create_app(services: Services) -> FastAPI:
         app.add_exception_handler(kind, problems.handle)
     app.add_middleware(FastPath, authenticator=app.state.authenticator, detection=app.state.detection)
     limits = services.settings.limits
-    app.add_middleware(RequestMiddleware, body_bytes=limits.body_bytes, document_bytes=limits.document_bytes)
+    app.add_middleware(
+        RequestMiddleware,
+        body_bytes=limits.body_bytes,
+        document_bytes=limits.document_bytes,
+        readings_bytes=limits.readings_bytes,
+    )
     return app

@@ -162,6 +162,8 @@ class Readings:
             channels: Those wanted; all where None.
         """
         known = {"tenant": tenant_id, "system": system_id, "channels": None if channels is None else list(channels)}
+        if begin >= end:
+            return []
         width = width_of(begin, end, points)
         async with self._database.tenant(tenant_id, long=True) as connection:
             query, values = _source(pieces(begin, end, end - begin))

@@ -5,7 +5,7 @@
 row, `read` puts all together, and `account` tells of it.
 """
 
-from pipelines.signals.tabular.account import ColumnReading, Omission, Report
+from pipelines.signals.tabular.account import ColumnReading, LeftCells, Omission, Report
 from pipelines.signals.tabular.read import Column, Table, read_table
 
-__all__ = ["Column", "ColumnReading", "Omission", "Report", "Table", "read_table"]
+__all__ = ["Column", "ColumnReading", "LeftCells", "Omission", "Report", "Table", "read_table"]

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Omission:
@@ -21,6 +24,22 @@ class Omission:
 
     def __str__(self) -> str:
         return f"{self.count} {self.what}: {self.reason} (first: {self.first})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftCells:
+    """Cells that hold something and were left out for one reason, as they stand, for whoever reviews them.
+
+    Attributes:
+        headers: Of the column of each, or its tag in a long layout.
+        nanos: Moment of each, in nanoseconds since 1970.
+        words: What stands there.
+    """
+
+    headers: NDArray[np.object_]
+    nanos: NDArray[np.int64]
+    words: NDArray[np.object_]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +128,7 @@ class Account:
 
     left_out: list[Omission] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cells: list[LeftCells] = field(default_factory=list)
 
     def leave(self, what: str, lines: Sequence[int], reason: str, first: object = "") -> None:
         """Note what was left out; nothing where there are no lines."""

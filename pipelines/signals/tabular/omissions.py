@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.signals.tabular.account import Account
+from pipelines.signals.tabular.account import Account, LeftCells
 from pipelines.signals.tabular.clocks import NEVER, Moments, in_zone
 from pipelines.signals.tabular.fields import SUMMARY, Field
 from pipelines.signals.tabular.headings import Heading
@@ -100,6 +100,7 @@ def _leave_marked(
     for word in words[bad].unique():
         mine = bad & (words == word).to_numpy(dtype=np.bool_)
         reading.account.leave(f"cells of {each.header!r}", lines[mine].tolist(), f"quality {word!r}")
+        _keep(reading, each, mine & ~numbers.missing, f"quality {word!r}")
     numbers.values[bad] = np.nan
 
 
@@ -115,12 +116,24 @@ def _leave_missing(reading: Reading, each: Field, numbers: Numbers, told: NDArra
         (numbers.marks, "a number that marks what is missing"),
     ):
         mine = mask & ~told
+        if mask is numbers.text or mask is numbers.marks:
+            _keep(reading, each, mine, reason)
         for word in words[mine].unique()[:5] if reason == "are no numbers" else ():
             some = mine & (words == word).to_numpy(dtype=np.bool_)
             reading.account.leave(f"cells of {each.header!r}", lines[some].tolist(), reason, word)
             mine &= ~some
         shown = words[mine].iloc[0] if mine.any() else ""
         reading.account.leave(f"cells of {each.header!r}", lines[mine].tolist(), reason, shown)
+
+
+def _keep(reading: Reading, each: Field, mask: NDArray[np.bool_], reason: str) -> None:
+    """Keep cells that are left out as they stand, where their moment is known."""
+    if reading.moments is None or not mask.any():
+        return
+    tags = reading.with_role("tag") if each.role == "value" else []
+    headers = tags[0].words[mask].to_numpy(object) if tags else np.full(int(mask.sum()), each.header, dtype=object)
+    words = each.words[mask].to_numpy(object)
+    reading.account.cells.append(LeftCells(headers, reading.moments.nanos[mask], words, reason))
 
 
 def _judged_by(

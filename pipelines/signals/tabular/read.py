@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
-from pipelines.signals.tabular.account import Account, ColumnReading, Report
+from pipelines.signals.tabular.account import Account, ColumnReading, LeftCells, Report
 from pipelines.signals.tabular.clocks import Moments
 from pipelines.signals.tabular.fields import (
     Field,
@@ -67,6 +67,8 @@ class Table:
         texts: Other columns, by header, as text.
         rows: Number of the row in the file that each was made from, from 0.
         step_s: Usual time between two moments; 0 where there is no time.
+        zoned: Whether the zone of the moments is known, by the file or by whoever read it.
+        left: Cells that were left out though they hold something.
     """
 
     times: NDArray[np.datetime64] | None
@@ -76,6 +78,8 @@ class Table:
     rows: NDArray[np.int64]
     step_s: float
     report: Report
+    zoned: bool = False
+    left: tuple[LeftCells, ...] = ()
 
 
 def read_table(source: Path | bytes, name: str = "", zone: str | None = None) -> Table:
@@ -283,7 +287,9 @@ def _table(
         notes=tuple(account.notes),
     )
     stamps = None if moments is None else merged.nanos.view("datetime64[ns]")
-    return Table(stamps, merged.machines if machines else None, columns, texts, merged.rows, step, report)
+    zoned = moments is not None and (moments.zoned or zone is not None)
+    keys = merged.machines if machines else None
+    return Table(stamps, keys, columns, texts, merged.rows, step, report, zoned, tuple(account.cells))
 
 
 def _time_words(moments: Moments | None, times: Sequence[Field], zone: str | None, merged: Merged, step: float) -> str:

@@ -3,6 +3,7 @@
 Plain ASGI, so that it holds on paths that no route answers, too, and costs little.
 """
 
+import re
 import time
 from uuid import uuid4
 
@@ -17,7 +18,10 @@ from serve_app.shared import logs
 REQUEST_ID = "x-request-id"
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
-UPLOADS = "/api/rag/documents/"  # the one path that takes a file
+CSV_TYPE = "text/csv"
+PARQUET_TYPE = "application/vnd.apache.parquet"
+UPLOADS = "/api/rag/documents/"  # the one path that takes a form
+READINGS = re.compile(r"/api/systems/[^/]+/readings/")  # the one that takes files as they are
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Source: OWASP Secure Headers Project, its list for REST APIs.
 SECURITY = (
@@ -42,11 +46,13 @@ class RequestMiddleware:
     Attributes:
         body_bytes: Most bytes a body may have, counted as they arrive.
         document_bytes: The same for an upload, the form around the file included.
+        readings_bytes: The same for readings.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int, readings_bytes: int) -> None:
         self._app = app
         self.body_bytes, self.document_bytes = body_bytes, document_bytes
+        self.readings_bytes = readings_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,7 +89,7 @@ class RequestMiddleware:
             TooLarge: It is longer than allowed, whatever its header said.
             ClientGone: It never came to its end.
         """
-        limit = self.document_bytes if scope["path"] == UPLOADS else self.body_bytes
+        limit = self._limit_of(scope["path"])
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise TooLarge("body", limit)
@@ -99,6 +105,11 @@ class RequestMiddleware:
             chunks.append(chunk)
             more = message.get("more_body", False)
         return b"".join(chunks)
+
+    def _limit_of(self, path: str) -> int:
+        if path == UPLOADS:
+            return self.document_bytes
+        return self.readings_bytes if READINGS.fullmatch(path) else self.body_bytes
 
 
 class ClientGone(Exception):
@@ -143,7 +154,7 @@ def one_form(path: str) -> str:
 
 
 async def json_only(request: Request) -> None:
-    """Refuse a body that is neither JSON nor an upload by its type; asked by every route, so that none stays a 404.
+    """Refuse a body by its type that its path does not take; asked by every route, so that none stays a 404.
 
     Raises:
         UnsupportedContent: The content type is another one.
@@ -151,7 +162,19 @@ async def json_only(request: Request) -> None:
     if request.method not in WRITES:
         return
     given = request.headers.get("content-type", "")
-    wanted = FORM_TYPE if request.scope["path"] == UPLOADS else JSON_TYPE
+    wanted = types_of(request.scope["path"])
     # A form has been read by now, and its bytes are gone: only what is not one is looked at.
-    if given.partition(";")[0].strip().lower() != wanted and await request.body():
-        raise UnsupportedContent(given, wanted)
+    if media_type(given) not in wanted and await request.body():
+        raise UnsupportedContent(given, ", ".join(wanted))
+
+
+def types_of(path: str) -> tuple[str, ...]:
+    """Return the content types that a path takes."""
+    if READINGS.fullmatch(path):
+        return JSON_TYPE, CSV_TYPE, PARQUET_TYPE
+    return (FORM_TYPE if path == UPLOADS else JSON_TYPE,)
+
+
+def media_type(header: str) -> str:
+    """Return a content type without its parameters."""
+    return header.partition(";")[0].strip().lower()

@@ -1,0 +1,275 @@
+"""Reads what machines send into readings, and sets aside, with a reason, whatever is none.
+
+Knows no HTTP and no store: JSON by row, and files as people have them, in, values by channel and moment out.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipelines.datasets.exports import Mapped, Wanted, map_channels
+from pipelines.errors import InvalidInput, MalformedBody, TooLarge
+from pipelines.machines.family import Channel, Family
+from pipelines.signals.tabular import Column, Table, read_table
+from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
+from pipelines.signals.units import range_rule
+from serve_app.store.records import Reading, Suspect
+
+# Moments of one request. Source: the contract.
+ROWS_MAX = 10_000
+# Clocks of machines go wrong, but by no more than a day, whatever their zone. Source: own choice.
+AHEAD = timedelta(days=1)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+NAME_MAX, VALUE_MAX = 100, 200
+AT, QUALITY = "at", "quality"
+GZIP = b"\x1f\x8b"
+ZONED = "must be a moment that names its zone, as 2026-11-02T06:00:00Z"
+
+
+class Acquired(NamedTuple):
+    """What was sent: every value is a reading, a suspect, or counted as empty.
+
+    Attributes:
+        notes: How a file was read, in words.
+    """
+
+    readings: list[Reading]
+    suspects: list[Suspect]
+    empty: int
+    notes: tuple[str, ...] = ()
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """Return a body without its packing by gzip.
+
+    Raises:
+        TooLarge: It unpacks to more than `limit` bytes.
+        MalformedBody: It is not one whole gzip stream, or packed twice.
+    """
+    reader = zlib.decompressobj(31)
+    try:
+        data = reader.decompress(body, limit + 1)
+    except zlib.error:
+        raise MalformedBody("must be packed by gzip, as content-encoding says") from None
+    if len(data) > limit:
+        raise TooLarge("body", limit)
+    if not reader.eof or reader.unused_data or data[:2] == GZIP:
+        raise MalformedBody("must be one whole gzip stream, packed once")
+    return data
+
+
+# --- JSON
+
+
+def read_json(body: bytes, family: Family, now: datetime) -> Acquired:
+    """Read `{"readings": [{"at": .., channel: value, ..}, ..]}`.
+
+    Raises:
+        MalformedBody: It is no JSON.
+        InvalidInput: It has another shape, or a row has no moment that can be kept.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedBody("must be JSON in UTF-8") from None
+    rows = content.get("readings") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not 1 <= len(rows) <= ROWS_MAX:
+        given = len(rows) if isinstance(rows, list) else type(rows).__name__
+        raise InvalidInput("readings", given, f"must be an array of 1 to {ROWS_MAX} rows")
+    if unknown := sorted(set(content) - {"readings"}):
+        raise InvalidInput(unknown[0], "", "is not a known field")
+    found = Acquired([], [], 0)
+    empty = 0
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise InvalidInput(f"readings[{number}]", type(row).__name__, "must be an object")
+        empty += _read_row(row, f"readings[{number}]", family, now, found)
+    return found._replace(empty=empty)
+
+
+def _read_row(row: Mapping[str, Any], place: str, family: Family, now: datetime, found: Acquired) -> int:
+    """Read one row into what is found; return how many of its values are empty."""
+    at = moment_of(row.get(AT), f"{place}.{AT}", now)
+    marked = QUALITY in row and QUALITY not in family.channels
+    bad = _bad_quality(row[QUALITY], f"{place}.{QUALITY}") if marked else ""
+    empty = 0
+    for name, value in row.items():
+        if name == AT or (marked and name == QUALITY):
+            continue
+        if value is None:
+            empty += 1
+        elif reason := _reason(name, value, family) or bad:
+            if not name.isprintable() or not 1 <= len(name) <= NAME_MAX:
+                raise InvalidInput(place, name, f"must name channels by 1 to {NAME_MAX} printable characters")
+            found.suspects.append(Suspect(name, at, _shown(value), reason))
+        else:
+            found.readings.append(Reading(name, at, float(value)))
+    return empty
+
+
+def moment_of(text: object, field: str, now: datetime) -> datetime:
+    """Read a moment that can be kept.
+
+    Raises:
+        InvalidInput: It is none, names no zone, or lies before 2000 or more than a day ahead.
+    """
+    try:
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise InvalidInput(field, text, ZONED)
+    check_moment(at, field, text, now)
+    return at.astimezone(UTC)
+
+
+def check_moment(at: datetime, field: str, shown: object, now: datetime) -> None:
+    """Check that a moment can be kept.
+
+    Raises:
+        InvalidInput: It cannot.
+    """
+    if at > now + AHEAD:
+        raise InvalidInput(field, shown, "must not be more than a day ahead of the service's clock")
+    if at < EARLIEST:
+        raise InvalidInput(field, shown, "must be in 2000 or later")
+
+
+def _bad_quality(mark: object, field: str) -> str:
+    """Return why readings under a mark of quality are set aside, empty where it is good.
+
+    Raises:
+        InvalidInput: It is no mark.
+    """
+    if isinstance(mark, str):
+        good = not mark.strip() or bool(GOOD.match(mark.strip()))
+    elif isinstance(mark, bool) or mark is None:
+        good = mark is not False
+    elif isinstance(mark, int):
+        good = mark & OPC_GOOD == OPC_GOOD
+    else:
+        raise InvalidInput(field, mark, "must be a word, as good, true or false, or a number of OPC, as 192")
+    return "" if good else f"quality {_shown(mark)!r}"
+
+
+def _reason(name: str, value: object, family: Family) -> str:
+    """Return why a value is no reading of a channel, empty where it is one."""
+    if name not in family.channels:
+        return f"must be of a channel of the family {family.name}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "must be a number"
+    return _implausible(value, family.channels[name])
+
+
+def _implausible(value: float, channel: Channel) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be finite"
+    if not channel.low <= value <= channel.high:
+        return range_rule(min(max(value, -1e300), 1e300), channel)
+    return ""
+
+
+def _shown(value: object) -> str:
+    """Return a value as text that the database can hold."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**VALUE_MAX:
+        return "an integer of more than 200 digits"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode().replace("\x00", "?")[:VALUE_MAX]
+
+
+# --- files
+
+
+def read_file(body: bytes, family: Family, columns: Mapping[str, str], zone: str | None, now: datetime) -> Acquired:
+    """Read CSV or Parquet: columns by name, or by quantity and unit, brought to the family's units.
+
+    Args:
+        body: The file.
+        family: Whose channels are looked for.
+        columns: By channel, the header of its column, where people say it.
+        zone: Of moments that name none.
+        now: By the service's clock.
+
+    Raises:
+        InvalidInput: It cannot be read, is of several machines, holds no channel of the family, or moments that cannot
+            be kept.
+    """
+    table = read_table(body, "body", zone)
+    _check_table(table, now)
+    mapped = map_channels(table, family, Wanted(columns, zone), any_value=True)
+    moments = _moments(table.times)
+    found, empty = Acquired([], [], 0), 0
+    by_header = {column.header: name for name, column in mapped.columns.items()}
+    for name, values in mapped.values.items():
+        empty += int(np.isnan(values).sum())
+        for at, value in _pairs(moments, values):
+            if reason := _implausible(value, family.channels[name]):
+                found.suspects.append(Suspect(name, at, f"{value:.12g}", reason))
+            else:
+                found.readings.append(Reading(name, at, value))
+    for column in table.channels:
+        if column.header not in by_header:
+            empty += int(np.isnan(column.values).sum())
+            reason = _unmapped(column, family)
+            pairs = _pairs(moments, column.values)
+            found.suspects.extend(Suspect(_name(column.header), at, f"{v:.12g}", reason) for at, v in pairs)
+    left = list(_left(table, by_header))
+    found.suspects.extend(left)
+    return found._replace(empty=max(0, empty - len(left)), notes=_notes(table, mapped))
+
+
+def _check_table(table: Table, now: datetime) -> None:
+    if table.times is None:
+        raise InvalidInput("time", table.report.name, "must have a column of moments")
+    if not table.zoned:
+        raise InvalidInput("zone", table.report.time, "must be said, as ?zone=Europe/Berlin: the moments name none")
+    if len(table.rows) > ROWS_MAX:
+        raise InvalidInput("readings", len(table.rows), f"must hold 1 to {ROWS_MAX} moments")
+    if len(table.report.machines) > 1:
+        raise InvalidInput("machine", ", ".join(table.report.machines), "must be one: these are readings of a system")
+    for place in (int(np.argmin(table.times)), int(np.argmax(table.times))):
+        at = _moments(table.times[place : place + 1])[0]
+        check_moment(at, f"line {table.rows[place] + 1}", at.isoformat(), now)
+
+
+def _moments(times: Any) -> list[datetime]:
+    """Return moments of nanoseconds as those that the database holds, in microseconds."""
+    return [each.replace(tzinfo=UTC) for each in np.asarray(times).astype("datetime64[us]").astype(object)]
+
+
+def _pairs(moments: list[datetime], values: Any) -> Iterator[tuple[datetime, float]]:
+    """Yield the values that there are, with their moments."""
+    for at, value in zip(moments, values.tolist(), strict=True):
+        if not math.isnan(value):
+            yield at, value
+
+
+def _unmapped(column: Column, family: Family) -> str:
+    """Return why a column is read as no channel."""
+    unit = f" in {column.unit}" if column.unit else ""
+    return f"a column{unit} that is read as no channel of the family {family.name}"
+
+
+def _left(table: Table, by_header: Mapping[str, str]) -> Iterator[Suspect]:
+    """Yield cells that the reader left out though they hold something."""
+    for cells in table.left:
+        for header, at, word in zip(
+            cells.headers, _moments(cells.nanos.view("datetime64[ns]")), cells.words, strict=True
+        ):
+            name = by_header.get(header) or _name(header)
+            yield Suspect(name, at, _shown(str(word)), cells.reason)
+
+
+def _name(header: str) -> str:
+    """Return a header as a name that the database can hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in header).strip()[:NAME_MAX] or "?"
+
+
+def _notes(table: Table, mapped: Mapped) -> tuple[str, ...]:
+    report = table.report
+    return (*mapped.lines, *report.notes, *(f"left out: {omission}" for omission in report.left_out))

@@ -1,0 +1,206 @@
+"""What machines send: taken in once, read back without losing a peak, and what is no good reading, for review."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
+
+from pipelines.datasets.exports import Wanted
+from pipelines.errors import InvalidInput, MalformedBody
+from pipelines.machines.family import Family
+from serve_app.acquisition import AHEAD, EARLIEST, GZIP, Acquired, read_file, read_json, unpacked
+from serve_app.api import problems
+from serve_app.api.auth import Reader, Worker
+from serve_app.api.middleware.request import CSV_TYPE, JSON_TYPE, PARQUET_TYPE, media_type
+from serve_app.api.ports import Ports
+from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
+from serve_app.api.systems import SystemId
+from serve_app.families import Families
+from serve_app.shared import logs
+from serve_app.store.records import Series
+
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+POINTS, POINTS_MAX, CHANNELS_MAX = 1000, 5000, 64
+USUAL_SPAN = timedelta(days=1)
+# What a body of each type begins with, where anything is certain; workbooks and archives are none of them.
+BEGINNING = {PARQUET_TYPE: b"PAR1"}
+OTHER = (b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
+router = APIRouter(prefix="/api/systems", tags=["systems"])
+
+
+@router.post(
+    "/{system_id}/readings/",
+    response_model=SentReply,
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 503),
+    openapi_extra={"requestBody": BODY},
+    summary="Send readings",
+)
+async def send_readings(
+    system_id: SystemId,
+    request: Request,
+    caller: Worker,
+    services: Ports,
+    zone: Annotated[str | None, Query(max_length=64, description="Of a file's moments that name none")] = None,
+    column: Annotated[
+        list[str] | None, Query(max_length=CHANNELS_MAX, description="Of a file: pressure=PT101 [bar]")
+    ] = None,
+) -> Response:
+    """Keep 1 to 10,000 rows, each value once; what is out of range, of bad quality or of no channel is set aside.
+
+    Bodies may be packed by gzip (`content-encoding: gzip`). Sent again, nothing changes.
+    """
+    system = await services.store.systems.get(caller.tenant_id, system_id)
+    family = await Families(services.store).of(caller.tenant_id, system.family)
+    body, kind = await request.body(), media_type(request.headers.get("content-type", ""))
+    packing = request.headers.get("content-encoding", "identity").strip().lower()
+    limit = services.settings.limits.readings_bytes
+    found = await asyncio.to_thread(_acquire, body, kind, packing, limit, family, column or [], zone)
+    store = services.store.readings
+    stored = await store.add(caller.tenant_id, system_id, found.readings, found.suspects, caller.name)
+    counts = stored._asdict()
+    logs.note(system_id=system_id, **counts)
+    return JSONResponse({"system_id": system_id, **counts, "empty": found.empty, "notes": list(found.notes)})
+
+
+def _acquire(
+    body: bytes, kind: str, packing: str, limit: int, family: Family, columns: Sequence[str], zone: str | None
+) -> Acquired:
+    """Read a body by its type.
+
+    Raises:
+        MalformedBody: It is not what its headers say.
+        InvalidInput: As `read_json` and `read_file`, or its packing is not known.
+    """
+    if packing not in ("identity", "gzip"):
+        raise InvalidInput("content-encoding", packing, "must be gzip or identity")
+    if packing == "gzip" or body[:2] == GZIP:
+        body = unpacked(body, limit)
+    now = datetime.now(UTC)
+    if kind in (JSON_TYPE, ""):
+        return read_json(body, family, now)
+    if not body.startswith(BEGINNING.get(kind, b"")) or (kind == CSV_TYPE and body.startswith(OTHER)):
+        raise MalformedBody(f"must be {kind}, as content-type says")
+    try:
+        return read_file(body, family, Wanted.of(columns).columns, zone, now)
+    except InvalidInput as error:  # files are read on the command line, too, where columns are said otherwise
+        rule = error.rule.replace("--channel ", "?column=").replace("--channel", "?column=")
+        raise InvalidInput(error.field, error.value, rule) from None
+
+
+@router.get(
+    "/{system_id}/readings/",
+    response_model=ReadingsReply,
+    responses={
+        **problems.documented(401, 404, 409),
+        200: {"content": {CSV_TYPE: {"schema": {"type": "string"}}, ARROW_TYPE: {}}},
+    },
+    summary="Read readings back",
+)
+async def read_readings(
+    system_id: SystemId,
+    request: Request,
+    caller: Reader,
+    services: Ports,
+    begin: Annotated[AwareDatetime | None, Query(alias="from", description="A day before `to` when left out")] = None,
+    end: Annotated[AwareDatetime | None, Query(alias="to", description="Outside the span; now when left out")] = None,
+    channel: Annotated[list[str] | None, Query(max_length=CHANNELS_MAX, description="All when left out")] = None,
+    points: Annotated[int, Query(ge=4, le=POINTS_MAX, description="Most of each channel")] = POINTS,
+) -> Response:
+    """Return a span; of a channel with more readings than `points` no peak is lost.
+
+    First, least, greatest and last stand for each equal part. `Accept` chooses JSON, `text/csv` or Arrow, both with one
+    row a reading.
+    """
+    system = await services.store.systems.get(caller.tenant_id, system_id)
+    family = await Families(services.store).of(caller.tenant_id, system.family)
+    begin, end = _span(begin, end, datetime.now(UTC))
+    found = await services.store.readings.span(caller.tenant_id, system_id, begin, end, points, channel)
+    accept = request.headers.get("accept", "")
+    if CSV_TYPE in accept:
+        return Response(_csv(found), media_type=CSV_TYPE)
+    if ARROW_TYPE in accept:
+        return Response(_arrow(found), media_type=ARROW_TYPE)
+    span = {"system_id": system_id, "from": begin.isoformat(), "to": end.isoformat()}
+    return JSONResponse({**span, "channels": [_shown(each, family) for each in found]})
+
+
+@router.get(
+    "/{system_id}/readings/quarantine/",
+    response_model=QuarantineReply,
+    responses=problems.documented(401, 404),
+    summary="Review what was set aside",
+)
+async def read_quarantine(
+    system_id: SystemId,
+    caller: Reader,
+    services: Ports,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Return one page of values that are no good readings, with the reason of each, in the order in which they came."""
+    await services.store.systems.get(caller.tenant_id, system_id)
+    found = await services.store.readings.quarantined(caller.tenant_id, system_id, after, limit + 1)
+    page = found[:limit]
+    following = page[-1].quarantine_id if len(found) > limit else None
+    shown = [{**asdict(each), "at": _written(each.at), "created_at": each.created_at.isoformat()} for each in page]
+    return JSONResponse({"quarantine": shown, "next": following})
+
+
+def _span(begin: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Return the span that is asked for, within that in which readings can be.
+
+    Raises:
+        InvalidInput: It ends before it begins.
+    """
+    end = max(min(end or now, now + 2 * AHEAD), EARLIEST)
+    begin = end - USUAL_SPAN if begin is None else begin
+    if begin >= end:
+        raise InvalidInput("from", begin.isoformat(), f"must be before to, {end.isoformat()}")
+    begin = max(begin, EARLIEST)
+    return begin.astimezone(UTC), max(end, begin).astimezone(UTC)
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _shown(each: Series, family: Family) -> dict[str, Any]:
+    known = family.channels.get(each.channel)
+    return {
+        "channel": each.channel,
+        "unit": None if known is None else known.unit,
+        "count": each.count,
+        "downsampled": each.count > len(each.points),
+        "at": [_written(at) for at, _ in each.points],
+        "values": [value for _, value in each.points],
+    }
+
+
+def _csv(found: Sequence[Series]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("at", "channel", "value"))
+    for each in found:
+        writer.writerows((_written(at), each.channel, value) for at, value in each.points)
+    return text.getvalue()
+
+
+def _arrow(found: Sequence[Series]) -> bytes:
+    import pyarrow as pa
+
+    rows = [(at, each.channel, value) for each in found for at, value in each.points]
+    schema = pa.schema([("at", pa.timestamp("us", "UTC")), ("channel", pa.string()), ("value", pa.float64())])
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(pa.table(columns, schema=schema))
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
