@@ -378,3 +378,32 @@ def test_groups_above_the_header_are_machines() -> None:
     table = read(lines(header, "2026-03-02 06:00:{n:02d};{p:.2f};{t:.2f};{p:.2f};{t:.2f}"))
     assert table.report.machines == ("Unit 1", "Unit 2")
     assert [(each.name, each.unit) for each in table.channels] == [("Druck", "bar"), ("Temp", "degC")]
+
+
+def test_what_is_left_out_is_handed_on() -> None:
+    """Cells of bad quality, words and marks are kept as they stand with moment and reason; empty ones are not."""
+    text = lines("time,pressure [bar],quality", "2026-05-04T06:{m:02d}:{n:02d}Z,{p:.2f},good").splitlines()
+    for row, words in ((3, "120.5,bad"), (4, "ERR,good"), (5, ",good"), (6, "-9999,good")):
+        text[row] = f"{text[row].split(',')[0]},{words}"
+    table = read("\n".join(text))
+    assert table.zoned
+    found = [
+        (header, str(np.datetime64(int(nanos), "ns").astype("datetime64[s]")), word, cells.reason)
+        for cells in table.left
+        for header, nanos, word in zip(cells.headers, cells.nanos, cells.words, strict=True)
+    ]
+    assert found == [
+        ("pressure [bar]", "2026-05-04T06:00:02", "120.5", "quality 'bad'"),
+        ("pressure [bar]", "2026-05-04T06:00:03", "ERR", "are no numbers"),
+        ("pressure [bar]", "2026-05-04T06:00:05", "-9999", "a number that marks what is missing"),
+    ]
+
+
+def test_tags_that_are_left_out_are_named() -> None:
+    """In a long layout the cells that are left out bear their tag, and a clock without a zone is told."""
+    rows = [f"2026-05-04 06:00:{n:02d};{tag};{n + 100}" for n in range(20) for tag in ("PT1 bar", "TT1 degC")]
+    rows[5] = rows[5].rpartition(";")[0] + ";Bad Input"
+    table = read("\n".join(["time;tag;value", *rows]))
+    assert not table.zoned
+    ((header,), (word,)) = table.left[0].headers, table.left[0].words
+    assert (header, word) == ("TT1 degC", "Bad Input")
