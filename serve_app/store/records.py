@@ -255,7 +255,7 @@ class StoredDocument:
 
 
 class Reading(NamedTuple):
-    """What a channel had at a moment, in the family's unit."""
+    """What a channel had at a moment, in the unit that the system speaks."""
 
     channel: str
     at: datetime

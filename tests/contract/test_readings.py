@@ -311,3 +311,15 @@ def test_the_examples_run(client: TestClient, headers: LogIn) -> None:
     assert taken(client.post(PATH, json=content["application/json"]["example"], headers=headers()))["written"] == 4
     reply = client.post(PATH, content=content["text/csv"]["example"], headers=headers() | CSV)
     assert taken(reply)["quarantined"] == 0
+
+
+def test_a_system_is_sent_its_own_units(client: TestClient, headers: LogIn) -> None:
+    """A system that speaks psi is sent psi by row, has psi converted from a file's bar, and is read back in psi."""
+    body = {"name": "Press 9", "family": "generic", "units": {"pressure": "psi"}}
+    path = client.post("/api/systems/", json=body, headers=headers("admin")).headers["location"] + "readings/"
+    row = {"at": AT, "pressure": 1450, "flow": 25}
+    assert taken(client.post(path, json={"readings": [row]}, headers=headers())) == counts(written=2)
+    text = "time,pressure [bar]\n2026-03-01T06:00:01Z,100\n2026-03-01T06:00:02Z,100\n"
+    assert taken(client.post(path, content=text, headers=headers() | CSV)) == counts(written=2)
+    found = client.get(path, params=SPAN | {"channel": "pressure"}, headers=headers()).json()["channels"][0]
+    assert (found["unit"], found["values"]) == ("psi", [1450.0] + [pytest.approx(1450.4, abs=0.1)] * 2)

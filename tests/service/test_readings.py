@@ -186,6 +186,18 @@ async def test_days_are_tables(store: Store, url: str) -> None:
         ]
 
 
+async def test_a_new_day_waits_for_nobody(store: Store, url: str) -> None:
+    """A day is made while others read and write, as long as they take."""
+    plant, other = await make_plant(store), await make_plant(store)
+    at = datetime(2026, 7, 7, tzinfo=UTC)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, [reading_of(1.0, at)])
+    with as_application(url, plant.tenant_id) as connection:
+        connection.execute(text("UPDATE readings SET value = 3"))
+        rows = [reading_of(2.0, at + timedelta(days=1))]
+        async with asyncio.timeout(1.5):  # less than anybody waits for a lock
+            assert await store.readings.add(other.tenant_id, other.system.system_id, rows) == (1, 0, 0, 0)
+
+
 @pytest.mark.parametrize("day", ["1999-12-31", "2090-01-01"])
 async def test_days_are_made_within_bounds(store: Store, url: str, day: str) -> None:
     """The application makes no table itself, none for a day before 2000 or after tomorrow, and drops no young one."""

@@ -32,7 +32,7 @@ BODY: dict[str, Any] = {
                                 },
                             },
                             "additionalProperties": {
-                                "description": "By channel of the family, in its unit; null where there is none"
+                                "description": "By channel, in the unit that the system speaks; null where none is"
                             },
                         },
                     }

@@ -42,14 +42,16 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['readings', 'rollups'] LOOP
         part := parent || to_char(day, '_YYYYMMDD');
         CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL;
-        EXECUTE format(
-            'CREATE TABLE public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L)',
-            part, parent, day || ' 00:00+00', day + 1 || ' 00:00+00'
-        );
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)', part, parent);
         -- With no policy of its own: its rows are reached through the parent, by the parent's policies.
         EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', part);
         EXECUTE format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', part);
         EXECUTE format('COMMENT ON TABLE public.%I IS %L', part, 'made ' || now());
+        -- Made first and attached then, which lets others read and write the parent meanwhile.
+        EXECUTE format(
+            'ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+            parent, part, day || ' 00:00+00', day + 1 || ' 00:00+00'
+        );
     END LOOP;
 END $$
 """
