@@ -6,7 +6,7 @@ Knows no HTTP and no store: JSON by row, and files as people have them, in, valu
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from pipelines.machines.family import Channel, Family
 from pipelines.signals.tabular import Column, Table, read_table
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
-from serve_app.store.records import Reading, Suspect
+from serve_app.store.records import Reading, Series, Suspect
 
 # Moments of one request. Source: the contract.
 ROWS_MAX = 10_000
@@ -273,3 +273,32 @@ def _name(header: str) -> str:
 def _notes(table: Table, mapped: Mapped) -> tuple[str, ...]:
     report = table.report
     return (*mapped.lines, *report.notes, *(f"left out: {omission}" for omission in report.left_out))
+
+
+def latest_window(series: Sequence[Series], family: Family) -> tuple[dict[str, list[float | None]], float]:
+    """Return the newest window that readings show: at each step of its rate the last value, None where there is none.
+
+    A value holds for a step and a half, of a channel that is read more slowly for three of its own steps.
+
+    Returns:
+        By channel the samples, and samples a second: the family's rate, or the readings' where they are slower.
+
+    Raises:
+        InvalidInput: They are of no channel of the family.
+    """
+    known = {each.channel: each.points for each in series if each.channel in family.channels and each.points}
+    if not known:
+        raise InvalidInput("sensor_data", None, "must be sent: no readings of this system's channels are stored")
+    moments = {name: np.array([at.timestamp() for at, _ in points]) for name, points in known.items()}
+    steps = {name: float(np.median(np.diff(at))) if len(at) > 1 else 0.0 for name, at in moments.items()}
+    family_hz = next(iter(family.channels.values())).rate_hz
+    step_s = max(1 / family_hz, min(filter(None, steps.values()), default=0.0))
+    count = max(1, round(family.window_s * family_hz))
+    grid = max(at[-1] for at in moments.values()) - step_s * np.arange(count - 1, -1, -1)
+    found: dict[str, list[float | None]] = {}
+    for name, points in known.items():
+        places = np.searchsorted(moments[name], grid + 1e-6, side="right") - 1
+        held = places >= 0
+        held &= grid - moments[name][np.maximum(places, 0)] <= max(1.5 * step_s, 3 * steps[name])
+        found[name] = [points[at][1] if there else None for at, there in zip(places, held, strict=True)]
+    return found, 1 / step_s

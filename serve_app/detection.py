@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,11 @@ import orjson
 from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.definition import find_family
-from pipelines.machines.family import name_of
+from pipelines.machines.family import Family, name_of
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
 from pipelines.signals.windows import to_store
+from serve_app.acquisition import latest_window
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
 from serve_app.families import Families
@@ -31,6 +32,9 @@ from serve_app.store.records import StoredDiagnosis, System
 
 # Who has ended a commissioning that ended by itself, in the audit.
 COMMISSIONED_BY = "commissioning"
+# How far back the newest window is looked for, and in how many readings of a channel at most. Source: own choice; three
+# windows hold one of readings that come three times as slowly, and 100 Hz for a minute are 18,000.
+WINDOWS_BACK, LEAST_BACK_S, VALUES_BACK = 3, 60.0, 20_000
 # How metrics call all families that tenants defined: their labels are bounded.
 OWN_FAMILY = "own"
 
@@ -48,12 +52,14 @@ class Detection:
         self,
         tenant_id: int,
         system_id: int,
-        samples: Mapping[str, Any],
+        samples: Mapping[str, Any] | None,
         rate_hz: float | None,
         trace_id: UUID,
         begun: float,
     ) -> tuple[bytes, bool]:
         """Judge a window of a tenant's own system, store the diagnosis, and learn from it.
+
+        Without samples it is the newest one that the system's stored readings show.
 
         The request that stores the last window that commissioning needs ends it before it answers.
 
@@ -72,6 +78,8 @@ class Detection:
         store, limits = self.services.store, self.services.settings.limits
         system, normal = await store.systems.machine(tenant_id, system_id)
         family = await self.families.of(tenant_id, system.family)
+        if samples is None:
+            samples, rate_hz = await self._newest(tenant_id, system_id, family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = Inspection(
             window,
@@ -107,6 +115,15 @@ class Detection:
         kept = await store.diagnoses.record(tenant_id, stored, judgement.learned, changed, judgement.level, answer)
         await self._end_commissioning(tenant_id, kept.system)
         return kept.answer, judgement.is_anomaly
+
+    async def _newest(self, tenant_id: int, system_id: int, family: Family) -> tuple[Mapping[str, Any], float]:
+        readings = self.services.store.readings
+        end = await readings.newest(tenant_id, system_id)
+        if end is None:
+            return latest_window((), family)
+        span = timedelta(seconds=WINDOWS_BACK * family.window_s + LEAST_BACK_S)
+        series = await readings.span(tenant_id, system_id, end - span, end + timedelta(seconds=1), VALUES_BACK)
+        return latest_window(series, family)
 
     async def _end_commissioning(self, tenant_id: int, system: System) -> None:
         """End a commissioning that has its windows; where that fails the window has its answer all the same."""

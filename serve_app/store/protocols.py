@@ -267,6 +267,10 @@ class ReadingStore(Protocol):
         """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
         ...
 
+    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
+        """Return the moment of a system's newest reading."""
+        ...
+
     async def quarantined(
         self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
     ) -> Sequence[Quarantined]:

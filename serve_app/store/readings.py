@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from psycopg import errors
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +15,7 @@ from serve_app.store.audit import note
 from serve_app.store.database import Database
 from serve_app.store.records import COMMAND_LINE, Quarantined, Reading, Series, Stored, Suspect
 from serve_app.store.spans import STEPS, Piece, Point, cell_of, in_order, pieces, width_of
-from serve_app.store.tables import quarantine
+from serve_app.store.tables import quarantine, rollups
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
 DAYS_MAX = 400
@@ -177,6 +177,13 @@ class Readings:
                 rows = await connection.execute(text(THINNED.format(query)), known | values)
                 found |= _thinned(rows)
         return [Series(name, counts[name], in_order(found[name])) for name in sorted(counts)]
+
+    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
+        """Return the moment of a system's newest reading; None where it has none."""
+        days = rollups.c.system_id == system_id, rollups.c.step_s == STEPS[0]
+        async with self._database.tenant(tenant_id) as connection:
+            epoch = (await connection.execute(select(func.max(rollups.c.last[1])).where(*days))).scalar()
+        return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
     async def quarantined(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> list[Quarantined]:
         """Return a page of what was set aside, in the order in which it came."""

@@ -433,6 +433,11 @@ class MemoryReadings:
             found.append(Series(name, len(all_points), in_order(shown)))
         return found
 
+    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
+        owner, _ = self._rows.owned.get(system_id, (0, None))
+        own = (at for system, _, at in self._rows.values if (system, owner) == (system_id, tenant_id))
+        return max(own, default=None)
+
     async def quarantined(
         self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
     ) -> Sequence[Quarantined]:

@@ -90,7 +90,7 @@ def test_values_that_are_no_number_are_refused(client: TestClient, headers: LogI
 
 def test_all_faults_of_an_envelope_are_listed(client: TestClient, headers: LogIn) -> None:
     """A caller mends all of them at once; the first stands at the top."""
-    reply = client.post(DETECT, json={"system_id": "x", "extra": 1}, headers=headers())
+    reply = client.post(DETECT, json={"system_id": "x", "sensor_data": 3, "extra": 1}, headers=headers())
     problem = assert_problem(reply, 422, "invalid-input")
     errors: Any = problem["errors"]
     assert {error["field"] for error in errors} == {"system_id", "sensor_data", "extra"}

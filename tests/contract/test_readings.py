@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from serve_app.acquisition import ROWS_MAX
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
-from tests.contract.calls import LogIn, assert_problem
+from tests.contract.calls import DETECT, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
 PATH = "/api/systems/1/readings/"
@@ -323,3 +323,36 @@ def test_a_system_is_sent_its_own_units(client: TestClient, headers: LogIn) -> N
     assert taken(client.post(path, content=text, headers=headers() | CSV)) == counts(written=2)
     found = client.get(path, params=SPAN | {"channel": "pressure"}, headers=headers()).json()["channels"][0]
     assert (found["unit"], found["values"]) == ("psi", [1450.0] + [pytest.approx(1450.4, abs=0.1)] * 2)
+
+
+def test_the_newest_window_is_judged_by_the_number_alone(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Of the family's length, each channel at each step; a slower one holds its value, what is missing is told."""
+    refused = client.post(DETECT, json={"system_id": 1}, headers=headers())
+    problem = assert_problem(refused, 422, "invalid-input")
+    assert (problem["field"], "no readings of this system" in problem["rule"]) == ("sensor_data", True)
+    begin = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    rows: list[dict[str, Any]] = []
+    for second in range(40):
+        row = {"at": (begin + timedelta(seconds=second)).isoformat(), "pressure": 100.0 + second}
+        row |= {"temperature": 45.0 + second} if second % 3 == 0 else {}
+        rows.append(row | ({} if second == 38 else {"flow": 25.0}))
+    send(client, headers, *rows)
+    answer = client.post(DETECT, json={"system_id": 1}, headers=headers())
+    assert answer.status_code == 200, answer.text
+    window = bench.diagnoser.asked[-1].window
+    assert window.values["pressure"].tolist() == [135.0, 136.0, 137.0, 138.0, 139.0]
+    assert window.values["temperature"].tolist() == [78.0, 81.0, 81.0, 81.0, 84.0]
+    assert window.values["flow"].tolist() == [25.0] * 5
+    assert (window.rate_hz, "vibration" in window.values) == (1.0, False)
+
+
+def test_slower_readings_make_a_window_of_as_many_samples(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """One a quarter of a minute are five samples of a minute and a quarter."""
+    begin = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    send(
+        client, headers, *({"at": (begin + timedelta(seconds=15 * n)).isoformat(), "flow": 20.0 + n} for n in range(6))
+    )
+    assert client.post(DETECT, json={"system_id": 1}, headers=headers()).status_code == 200
+    window = bench.diagnoser.asked[-1].window
+    assert window.values["flow"].tolist() == [21.0, 22.0, 23.0, 24.0, 25.0]
+    assert window.rate_hz == pytest.approx(1 / 15)

@@ -41,6 +41,17 @@ async def span(parts: StoreParts, plant: Plant, points: int, days: float = 100.0
 # --- what every store promises
 
 
+async def test_the_newest_reading_is_known(parts: StoreParts) -> None:
+    """Whatever the order in which they came; of a system that sent none, and to another tenant, there is none."""
+    ours, theirs = await make_plant(parts), await make_plant(parts)
+    assert await parts.readings.newest(ours.tenant_id, ours.system.system_id) is None
+    moments = [BEGIN + timedelta(days=1, seconds=7), BEGIN + timedelta(days=2, microseconds=250_000), BEGIN]
+    for at in moments:
+        await parts.readings.add(ours.tenant_id, ours.system.system_id, [Reading("flow", at, 25.0)])
+    assert await parts.readings.newest(ours.tenant_id, ours.system.system_id) == moments[1]
+    assert await parts.readings.newest(theirs.tenant_id, ours.system.system_id) is None
+
+
 async def test_a_reading_is_kept_once(parts: StoreParts) -> None:
     """Sent again it is unchanged; another value takes its place and is noted; each value is counted once."""
     plant = await make_plant(parts)

@@ -16,7 +16,7 @@ class DetectBody(Body):
     model_config = example(system_id=1, sensor_data=HEALTHY)
 
     system_id: Key
-    sensor_data: Samples
+    sensor_data: Samples | None = Field(default=None, description="Left out, the newest window of stored readings")
     sampling_hz: Rate = None
 
 
