@@ -46,9 +46,11 @@ def evaluate(
     from pipelines.training.publish import log_evaluation
     from pipelines.training.report import render
     from pipelines.training.train import load
-    from serve_app.local.offline import open_registry
+    from serve_app.local.offline import check_registry, open_registry
 
     settings, kind = read_settings(), known_family(family)
+    if log and not dry_run:
+        check_registry(settings)
     with recordings(kind, data, channel, zone, dry_run) as path:
         if dry_run:
             return

@@ -45,11 +45,13 @@ def score(
     from pipelines.datasets.exports import Wanted, opened
     from pipelines.scoring.plan import Options
     from pipelines.scoring.score import names_anomaly
-    from serve_app.local.offline import open_registry
+    from serve_app.local.offline import check_registry, open_registry
 
     settings, kind, wanted = read_settings(), known_family(family, tenant), members_of(detectors)
     if target is None and not dry_run:
         raise typer.BadParameter("give a target, or --dry-run")
+    if not dry_run and not kind.definition:
+        check_registry(settings)
     with opened(kind, source, Wanted.of(channel or (), zone), tell, entity, order, dry_run) as read:
         if target is None or dry_run:
             return

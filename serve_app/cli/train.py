@@ -47,13 +47,15 @@ def train(
 ) -> None:
     """Train the detectors of a family, and register them in MLflow with their evidence, as challengers."""
     from pipelines.training.run import Plan
-    from serve_app.local.offline import open_registry
+    from serve_app.local.offline import check_registry, open_registry
 
     if tenant and not feedback:
         raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
     settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
     # Before and not inside: two uses of the parts of this machine in one process would wait for each other.
     remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
+    if not dry_run:
+        check_registry(settings)
     with recordings(kind, data, channel, zone, dry_run) as path:
         if dry_run:
             return

@@ -40,8 +40,7 @@ def open_registry(settings: Settings, console: Console) -> Iterator[Registry]:
     health = f"{settings.tracking_url}/health"
     with ExitStack() as stack:
         alone = stack.enter_context(in_use(settings.home))
-        if not answers(health):
-            check_startable(settings)
+        if not check_registry(settings):
             # What is started here is stopped here, also when this process is told to end.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
             with Steps(console).step("MLflow, for this command: `hdx run` is not there"):
@@ -50,6 +49,18 @@ def open_registry(settings: Settings, console: Console) -> Iterator[Registry]:
                 wait_until(lambda: answers(health), [mlflow], START_S)
             stack.callback(alone)
         yield Registry(settings.tracking_url, settings.models.alias)
+
+
+def check_registry(settings: Settings) -> bool:
+    """Tell whether the registry answers, before any work that would be for nothing without it.
+
+    Raises:
+        Unavailable: It does not, and cannot be started here.
+    """
+    if answers(f"{settings.tracking_url}/health"):
+        return True
+    check_startable(settings)
+    return False
 
 
 def check_startable(settings: Settings) -> None:

@@ -173,7 +173,7 @@ def test_a_column_is_said(client: TestClient, headers: LogIn) -> None:
 
 
 def soon() -> str:
-    return (datetime.now(UTC) + timedelta(days=1, minutes=1)).isoformat()
+    return (datetime.now(UTC) + timedelta(days=3)).isoformat()
 
 
 @pytest.mark.parametrize(
