@@ -111,6 +111,12 @@ class Definition(_Part):
         return self.model_dump_json(exclude_defaults=True)
 
 
+def are_other_channels(before: str, after: str) -> bool:
+    """Tell whether what was learned under one definition says nothing under another: other names, units or order."""
+    kinds = (Definition.model_validate_json(text).channels for text in (before, after))
+    return len({tuple((name, channel.unit) for name, channel in each.items()) for each in kinds}) > 1
+
+
 class _Plain(yaml.SafeLoader):
     """YAML without aliases: a few bytes of them are gigabytes of nodes."""
 

@@ -30,7 +30,8 @@ def commission(
     end: Annotated[datetime | None, typer.Option("--to", formats=FORMATS, help="Until; now when left out.")] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget what is normal, and begin anew.")] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Learn from a CSV, Excel or Parquet file, between --from and --to.")
+        Path | None,
+        typer.Option("--data", help="Learn from a CSV, Excel or Parquet file, between --from and --to.", exists=True),
     ] = None,
     channel: ChannelOption = None,
     zone: ZoneOption = "",

@@ -14,9 +14,7 @@ from serve_app.cli.progress import tell
 if TYPE_CHECKING:
     from serve_app.store.repository import Store
 
-FamilyOption = Annotated[
-    str, typer.Option("--family", help="Kind of machine: generic, rig, water-loop, or one of your own.")
-]
+FamilyOption = Annotated[str, typer.Option("--family", help="Kind of machine: generic, rig or water-loop.")]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Parquet, CSV or Excel file, or a folder with a Parquet file.", exists=True),

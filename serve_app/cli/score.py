@@ -10,7 +10,7 @@ from configs.settings import read_settings
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput
 from pipelines.promotion.mlflow_client import Registry, load_members
-from serve_app.cli.options import ChannelOption, DryRunOption, FamilyOption, ZoneOption, known_family
+from serve_app.cli.options import ChannelOption, DryRunOption, ZoneOption, known_family
 from serve_app.cli.progress import Step, bar, console, tell
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ app = typer.Typer()
 
 @app.command()
 def score(
-    family: FamilyOption,
+    family: Annotated[str, typer.Option("--family", help="Kind of machine, shipped or one of your own.")],
     source: Annotated[Path, typer.Argument(exists=True, help="Parquet, CSV or Excel file, or a folder of Parquet.")],
     target: Annotated[
         Path | None, typer.Argument(help="Parquet file; a folder of them by --workers or from a folder.")

@@ -2,16 +2,18 @@
 
 from typing import NoReturn
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import Conflict, InvalidInput, NotFound
+from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.audit import note
 from serve_app.store.database import Database
+from serve_app.store.life import ANEW
 from serve_app.store.records import COMMAND_LINE, StoredFamily
-from serve_app.store.tables import families, systems
+from serve_app.store.tables import families, normals, systems
 
 # Families of a tenant, and versions of each. Source: own choice; ten plants with twenty kinds each, changed every day
 # for a year.
@@ -74,6 +76,9 @@ class Families:
     async def change(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
         """Add a version to a family; the newest one stays where it says the same.
 
+        Where its channels or their units are others now, its systems are commissioned anew, without their limits: what
+        was learned and stated is of other numbers.
+
         Raises:
             NotFound: The tenant has none of this name.
             Conflict: Somebody else changes it at this moment.
@@ -83,6 +88,8 @@ class Families:
             now = _found(name, (await connection.execute(_newest(name))).one_or_none())
             if now.definition == definition:
                 return now
+            if are_other_channels(now.definition, definition):
+                await _begin_anew(connection, name)
             return await _write(connection, tenant_id, name, definition, actor, "family.changed")
 
     async def remove(self, tenant_id: int, name: str, actor: str = COMMAND_LINE) -> None:
@@ -100,6 +107,15 @@ class Families:
                 raise Conflict("family", f"{name}: system {system} is of it")
             await connection.execute(gone)
             await note(connection, tenant_id, actor, "family.removed", f"family {name}", "")
+
+
+async def _begin_anew(connection: AsyncConnection, name: str) -> None:
+    """Commission all systems of a family anew; they are locked in the order of their ids, as everywhere."""
+    wanted = select(systems.c.system_id).where(systems.c.family == name).order_by(systems.c.system_id)
+    numbers = [row.system_id for row in await connection.execute(wanted.with_for_update())]
+    await connection.execute(delete(normals).where(normals.c.system_id.in_(numbers)))
+    fresh = {**ANEW, "evidence": [], "limits": {}, "commissioned_since": func.now()}
+    await connection.execute(update(systems).where(systems.c.system_id.in_(numbers)).values(fresh))
 
 
 def _named(name: str) -> Select[tuple[object, ...]]:

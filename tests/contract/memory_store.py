@@ -9,6 +9,7 @@ from uuid import UUID
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
+from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, after, changes_to, commissioned
@@ -205,6 +206,10 @@ class MemoryFamilies:
     async def change(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
         now = await self.get(tenant_id, name)
         same = now.definition == definition
+        if not same and are_other_channels(now.definition, definition):
+            for tenant, system in list(self._rows.owned.values()):
+                if (tenant, system.family) == (tenant_id, name):
+                    self._store.systems._set(tenant_id, system, {**ANEW, "limits": {}})
         return now if same else await self._write(tenant_id, name, definition, actor, "family.changed")
 
     async def _write(self, tenant_id: int, name: str, definition: str, actor: str, action: str) -> StoredFamily:

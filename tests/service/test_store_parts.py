@@ -14,6 +14,8 @@ from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal, System
 from tests.service.houses import diagnosis_of, learned, normal_of, soon
 
+A, B = (f'{{"title":"{title}","channels":{{"pressure":{{"unit":"psi"}}}}}}' for title in ("Press", "New press"))
+
 
 @dataclass(frozen=True)
 class Plant:
@@ -121,18 +123,18 @@ async def test_a_revoked_key_stands_for_nobody(parts: StoreParts) -> None:
 async def test_families_have_versions(parts: StoreParts) -> None:
     """A change adds one, the same again none; what is removed is not found but by the answers that it gave."""
     tenant_id, other = await parts.tenants.ensure(uuid4().hex), await parts.tenants.ensure(uuid4().hex)
-    first = await parts.families.add(tenant_id, "press", "a", "ann")
-    assert (first.name, first.version, first.definition, first.actor) == ("press", 1, "a", "ann")
+    first = await parts.families.add(tenant_id, "press", A, "ann")
+    assert (first.name, first.version, first.definition, first.actor) == ("press", 1, A, "ann")
     with pytest.raises(Conflict, match="press"):
-        await parts.families.add(tenant_id, "press", "b")
-    second = await parts.families.change(tenant_id, "press", "b")
-    assert (second.version, await parts.families.change(tenant_id, "press", "b")) == (2, second)
-    lift = await parts.families.add(tenant_id, "lift", "c")
+        await parts.families.add(tenant_id, "press", B)
+    second = await parts.families.change(tenant_id, "press", B)
+    assert (second.version, await parts.families.change(tenant_id, "press", B)) == (2, second)
+    lift = await parts.families.add(tenant_id, "lift", A)
     assert await parts.families.page(tenant_id) == [lift, second]
     assert await parts.families.page(tenant_id, "lift", 1) == [second]
     assert await parts.families.get(tenant_id, "press") == second
     assert await parts.families.get(tenant_id, "press", 1) == first
-    key = f"press@{digest_of('a')}"
+    key = f"press@{digest_of(A)}"
     assert await parts.families.of_key(tenant_id, key) == first
     system = await parts.systems.add(tenant_id, "Press", "press", "")
     with pytest.raises(Conflict, match=f"system {system.system_id} is of it"):
@@ -143,16 +145,35 @@ async def test_families_have_versions(parts: StoreParts) -> None:
         with pytest.raises(NotFound):
             await parts.families.get(tenant, name, version)
     with pytest.raises(NotFound):
-        await parts.families.change(tenant_id, "press", "d")
+        await parts.families.change(tenant_id, "press", A)
     with pytest.raises(NotFound):
         await parts.families.remove(other, "lift")
     with pytest.raises(NotFound):
         await parts.families.of_key(other, key)
     assert await parts.families.of_key(tenant_id, key) == first
-    assert (await parts.families.add(tenant_id, "press", "a")).version == 3
+    assert (await parts.families.add(tenant_id, "press", A)).version == 3
     deeds = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(tenant_id)]
     assert ("bob", "family.removed", "") in deeds
     assert ("command line", "family.changed", "version 2") in deeds
+
+
+async def test_other_channels_begin_anew(parts: StoreParts) -> None:
+    """What was learned in psi says nothing of bar: systems of the family learn again; a title changes nothing."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    await parts.families.add(tenant_id, "press", A)
+    system, other = [await parts.systems.add(tenant_id, "Press", kind, "") for kind in ("press", "generic")]
+    for each in (system, other):
+        await parts.systems.commission(tenant_id, each.system_id, normal_of(0), 20)
+        await parts.systems.change(tenant_id, each.system_id, limits={"pressure": {"high": 200.0}})
+    await parts.families.change(tenant_id, "press", B)
+    known, normal = await parts.systems.machine(tenant_id, system.system_id)
+    assert (known.state, normal is None, known.limits) == ("monitoring", False, {"pressure": {"high": 200.0}})
+    await parts.families.change(tenant_id, "press", B.replace("psi", "bar"))
+    known, normal = await parts.systems.machine(tenant_id, system.system_id)
+    assert (known.state, known.learned, normal, known.limits) == ("commissioning", 0, None, {})
+    assert known.commissioned_since > system.commissioned_since
+    untouched, normal = await parts.systems.machine(tenant_id, other.system_id)
+    assert (untouched.state, normal is None) == ("monitoring", False)
 
 
 async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:
