@@ -19,7 +19,8 @@ from deployments.detector import DetectorConfig, Member
 from deployments.runtime.bind_address import keep_to_node_address
 from deployments.runtime.cancellation import replica_may_stop
 from pipelines.detectors.base import Detail, FeatureTable
-from pipelines.detectors.bundle import BUILT_IN, MemberVotes, untrained
+from pipelines.detectors.bundle import MemberVotes
+from pipelines.detectors.untrained import BUILT_IN, untrained
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.datasets.exports import Mapped, Wanted, map_channels
+from pipelines.datasets.mapping import Mapped, Wanted, map_channels
 from pipelines.errors import InvalidInput, MalformedBody, TooLarge
 from pipelines.machines.family import Channel, Family
 from pipelines.signals.tabular import Column, Table, read_table

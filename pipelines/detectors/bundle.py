@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detectors.adaptive import HALF, Adaptive
 from pipelines.detectors.base import Detail, Detector, Examples, FeatureTable
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
@@ -35,9 +34,6 @@ RANGE_MARGIN = 0.25
 # Share of one channel's columns that may lie outside the range before a member abstains.
 # Source: water loop with the flow regime of `other` left out: a third of the flow's columns, its levels, lie outside.
 OUTSIDE_SHARE = 0.25
-# Version of a member that no training has made, and what its score is worth. Source: calibration of the adaptive member
-# of `generic` on simulated machines left out.
-BUILT_IN, UNTRAINED = "built-in-1", Platt(0.885, -0.349)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,32 +312,6 @@ def assemble(
         notes=notes,
     )
     return Bundle(card, detector)
-
-
-def untrained(detector: str, family: Family) -> Bundle:
-    """Return what a detector that needs no labels knows of a family on which nobody has trained anything.
-
-    Raises:
-        Unavailable: The detector is none of them.
-    """
-    if detector != Adaptive.name:
-        raise Unavailable(detector, f"no version is trained for family {family.name} yet")
-    columns = read_names(family)
-    never = (None,) * len(columns)
-    card = Card(
-        family=family.name,
-        detector=detector,
-        features=columns,
-        slope=UNTRAINED.slope,
-        intercept=UNTRAINED.intercept,
-        skill=1.0,
-        low=never,
-        high=never,
-        fingerprint=BUILT_IN,
-        seed=0,
-        rows=0,
-    )
-    return Bundle(card, Adaptive(HALF))
 
 
 def pack(bundle: Bundle) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
-from pipelines.datasets.exports import Wanted
+from pipelines.datasets.mapping import Wanted
 from pipelines.errors import InvalidInput, MalformedBody
 from pipelines.machines.family import Family
 from serve_app.acquisition import AHEAD, EARLIEST, GZIP, Acquired, read_file, read_json, unpacked

@@ -44,7 +44,8 @@ def commission(
     span = (None if begin is None else _in_zone(begin)), (None if end is None else _in_zone(end))
 
     async def work(store: "Store") -> dict[str, Any]:
-        from pipelines.datasets.exports import Wanted, windows_in
+        from pipelines.datasets.exports import windows_in
+        from pipelines.datasets.mapping import Wanted
         from serve_app.commissioning import Commissioning
         from serve_app.families import Families
 

@@ -35,7 +35,8 @@ def drift(
     dry_run: DryRunOption = False,
 ) -> None:
     """Say which systems of a file have drifted, in what, and when, each against its own first windows."""
-    from pipelines.datasets.exports import Wanted, opened
+    from pipelines.datasets.exports import opened
+    from pipelines.datasets.mapping import Wanted
     from pipelines.drift.report import render_drift, trace
 
     settings, kind = read_settings(), known_family(family)

@@ -130,7 +130,7 @@ def remove_family(name: NameArgument, tenant: OwnerOption = "demo") -> None:
 
 def _proposed(source: Path, title: str, channel: Sequence[str], zone: str) -> str:
     """Return a definition from a file, as YAML, and tell on stderr how it was read and what is asked."""
-    from pipelines.datasets.exports import Wanted, readings_of
+    from pipelines.datasets.mapping import Wanted, readings_of
     from pipelines.machines.proposal import propose
     from pipelines.signals.tabular import read_table
 

@@ -65,7 +65,8 @@ def recordings(
     Raises:
         InvalidInput: The file cannot be read, or holds no channel of the family.
     """
-    from pipelines.datasets.exports import Wanted, opened
+    from pipelines.datasets.exports import opened
+    from pipelines.datasets.mapping import Wanted
 
     if data is None:
         yield None

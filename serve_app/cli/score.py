@@ -42,7 +42,8 @@ def score(
     tenant: Annotated[str, typer.Option(help="Whose family, where it is no shipped one.")] = "demo",
 ) -> None:
     """Score recordings offline with the very code that serves; what was killed goes on when it is run again."""
-    from pipelines.datasets.exports import Wanted, opened
+    from pipelines.datasets.exports import opened
+    from pipelines.datasets.mapping import Wanted
     from pipelines.scoring.plan import Options
     from pipelines.scoring.score import names_anomaly
     from serve_app.local.offline import check_registry, open_registry
@@ -87,7 +88,7 @@ def score_own(family: "Family", source: Path, target: Path, options: "Options", 
         InvalidInput: The file breaks a rule, or Ray Data is asked for.
     """
     from pipelines.detectors.adaptive import Adaptive
-    from pipelines.detectors.bundle import untrained
+    from pipelines.detectors.untrained import untrained
     from pipelines.scoring.score import score as score_here
 
     if workers:

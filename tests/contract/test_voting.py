@@ -16,7 +16,8 @@ from ray.serve.handle import DeploymentHandle
 from deployments.ensemble import Ensemble
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors.base import FeatureTable
-from pipelines.detectors.bundle import BUILT_IN, MemberVotes
+from pipelines.detectors.bundle import MemberVotes
+from pipelines.detectors.untrained import BUILT_IN
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.errors import NotFound, Unavailable, UnknownFamily
 from pipelines.machines.commissioning import commission

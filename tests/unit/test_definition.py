@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.datasets.simulator import simulate
-from pipelines.detectors.bundle import BUILT_IN, untrained
+from pipelines.detectors.untrained import BUILT_IN, untrained
 from pipelines.errors import InvalidInput, Unavailable, UnknownFamily
 from pipelines.machines.commissioning import commission
 from pipelines.machines.definition import (

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.datasets.exports import Source, Wanted, opened
+from pipelines.datasets.exports import Source, opened
+from pipelines.datasets.mapping import Wanted
 from pipelines.datasets.recordings import entities, read_recordings
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import read_family
