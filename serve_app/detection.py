@@ -16,12 +16,12 @@ from uuid import UUID
 import orjson
 
 from pipelines.diagnosis.records import Inspection, Judgement
-from pipelines.machines.commissioning import NEEDED
+from pipelines.machines.commissioning import NEEDED, Normal
 from pipelines.machines.definition import find_family
 from pipelines.machines.family import Family, name_of
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
-from pipelines.signals.windows import to_store
+from pipelines.signals.windows import Window, to_store
 from serve_app.acquisition import latest_window
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
@@ -81,17 +81,7 @@ class Detection:
         if samples is None:
             samples, rate_hz = await self._newest(tenant_id, system_id, family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
-        asked = Inspection(
-            window,
-            family.key,
-            normal,
-            system.alarm,
-            owner=tenant_id,
-            system_id=system_id,
-            commissioning=system.state == "commissioning" or not is_known(normal, family),
-            limits=system.limits or None,
-            definition=family.definition,
-        )
+        asked = _asked(window, tenant_id, system, normal, family)
         judgement = await self.judge(asked, begun)
         # An abstention says nothing of the machine: its state stays.
         alarm = system.alarm if judgement.score is None else judgement.is_anomaly
@@ -192,6 +182,21 @@ class Detection:
             if each.use_cache and isinstance(judgement, Judgement)
         }
         await self.services.cache.put(judgements)
+
+
+def _asked(window: Window, tenant_id: int, system: System, normal: Normal | None, family: Family) -> Inspection:
+    """Return what is asked of a window of a tenant's own system."""
+    return Inspection(
+        window,
+        family.key,
+        normal,
+        system.alarm,
+        owner=tenant_id,
+        system_id=system.system_id,
+        commissioning=system.state == "commissioning" or not is_known(normal, family),
+        limits=system.limits or None,
+        definition=family.definition,
+    )
 
 
 def _with_baseline(inspection: Inspection, judged: Judgement | BaseException) -> Judgement | BaseException:
