@@ -149,6 +149,40 @@ async def test_a_silent_redis_holds_nobody_up_twice(socket: Path, monkeypatch: p
         await cache.close()
 
 
+async def test_a_server_that_was_away_is_asked_again(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its rest, and not before; one answer ends the rest of an outage."""
+    cache = cache_at(socket)
+    now = time.monotonic()
+    monkeypatch.setattr(cache_module, "REDIS_REST_S", 600.0)
+    with redis_server(socket):
+        pass
+    assert await cache.get(["k"]) == [None]
+    with redis_server(socket):
+        await cache.put({"k": JUDGEMENT})
+        assert await cache.get(["k"]) == [None]
+        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now + 599)
+        await cache.put({"k": JUDGEMENT})
+        assert await cache.get(["k"]) == [None]
+        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now + 700)
+        await cache.put({"k": JUDGEMENT})
+        assert await cache.get(["k"]) == [JUDGEMENT]
+        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now)
+        assert await cache.get([]) == []
+        assert await cache.get(["k"]) == [JUDGEMENT]
+    await cache.close()
+
+
+async def test_a_lifetime_of_less_than_a_millisecond_is_one(socket: Path) -> None:
+    """Redis takes whole milliseconds and none of zero."""
+    with redis_server(socket):
+        cache = RedisCache(f"unix://{socket}", 1e-4)
+        await cache.put({"k": JUDGEMENT})
+        await cache.put({})
+        assert await cache.get(["k"]) in ([JUDGEMENT], [None])
+        assert not cache._rests
+        await cache.close()
+
+
 async def test_a_redis_that_keeps_nothing_is_down(socket: Path) -> None:
     """A full server answers a ping and refuses every value: health must not call that ok."""
     with redis_server(socket, "--maxmemory", "1", "--maxmemory-policy", "noeviction"):

@@ -110,6 +110,34 @@ async def test_few_readings_are_shown_as_they_are(parts: StoreParts) -> None:
     assert [each.channel for each in await parts.readings.span(*own, BEGIN, end, 12, ["flow", "level"])] == ["flow"]
 
 
+async def test_a_span_ends_before_its_end(parts: StoreParts) -> None:
+    """The reading at its begin belongs to it, the one at its end to the next; one of no length holds none."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    await parts.readings.add(*own, series(range(4)))
+    second = timedelta(seconds=1)
+    for begin, end, values in ((0, 2, [0, 1]), (2, 3, [2]), (3, 9, [3]), (1, 1, []), (2, 1, [])):
+        found = await parts.readings.span(*own, BEGIN + begin * second, BEGIN + end * second, 10)
+        assert [value for each in found for _, value in each.points] == values
+    for points in (3, 4, 5):
+        (found,) = await span(parts, plant, points)
+        assert (found.count, len(found.points)) == (4, min(points, 4) if points >= 4 else 2)
+
+
+async def test_pages_of_what_is_set_aside(parts: StoreParts) -> None:
+    """A page holds a hundred, from the first on."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    await parts.readings.add(*own, [], [suspect_of(str(number)) for number in range(103)])
+    page = await parts.readings.quarantined(*own)
+    assert [each.value for each in page] == [str(number) for number in range(100)]
+    assert [each.value for each in await parts.readings.quarantined(*own, page[-1].quarantine_id)] == [
+        "100",
+        "101",
+        "102",
+    ]
+
+
 async def test_readings_are_bounded(parts: StoreParts) -> None:
     """Too many values or too many days at once are refused, and nothing of them is kept."""
     plant = await make_plant(parts)

@@ -9,9 +9,12 @@ import pytest
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import LIMIT
 from pipelines.machines.family import digest_of
+from serve_app.store import families
+from serve_app.store.families import FAMILIES_MAX
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal, System
+from tests.contract import memory_store
 from tests.service.houses import diagnosis_of, learned, normal_of, soon
 
 A, B = (f'{{"title":"{title}","channels":{{"pressure":{{"unit":"psi"}}}}}}' for title in ("Press", "New press"))
@@ -155,6 +158,32 @@ async def test_families_have_versions(parts: StoreParts) -> None:
     deeds = [(note.actor, note.action, note.detail) for note in await parts.audit.newest(tenant_id)]
     assert ("bob", "family.removed", "") in deeds
     assert ("command line", "family.changed", "version 2") in deeds
+
+
+async def test_families_are_bounded(parts: StoreParts) -> None:
+    """As many as a tenant may have, and no more; a page holds a hundred of them."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    names = [f"press-{number:03}" for number in range(FAMILIES_MAX)]
+    for name in names:
+        await parts.families.add(tenant_id, name, A)
+    with pytest.raises(InvalidInput, match=f"more than {FAMILIES_MAX}, there are {FAMILIES_MAX}"):
+        await parts.families.add(tenant_id, "lift", A)
+    assert [each.name for each in await parts.families.page(tenant_id)] == names[:100]
+    assert (await parts.families.change(tenant_id, names[0], B)).version == 2
+    await parts.families.remove(tenant_id, names[1])
+    assert (await parts.families.add(tenant_id, "lift", A)).version == 1
+
+
+async def test_versions_of_a_family_are_bounded(parts: StoreParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one that may be is, the next is refused by name."""
+    for module in (families, memory_store):
+        monkeypatch.setattr(module, "VERSIONS_MAX", 3)
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    await parts.families.add(tenant_id, "press", A)
+    assert [(await parts.families.change(tenant_id, "press", text)).version for text in (B, A)] == [2, 3]
+    with pytest.raises(InvalidInput, match="at most 3"):
+        await parts.families.change(tenant_id, "press", B)
+    assert (await parts.families.get(tenant_id, "press")).definition == A
 
 
 async def test_other_channels_begin_anew(parts: StoreParts) -> None:

@@ -17,6 +17,7 @@ from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal, OperatingPoint
 from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
+from serve_app.shared import cache
 from serve_app.shared.cache import (
     HEAD,
     MAGIC,
@@ -85,9 +86,10 @@ async def test_no_lifetime_means_no_cache() -> None:
 
 @pytest.mark.parametrize("score", [None, 0.0, 1 / 3])
 @pytest.mark.parametrize("baseline", [None, bytes(range(64))])
-def test_a_judgement_reads_back_bit_for_bit(score: float | None, baseline: bytes | None) -> None:
+@pytest.mark.parametrize("is_anomaly", [False, True])
+def test_a_judgement_reads_back_bit_for_bit(is_anomaly: bool, score: float | None, baseline: bytes | None) -> None:
     """What stands in Redis holds all of it, the baseline that it follows from included."""
-    given = judgement(score, baseline)
+    given = judgement(score, baseline)._replace(is_anomaly=is_anomaly)
     assert unpacked(packed(given)) == kept(given)
 
 
@@ -121,7 +123,11 @@ def key(family: Family = FAMILY, versions: Mapping[str, str] = VERSIONS, **chang
 
 def test_the_key_names_everything_an_answer_follows_from() -> None:
     """Tenant, system, its operating points, family, thresholds, versions, values, channels and rate change the key."""
-    strict = FAMILY.model_copy(update={"severity": Severity(warning=0.123, critical=0.8, release=0.1, source="test")})
+    bands = {"warning": 0.5, "critical": 0.8, "release": 0.1}
+    strict = [
+        FAMILY.model_copy(update={"severity": Severity.model_validate({**bands, **band, "source": "test"})})
+        for band in ({}, {"warning": 0.4}, {"critical": 0.9}, {"release": 0.2})
+    ]
     swapped = {"pressure": WINDOW.values["flow"], "flow": WINDOW.values["pressure"]}
     shifted = {"flow": np.array([4.0, 5.0]), "pressure": np.array([6.0, 1.0, 2.0, 3.0])}
     keys = [
@@ -129,7 +135,7 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
         key(owner=2),
         key(system_id=2),
         key(FAMILY.model_copy(update={"name": "other"})),
-        key(strict),
+        *map(key, strict),
         key(versions={**VERSIONS, "catboost": "4"}),
         key(versions={"catboost": "3"}),
         key(window=Window(swapped, 1.0)),
@@ -137,6 +143,9 @@ def test_the_key_names_everything_an_answer_follows_from() -> None:
         key(window=Window({"pressure": WINDOW.values["pressure"]}, 1.0)),
         key(window=replace(WINDOW, rate_hz=2.0)),
         key(alarm=True),
+        key(commissioning=True),
+        key(limits={"flow": {"high": 9.0}}),
+        key(limits={"flow": {"low": 9.0}}),
         key(detail="score"),
         key(baseline=Normal.of(SUMS)),
         key(baseline=Normal((OperatingPoint(SUMS),) * 2)),
@@ -206,6 +215,19 @@ async def test_no_report_means_no_look_up() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert await versions.of("press") == {"catboost": "1"}
+
+
+@pytest.mark.parametrize(("waits_s", "asked"), [(0.0, 1), (59.0, 1), (60.0, 1), (61.0, 2)])
+async def test_a_report_is_good_for_its_time(monkeypatch: pytest.MonkeyPatch, waits_s: float, asked: int) -> None:
+    """As long as the replicas' own poll takes, and then no longer."""
+    clock, replicas = Clock(), Replicas()
+    monkeypatch.setattr(cache.time, "monotonic", clock)
+    versions = MemberVersions(replicas.members, 60)
+    await versions.of("press")
+    clock.now += waits_s
+    assert await versions.of("press") == {"catboost": "1"}
+    assert await versions.of("lift") == {}
+    assert replicas.asked == asked
 
 
 async def test_redis_is_taken_where_it_is_named() -> None:

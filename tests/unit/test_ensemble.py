@@ -14,6 +14,7 @@ from pipelines.diagnosis.findings import findings_of
 from pipelines.diagnosis.records import Diagnosis, Inspection
 from pipelines.diagnosis.situation import COMMISSIONING
 from pipelines.errors import NoQuorum
+from pipelines.machines.commissioning import TAUGHT_WITHIN
 from pipelines.machines.family import Family, Severity
 from pipelines.signals.quality import qualities, quality
 from pipelines.signals.reading import make_feature_table
@@ -380,6 +381,28 @@ def test_a_window_far_from_its_machines_normal_teaches_nothing() -> None:
     far = Window({name: samples * 1.2 for name, samples in far.values.items()}, far.rate_hz)
     assert one(member("a", 0.01)).learned is not None
     assert one(member("a", 0.01), windows=[far]).learned is None
+
+
+@pytest.mark.parametrize(("share", "teaches"), [(-1.0, True), (1.0, True), (1.01, False), (-1.01, False)])
+def test_what_has_left_its_leash_teaches_nothing(share: float, teaches: bool) -> None:
+    """A number may stray from where it was commissioned as far as it may, to either side, and no further."""
+    table = feature_table_of([window(1)])
+    strayed = np.zeros_like(table.strayed)
+    strayed[0, 0] = share
+    assert teaching(replace(table, strayed=strayed)) is teaches
+
+
+def test_a_window_at_the_border_of_its_normal_teaches() -> None:
+    """One that lies just as far as may be does, one beyond it does not."""
+    table = feature_table_of([window(1)])
+    distances = (TAUGHT_WITHIN, np.nextafter(TAUGHT_WITHIN, 99))
+    assert [teaching(replace(table, distance=np.array([each]))) for each in distances] == [True, False]
+
+
+def teaching(table: FeatureTable) -> bool:
+    """Whether a window of a commissioned system teaches that members call normal."""
+    inspections = [Inspection(window(1), "made-up", normal())]
+    return judge(family(), inspections, table, {"a": member("a", 0.1)}, {}, 1)[0].learned is not None
 
 
 def test_what_a_window_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
