@@ -18,6 +18,7 @@ from pipelines.machines.family import Channel, Family
 from pipelines.signals.tabular import Column, Table, read_table
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
+from serve_app.store.columns import EPOCH, ReadingColumns, micros_of
 from serve_app.store.records import Reading, Series, Suspect
 
 # Moments of one request. Source: the contract.
@@ -38,7 +39,7 @@ class Acquired(NamedTuple):
         notes: How a file was read, in words.
     """
 
-    readings: list[Reading]
+    readings: Sequence[Reading]
     suspects: list[Suspect]
     empty: int
     notes: tuple[str, ...] = ()
@@ -83,18 +84,29 @@ def read_json(body: bytes, family: Family, now: datetime) -> Acquired:
         raise InvalidInput("readings", given, f"must be an array of 1 to {ROWS_MAX} rows")
     if unknown := sorted(set(content) - {"readings"}):
         raise InvalidInput(unknown[0], "", "is not a known field")
-    found = Acquired([], [], 0)
-    empty = 0
+    found, suspects, empty = _Rows({}, [], [], []), list[Suspect](), 0
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InvalidInput(f"readings[{number}]", type(row).__name__, "must be an object")
-        empty += _read_row(row, f"readings[{number}]", family, now, found)
-    return found._replace(empty=empty)
+        empty += _read_row(row, f"readings[{number}]", family, now, found, suspects)
+    return Acquired(ReadingColumns.made(*found), suspects, empty)
 
 
-def _read_row(row: Mapping[str, Any], place: str, family: Family, now: datetime, found: Acquired) -> int:
+class _Rows(NamedTuple):
+    """Readings on their way into columns."""
+
+    names: dict[str, int]
+    places: list[int]
+    micros: list[int]
+    values: list[float]
+
+
+def _read_row(
+    row: Mapping[str, Any], place: str, family: Family, now: datetime, found: _Rows, suspects: list[Suspect]
+) -> int:
     """Read one row into what is found; return how many of its values are empty."""
     at = moment_of(row.get(AT), f"{place}.{AT}", now)
+    micros = micros_of(at)
     marked = QUALITY in row and QUALITY not in family.channels
     bad = _bad_quality(row[QUALITY], f"{place}.{QUALITY}") if marked else ""
     empty = 0
@@ -106,9 +118,11 @@ def _read_row(row: Mapping[str, Any], place: str, family: Family, now: datetime,
         elif reason := _reason(name, value, family) or bad:
             if not name.isprintable() or not 1 <= len(name) <= NAME_MAX:
                 raise InvalidInput(place, name, f"must name channels by 1 to {NAME_MAX} printable characters")
-            found.suspects.append(Suspect(name, at, _shown(value), reason))
+            suspects.append(Suspect(name, at, _shown(value), reason))
         else:
-            found.readings.append(Reading(name, at, float(value)))
+            found.places.append(found.names.setdefault(name, len(found.names)))
+            found.micros.append(micros)
+            found.values.append(float(value))
     return empty
 
 
@@ -202,25 +216,26 @@ def read_file(body: bytes, family: Family, columns: Mapping[str, str], zone: str
     table = read_table(body, "body", zone)
     _check_table(table, now)
     mapped = map_channels(table, family, Wanted(columns, zone), any_value=True)
-    moments = _moments(table.times)
-    found, empty = Acquired([], [], 0), 0
+    micros = np.asarray(table.times).astype("datetime64[us]").astype(np.int64)
+    parts, suspects, empty = [], list[Suspect](), 0
     by_header = {column.header: name for name, column in mapped.columns.items()}
     for name, values in mapped.values.items():
-        empty += int(np.isnan(values).sum())
-        for at, value in _pairs(moments, values):
-            if reason := _implausible(value, family.channels[name]):
-                found.suspects.append(Suspect(name, at, f"{value:.12g}", reason))
-            else:
-                found.readings.append(Reading(name, at, value))
+        channel, given = family.channels[name], ~np.isnan(values)
+        empty += int((~given).sum())
+        good = given & (values >= channel.low) & (values <= channel.high) & np.isfinite(values)
+        parts.append((name, micros[good], values[good]))
+        for at, value in _pairs(micros, values, given & ~good):
+            suspects.append(Suspect(name, at, f"{value:.12g}", _implausible(value, channel)))
     for column in table.channels:
         if column.header not in by_header:
             empty += int(np.isnan(column.values).sum())
             reason = _unmapped(column, family)
-            pairs = _pairs(moments, column.values)
-            found.suspects.extend(Suspect(_name(column.header), at, f"{v:.12g}", reason) for at, v in pairs)
+            pairs = _pairs(micros, column.values, ~np.isnan(column.values))
+            suspects.extend(Suspect(_name(column.header), at, f"{v:.12g}", reason) for at, v in pairs)
     left = list(_left(table, by_header))
-    found.suspects.extend(left)
-    return found._replace(empty=max(0, empty - len(left)), notes=_notes(table, mapped))
+    suspects.extend(left)
+    readings = ReadingColumns.joined(parts)
+    return Acquired(readings, suspects, max(0, empty - len(left)), _notes(table, mapped))
 
 
 def _check_table(table: Table, now: datetime) -> None:
@@ -242,11 +257,10 @@ def _moments(times: Any) -> list[datetime]:
     return [each.replace(tzinfo=UTC) for each in np.asarray(times).astype("datetime64[us]").astype(object)]
 
 
-def _pairs(moments: list[datetime], values: Any) -> Iterator[tuple[datetime, float]]:
-    """Yield the values that there are, with their moments."""
-    for at, value in zip(moments, values.tolist(), strict=True):
-        if not math.isnan(value):
-            yield at, value
+def _pairs(micros: Any, values: Any, wanted: Any) -> Iterator[tuple[datetime, float]]:
+    """Yield the values that are wanted, with their moments."""
+    for at, value in zip(micros[wanted].tolist(), values[wanted].tolist(), strict=True):
+        yield EPOCH + timedelta(microseconds=at), value
 
 
 def _unmapped(column: Column, family: Family) -> str:

@@ -1,38 +1,38 @@
 """Readings of machines: each kept once, summed up by minute, hour and day, and read so that no peak is lost."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from psycopg import errors
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import InvalidInput, NotFound
 from serve_app.store.audit import note
+from serve_app.store.columns import ReadingColumns
 from serve_app.store.database import Database
 from serve_app.store.records import COMMAND_LINE, Quarantined, Reading, Series, Stored, Suspect
-from serve_app.store.spans import STEPS, Piece, Point, cell_of, in_order, pieces, width_of
-from serve_app.store.tables import quarantine, rollups
+from serve_app.store.rollups import AS_ROLLUPS, add_up, sum_up
+from serve_app.store.spans import STEPS, Piece, Point, in_order, pieces, width_of
+from serve_app.store.tables import quarantine, rollups, systems
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
 DAYS_MAX = 400
 # Values of one transaction. Source: measured, 40 microseconds each on two cores, half the limit of a statement.
 VALUES_MAX = 200_000
+# Source: the migration that bounds them.
+OLD_DAYS = "must not be of more than 400 different days that lie more than 400 days back, 1200 of all tenants together"
+# Rows before which it pays to ask whether their span is empty. Source: own choice; an answer costs as much as ten rows.
+MANY = 100
 # Writers of one system follow one another, so that its summaries see all of its readings; a number as in `migrate`.
 LOCK = 0x484458
 
+# Days within which a system's newest reading is looked for before all are. Source: own choice.
+LOOKED_BACK = (2, 40)
+
 QUARANTINED = tuple(quarantine.c[name] for name in Quarantined.__dataclass_fields__)
-# As arrays they are compared by their first number, and by the second where those are alike.
-LEAST, GREATEST = "ARRAY[value, epoch]", "ARRAY[value, -epoch]"
-IN_TIME = "ARRAY[epoch, value]"
-ENDS = f"{LEAST} AS least, {GREATEST} AS greatest, {IN_TIME} AS first, {IN_TIME} AS last"
-AS_ROLLUPS = (  # readings in the shape of summaries
-    f"SELECT tenant_id, system_id, channel, at, 1 AS count, value AS total, {ENDS}"  # noqa: S608 (constants)
-    " FROM (SELECT *, CAST(extract(epoch FROM at) AS float8) AS epoch FROM readings) AS raw"
-)
 # What is asked of either, and within which piece of a span.
 WITHIN = (
     " WHERE tenant_id = :tenant AND system_id = :system AND at >= :begin{0} AND at < :end{0}"
@@ -41,38 +41,27 @@ WITHIN = (
 OF_PIECE = "SELECT channel, at, count, total, least, greatest, first, last FROM"
 OF_RAW = f"{OF_PIECE} ({AS_ROLLUPS}) AS raw{WITHIN}"
 OF_ROLLUPS = f"{OF_PIECE} rollups{WITHIN} AND step_s = :step{{0}}"
-WRITE = text("""
-WITH given AS (
-    SELECT * FROM unnest(CAST(:channels AS text[]), CAST(:moments AS timestamptz[]), CAST(:values AS float8[]))
-        AS given(channel, at, value)
-), known AS (
-    -- By the key for each row, whatever the planner makes of a table that was never analysed.
-    SELECT count(*) AS number FROM given, LATERAL (
-        SELECT 1 FROM readings WHERE tenant_id = :tenant AND system_id = :system
-            AND channel = given.channel AND at = given.at OFFSET 0
-    ) AS there
-), put AS (
-    INSERT INTO readings (tenant_id, system_id, channel, at, value)
-    SELECT :tenant, :system, channel, at, value FROM given ORDER BY channel, at
-    ON CONFLICT (tenant_id, system_id, channel, at) DO UPDATE SET value = excluded.value
-    WHERE readings.value <> excluded.value
-    RETURNING 1
-)
-SELECT (SELECT count(*) FROM put), (SELECT number FROM known)
-""")
-SUM_UP = """
-INSERT INTO rollups (tenant_id, system_id, step_s, channel, at, count, total, least, greatest, first, last)
-SELECT :tenant, :system, :step, cell.channel, cell.at, part.* FROM
-unnest(CAST(:channels AS text[]), CAST(:cells AS timestamptz[])) AS cell(channel, at), LATERAL (
-    SELECT sum(count), sum(total), min(least), max(greatest), min(first), max(last) FROM ({0}) AS below
-    WHERE tenant_id = :tenant AND system_id = :system AND channel = cell.channel
-        AND at >= cell.at AND at < cell.at + :step * interval '1 second'
-) AS part
-ORDER BY cell.channel, cell.at
-ON CONFLICT (tenant_id, system_id, step_s, channel, at) DO UPDATE SET
-    count = excluded.count, total = excluded.total, least = excluded.least, greatest = excluded.greatest,
-    first = excluded.first, last = excluded.last
+GIVEN = """
+FROM unnest(CAST(:channels AS text[]), CAST(:moments AS timestamptz[]), CAST(:values AS float8[]))
+    AS given(channel, at, value)
 """
+WRITE = f"""
+INSERT INTO readings (tenant_id, system_id, channel, at, value)
+SELECT :tenant, :system, channel, at, value {GIVEN}
+"""
+WRITE_NEW, WRITE_OTHERS = text(WRITE), text(f"{WRITE} ON CONFLICT DO NOTHING")
+KNOWN = text("""
+SELECT EXISTS (
+    SELECT 1 FROM readings WHERE tenant_id = :tenant AND system_id = :system
+        AND channel = ANY(CAST(:names AS text[])) AND at BETWEEN :begin AND :end
+)
+""")
+# The bounds choose the days before anything is read.
+CORRECT = text(f"""
+UPDATE readings SET value = given.value {GIVEN}
+WHERE readings.tenant_id = :tenant AND readings.system_id = :system AND readings.channel = given.channel
+    AND readings.at = given.at AND readings.at BETWEEN :begin AND :end AND readings.value <> given.value
+""")  # noqa: S608 (constants)
 SET_ASIDE = text("""
 INSERT INTO quarantine (tenant_id, system_id, channel, at, value, reason)
 SELECT :tenant, :system, * FROM unnest(
@@ -111,35 +100,43 @@ class Readings:
 
         Raises:
             NotFound: The system is not, or no longer, this tenant's.
-            InvalidInput: They are too many, or of too many days.
+            InvalidInput: They are too many, or of too many days, at once or of long ago.
         """
-        check_bounds(len(rows) + len(suspects), {row.at.astimezone(UTC).date() for row in rows})
-        last = {(row.channel, row.at): row for row in rows}
+        columns = ReadingColumns.of(rows)
+        check_bounds(len(columns) + len(suspects), columns.days())
+        last, unchanged, corrected = columns.once()
         for again in (False, True):
-            await self._make_days(tenant_id, {row.at.astimezone(UTC).date() for row in rows})
+            await self._make_days(tenant_id, last.days())
             try:
                 async with self._database.tenant(tenant_id) as connection:
-                    stored = await _write(connection, tenant_id, system_id, list(last.values()), actor)
+                    await _claim(connection, system_id)
+                    stored = await _write(connection, tenant_id, system_id, last, actor)
                     await _set_aside(connection, tenant_id, system_id, suspects)
                 break
             except IntegrityError as error:
-                if isinstance(error.orig, errors.ForeignKeyViolation):
-                    raise NotFound("system", system_id) from None
                 if again or not isinstance(error.orig, errors.CheckViolation):
                     raise
                 self._days.clear()  # a day that retention has dropped since it was made
-        repeated = repetitions(rows)
         return stored._replace(
-            unchanged=stored.unchanged + repeated[0],
-            corrected=stored.corrected + repeated[1],
+            unchanged=stored.unchanged + unchanged,
+            corrected=stored.corrected + corrected,
             quarantined=len(suspects),
         )
 
     async def _make_days(self, tenant_id: int, days: set[date]) -> None:
-        """Make the tables of days that have none, each in a transaction of its own: it locks what others write."""
+        """Make the tables of days that have none, each in a transaction of its own: it locks what others write.
+
+        Raises:
+            InvalidInput: They are of too many days of long ago.
+        """
         for day in sorted(days - self._days):
             async with self._database.tenant(tenant_id) as connection:
-                await connection.execute(text("SELECT hdx_make_day(:day)"), {"day": day})
+                try:
+                    await connection.execute(text("SELECT hdx_make_day(:day)"), {"day": day})
+                except OperationalError as error:
+                    if not isinstance(error.orig, errors.ProgramLimitExceeded):
+                        raise
+                    raise InvalidInput("at", day.isoformat(), OLD_DAYS) from None
             self._days.add(day)
 
     async def span(
@@ -180,10 +177,15 @@ class Readings:
 
     async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
         """Return the moment of a system's newest reading; None where it has none."""
-        days = rollups.c.system_id == system_id, rollups.c.step_s == STEPS[0]
-        async with self._database.tenant(tenant_id) as connection:
-            epoch = (await connection.execute(select(func.max(rollups.c.last[1])).where(*days))).scalar()
-        return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
+        own = rollups.c.system_id == system_id, rollups.c.step_s == STEPS[0]
+        query = select(func.max(rollups.c.last[1]))
+        for days in (*LOOKED_BACK, None):  # each day that is looked at is a table that is opened
+            since = [] if days is None else [rollups.c.at >= datetime.now(UTC) - timedelta(days=days)]
+            async with self._database.tenant(tenant_id) as connection:
+                epoch = (await connection.execute(query.where(*own, *since))).scalar()
+            if epoch is not None:
+                return datetime.fromtimestamp(epoch, UTC)
+        return None
 
     async def quarantined(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> list[Quarantined]:
         """Return a page of what was set aside, in the order in which it came."""
@@ -205,50 +207,39 @@ def check_bounds(values: int, days: set[date]) -> None:
         raise InvalidInput("readings", len(days), f"must be of at most {DAYS_MAX} days at once")
 
 
-def repetitions(rows: Sequence[Reading]) -> tuple[int, int]:
-    """Return how many rows repeat the one before of their channel and moment, and how many take its place."""
-    before: dict[tuple[str, datetime], float] = {}
-    counts: Counter[bool] = Counter()
-    for channel, at, value in rows:
-        key = channel, at
-        if key in before:
-            counts[before[key] == value] += 1
-        before[key] = value
-    return counts[True], counts[False]
+async def _claim(connection: AsyncConnection, system_id: int) -> None:
+    """Keep a system from being deleted, and let others write to it afterwards, until the transaction ends.
+
+    Raises:
+        NotFound: It is not, or no longer, this tenant's.
+    """
+    wanted = select(systems.c.system_id).where(systems.c.system_id == system_id)
+    if (await connection.execute(wanted.with_for_update(read=True, key_share=True))).first() is None:
+        raise NotFound("system", system_id)
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, :system)"), {"lock": LOCK, "system": system_id})
 
 
 async def _write(
-    connection: AsyncConnection, tenant_id: int, system_id: int, rows: Sequence[Reading], actor: str
+    connection: AsyncConnection, tenant_id: int, system_id: int, rows: ReadingColumns, actor: str
 ) -> Stored:
-    if not rows:
+    if not len(rows):
         return Stored(0, 0, 0, 0)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, :system)"), {"lock": LOCK, "system": system_id})
-    names, moments, values = (list(column) for column in zip(*rows, strict=True))
-    begin, end = min(moments), max(moments)
-    given: dict[str, Any] = {"tenant": tenant_id, "system": system_id}
-    given |= {"channels": names, "moments": moments, "values": values}
-    put, known = (await connection.execute(WRITE, given)).one()
-    written = len(rows) - known
-    corrected = put - written
-    if put:
-        await _sum_up(connection, tenant_id, system_id, [(row.channel, row.at) for row in rows])
+    given = {"tenant": tenant_id, "system": system_id, **rows.arrays()}
+    begin, end = rows.ends()
+    within = given | {"names": list(rows.names), "begin": begin, "end": end}
+    # To look for each row before it is written doubles the cost: many rows are worth asking first whether any is there.
+    new = len(rows) >= MANY and not (await connection.execute(KNOWN, within)).scalar()
+    written = (await connection.execute(WRITE_NEW if new else WRITE_OTHERS, given)).rowcount
+    if written == len(rows):
+        await add_up(connection, tenant_id, system_id, rows)
+        return Stored(written, 0, 0, 0)
+    corrected = (await connection.execute(CORRECT, within)).rowcount
+    if written or corrected:
+        await sum_up(connection, tenant_id, system_id, rows)
     if corrected:
         detail = f"{corrected} values between {begin.isoformat()} and {end.isoformat()}"
         await note(connection, tenant_id, actor, "readings.corrected", f"system {system_id}", detail)
-    return Stored(written, known - corrected, corrected, 0)
-
-
-async def _sum_up(
-    connection: AsyncConnection, tenant_id: int, system_id: int, keys: Iterable[tuple[str, datetime]]
-) -> None:
-    """Write anew the summaries that readings fall into, each step from the one below it."""
-    cells, below = set(keys), AS_ROLLUPS
-    for step_s in reversed(STEPS):
-        cells = {(name, cell_of(at, step_s)) for name, at in cells}
-        names, moments = (list(column) for column in zip(*sorted(cells), strict=True))
-        given = {"tenant": tenant_id, "system": system_id, "step": step_s, "channels": names, "cells": moments}
-        await connection.execute(text(SUM_UP.format(below)), given)
-        below = f"SELECT * FROM rollups WHERE step_s = {step_s}"  # noqa: S608
+    return Stored(written, len(rows) - written - corrected, corrected, 0)
 
 
 async def _set_aside(connection: AsyncConnection, tenant_id: int, system_id: int, suspects: Sequence[Suspect]) -> None:

@@ -188,13 +188,12 @@ def _of_moment(*more: Column[object]) -> list[Column[object]]:
     return [*numbers, *more, Column("channel", Text, primary_key=True), at]
 
 
-# Days are partitions of both, made and dropped by functions of the owner.
+# Days are partitions of both, made and dropped by functions of the owner. A system takes its rows along by a trigger.
 readings = Table(
     "readings",
     metadata,
     *_of_moment(),
     Column("value", Double, nullable=False),
-    _own_system(),
     postgresql_partition_by="RANGE (at)",
 )
 Index("readings_by_time", readings.c.at, postgresql_using="brin")
@@ -206,7 +205,6 @@ rollups = Table(
     Column("total", Double, nullable=False),
     # Least and last are pairs whose order is the order of arrays: (value, epoch), (epoch, value); greatest has -epoch.
     *(Column(name, ARRAY(Double), nullable=False) for name in ("least", "greatest", "first", "last")),
-    _own_system(),
     postgresql_partition_by="RANGE (at)",
 )
 quarantine = Table(

@@ -173,6 +173,35 @@ async def test_summaries_say_what_readings_say(store: Store) -> None:
             assert extreme(v for _, v in found.points) == extreme(v for _, v in right.points)
 
 
+async def test_summaries_grow_with_what_comes(store: Store, url: str) -> None:
+    """Rows that share minutes with earlier ones, come late, again or corrected, leave summaries of all that is kept."""
+    plant, random = await make_plant(store), np.random.default_rng(8)
+    rows = [*series(random.normal(100, 1, 900).round(1), 7.0), *series(random.normal(25, 1, 900), 7.0, "flow")]
+    order = random.permutation(len(rows))
+    for begin in range(0, len(rows), 300):  # more than `MANY`, none of which is there
+        part = [rows[place] for place in order[begin : begin + 300]]
+        assert (await store.readings.add(plant.tenant_id, plant.system.system_id, part)).written == 300
+    await store.readings.add(plant.tenant_id, plant.system.system_id, [rows[5]._replace(value=3.0), *rows[6:200]])
+    ends = "min(ARRAY[value, epoch]), max(ARRAY[value, -epoch]), min(ARRAY[epoch, value]), max(ARRAY[epoch, value])"
+    again = (
+        f"SELECT channel, date_bin(:step * interval '1 second', at, '2000-01-01Z') AS cell, count(*), {ends}"  # noqa: S608
+        " FROM (SELECT *, CAST(extract(epoch FROM at) AS float8) AS epoch FROM readings) AS raw"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    kept = (
+        "SELECT channel, at, count, least, greatest, first, last FROM rollups WHERE step_s = :step ORDER BY channel, at"
+    )
+    totals = "SELECT sum(total) FROM rollups WHERE step_s = :step", "SELECT sum(value) FROM readings"
+    with as_application(url, plant.tenant_id) as connection:
+        for step_s in STEPS:
+            found, right = (
+                [tuple(row) for row in connection.execute(text(query), {"step": step_s})] for query in (kept, again)
+            )
+            assert found == right
+            sums = [connection.execute(text(query), {"step": step_s}).scalar() for query in totals]
+            assert sums[0] == pytest.approx(sums[1])
+
+
 async def test_repeats_at_once_keep_one(store: Store, url: str) -> None:
     """Eight senders of the same rows write each once, together, and summaries count each once."""
     plant = await make_plant(store)
@@ -274,6 +303,53 @@ async def test_readings_go_with_their_system(store: Store, url: str) -> None:
     with as_application(url, plant.tenant_id) as connection:
         for name in ("readings", "rollups", "quarantine"):
             assert connection.execute(text(f"SELECT count(*) FROM {name}")).scalar() == 0  # noqa: S608
+
+
+async def test_readings_of_others_stay(store: Store, url: str) -> None:
+    """Who deletes a system takes no reading of another, of their own or of another tenant, whoever writes meanwhile."""
+    ours, theirs = await make_plant(store), await make_plant(store)
+    second = await store.systems.add(ours.tenant_id, "Lift", "generic", "")
+    for tenant_id, system_id in (
+        (ours.tenant_id, ours.system.system_id),
+        (ours.tenant_id, second.system_id),
+        (theirs.tenant_id, theirs.system.system_id),
+    ):
+        await store.readings.add(tenant_id, system_id, series(range(5)))
+    await asyncio.gather(
+        store.systems.delete(ours.tenant_id, ours.system.system_id),
+        *(store.readings.add(ours.tenant_id, ours.system.system_id, series(range(n, n + 9))) for n in range(4)),
+        return_exceptions=True,
+    )
+    for tenant_id, system_id in ((ours.tenant_id, second.system_id), (theirs.tenant_id, theirs.system.system_id)):
+        with as_application(url, tenant_id) as connection:
+            for name, rows in (("readings", 5), ("rollups", 3)):
+                kept = text(f"SELECT system_id, count(*) FROM {name} GROUP BY 1")  # noqa: S608
+                assert [tuple(row) for row in connection.execute(kept)] == [(system_id, rows)]
+
+
+async def test_days_of_long_ago_are_bounded(store: Store, url: str) -> None:
+    """A tenant makes so many tables of old days and no more; recent days and those of others are made all the same."""
+    ours, theirs = await make_plant(store), await make_plant(store)
+    own = ours.tenant_id, ours.system.system_id
+    begin, days = datetime(2001, 1, 1, tzinfo=UTC), int(uuid4()) % 1000
+    old = [begin + timedelta(days=4 * days + number) for number in range(4)]
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        made: str = connection.execute(
+            text("SELECT pg_get_functiondef('hdx_make_day(date)'::regprocedure)")
+        ).scalar_one()
+        assert "own >= 400 OR whole >= 1200" in made
+        connection.exec_driver_sql(made.replace("own >= 400", "own >= 2").replace("%", "%%"))
+    try:
+        await store.readings.add(*own, [reading_of(1.0, old[0]), reading_of(1.0, old[1])])
+        with pytest.raises(InvalidInput, match="more than 400 days back"):
+            await store.readings.add(*own, [reading_of(1.0), reading_of(1.0, old[2])])
+        assert (await store.readings.add(*own, [reading_of(1.0, old[1]), reading_of(2.0)])).unchanged == 1
+        assert (await store.readings.add(theirs.tenant_id, theirs.system.system_id, [reading_of(1.0, old[3])])).written
+        now = datetime.now(UTC)
+        assert (await store.readings.add(*own, [reading_of(1.0, now - timedelta(days=399))])).written
+    finally:
+        with create_engine(url, poolclass=NullPool).begin() as connection:
+            connection.exec_driver_sql(made.replace("%", "%%"))
 
 
 async def test_a_peak_of_many_is_read_by_summaries(store: Store) -> None:

@@ -70,6 +70,9 @@ ZONE = r"(?:\s*\(?((?:UTC|GMT|MSK|МСК)?\s?[+-]\d{1,2}(?::?\d{2})?|[A-Za-zМС
 CLOCK = r"(\d{1,2})[:.h](\d{2})(?:[:.m](\d{2})(?:[.,:](\d{1,9}))?)?s?\s*([AaPp]\.?\s?[Mm]\.?)?"
 CALENDAR = re.compile(rf"^(?:(\d{{1,4}})([./-])(\d{{1,2}})[./-](\d{{1,4}})\.?)?(?:[T ,;:_-]*{CLOCK})?{ZONE}$")
 DIGITS = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?)?(Z|[+-]\d{2}:?\d{2})?$")
+STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z?")
+SIX = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
+YEAR_LEAST = 1970
 # A moment has a colon, two marks within a date, or eight digits, which no plain number has.
 MARKED = r":|\d[./-]\d{1,2}[./-]\d|^\d{8}"
 WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-zа-я]{0,7}[.,]?\s+"
@@ -85,6 +88,8 @@ def read_moments(column: "pd.Series[str]", us: bool = False) -> Moments | None:
     Args:
         us: Other columns have American units, which speak for the month first where nothing else decides.
     """
+    if (found := _stamps(column)) is not None:
+        return found
     text = column.str.strip().str.slice(0, LONGEST)
     probe = text[text != ""].iloc[: max(1, len(text))]
     probe = probe.iloc[:: max(1, len(probe) // PROBED)]
@@ -121,6 +126,32 @@ def _spelled(text: "pd.Series[str]") -> "pd.Series[str]":
     )
     ctime = rf"^{word}\s+(\d{{1,2}})\s+(\d{{2}}:\d{{2}}:\d{{2}})\s+(\d{{4}})$"
     return small.str.replace(ctime, lambda m: dated(m[2], m[1], m[4], m[0]) + m[3], regex=True).str.strip()
+
+
+def _stamps(column: "pd.Series[str]") -> Moments | None:
+    """Read moments that all have the form of ISO 8601, as `2026-03-02T06:00:00.5Z`; None where one has another."""
+    if not len(column) or not STAMP.fullmatch(str(column.iloc[0])):
+        return None
+    length = len(str(column.iloc[0]))
+    if (column.str.len() != length).any() or not column.str.isascii().all():
+        return None
+    letters = np.asarray(column, dtype=f"S{length}").view(np.uint8).reshape(len(column), length)
+    digits = letters - np.uint8(ord("0"))  # below `0` is far above 9
+    marks = np.flatnonzero(digits[0] > 9)
+    plain = np.delete(digits, marks, axis=1)
+    if (letters[:, marks] != letters[0, marks]).any() or (plain > 9).any():
+        return None
+    year, month, day, hour, minute, second = (
+        plain[:, first:end] @ 10 ** np.arange(end - first - 1, -1, -1) for first, end in SIX
+    )
+    if year.min() < YEAR_LEAST:
+        return None
+    share = plain[:, 14:]
+    nanos = share @ 10 ** np.arange(8, 8 - share.shape[1], -1)
+    days, exists = _days(*(part.astype(np.float64) for part in (year, month, day)))
+    clock = (hour * 3600 + minute * 60 + second) * SECOND + nanos
+    found = np.where(exists & (minute < 60) & (hour <= 24), days * DAY + clock, NEVER)
+    return Moments(found, "moment" if clock.any() else "date", "year-month-day", bool(letters[0, -1] == ord("Z")))
 
 
 def _number(column: "pd.Series[str]") -> NDArray[np.float64]:

@@ -106,6 +106,8 @@ def _leave_marked(
 
 def _leave_missing(reading: Reading, each: Field, numbers: Numbers, told: NDArray[np.bool_]) -> None:
     """Tell the cells of one column that hold no number."""
+    if not (numbers.missing | numbers.text | numbers.marks).any():
+        return
     words, lines = each.words, reading.rows + 1
     empty = words.isin(["", "nan"]).to_numpy(dtype=np.bool_) & numbers.missing
     others = (reading.blocks != each.block) if each.block >= 0 else np.zeros_like(empty)

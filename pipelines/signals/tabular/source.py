@@ -359,6 +359,7 @@ def _cells(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if pd.api.types.is_datetime64_any_dtype(column):
         stamps = pd.DatetimeIndex(column)
         moments = stamps if stamps.tz is None else stamps.tz_convert("UTC")
-        text = pd.Series(moments.strftime("%Y-%m-%d %H:%M:%S.%f")).fillna("")
+        text = pd.Series(np.datetime_as_string(moments.to_numpy("datetime64[us]"), unit="us"), dtype="str")
+        text = text.where(text != "NaT", "")
         return text if stamps.tz is None else text.where(text == "", text + "Z")
     return column.astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
