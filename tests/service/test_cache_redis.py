@@ -160,13 +160,13 @@ async def test_a_server_that_was_away_is_asked_again(socket: Path, monkeypatch: 
     with redis_server(socket):
         await cache.put({"k": JUDGEMENT})
         assert await cache.get(["k"]) == [None]
-        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now + 599)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 599)
         await cache.put({"k": JUDGEMENT})
         assert await cache.get(["k"]) == [None]
-        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now + 700)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 700)
         await cache.put({"k": JUDGEMENT})
         assert await cache.get(["k"]) == [JUDGEMENT]
-        monkeypatch.setattr(cache_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         assert await cache.get([]) == []
         assert await cache.get(["k"]) == [JUDGEMENT]
     await cache.close()

@@ -1,6 +1,7 @@
 """The answer cache in memory, its key, and what it knows of the detectors' versions."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,6 @@ from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal, OperatingPoint
 from pipelines.machines.family import Family, Severity, read_family
 from pipelines.signals.windows import Window
-from serve_app.shared import cache
 from serve_app.shared.cache import (
     HEAD,
     MAGIC,
@@ -221,7 +221,7 @@ async def test_no_report_means_no_look_up() -> None:
 async def test_a_report_is_good_for_its_time(monkeypatch: pytest.MonkeyPatch, waits_s: float, asked: int) -> None:
     """As long as the replicas' own poll takes, and then no longer."""
     clock, replicas = Clock(), Replicas()
-    monkeypatch.setattr(cache.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     versions = MemberVersions(replicas.members, 60)
     await versions.of("press")
     clock.now += waits_s
