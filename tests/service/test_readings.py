@@ -120,8 +120,8 @@ async def test_a_span_ends_before_its_end(parts: StoreParts) -> None:
         found = await parts.readings.span(*own, BEGIN + begin * second, BEGIN + end * second, 10)
         assert [value for each in found for _, value in each.points] == values
     for points in (3, 4, 5):
-        (found,) = await span(parts, plant, points)
-        assert (found.count, len(found.points)) == (4, min(points, 4) if points >= 4 else 2)
+        (whole,) = await span(parts, plant, points)
+        assert (whole.count, len(whole.points)) == (4, 4 if points >= 4 else 2)
 
 
 async def test_pages_of_what_is_set_aside(parts: StoreParts) -> None:
