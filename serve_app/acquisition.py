@@ -300,19 +300,32 @@ def latest_window(series: Sequence[Series], family: Family) -> tuple[dict[str, l
     Raises:
         InvalidInput: They are of no channel of the family.
     """
-    known = {each.channel: each.points for each in series if each.channel in family.channels and each.points}
-    if not known:
+    ends = [each.points[-1][0] for each in series if each.channel in family.channels and each.points]
+    if not ends:
         raise InvalidInput("sensor_data", None, "must be sent: no readings of this system's channels are stored")
+    return window_to(series, family, max(ends))
+
+
+def window_to(series: Sequence[Series], family: Family, end: datetime) -> tuple[dict[str, list[float | None]], float]:
+    """Return the window that ends at a moment, as `latest_window` does; empty where none of its channels was read.
+
+    Args:
+        series: Of the window and of the time before it, in which slow channels were read last.
+        family: Its length and rate.
+        end: The moment of its last sample.
+    """
+    known = {each.channel: each.points for each in series if each.channel in family.channels and each.points}
     moments = {name: np.array([at.timestamp() for at, _ in points]) for name, points in known.items()}
     steps = {name: float(np.median(np.diff(at))) if len(at) > 1 else 0.0 for name, at in moments.items()}
     family_hz = next(iter(family.channels.values())).rate_hz
     step_s = max(1 / family_hz, min(filter(None, steps.values()), default=0.0))
     count = max(1, round(family.window_s * family_hz))
-    grid = max(at[-1] for at in moments.values()) - step_s * np.arange(count - 1, -1, -1)
+    grid = end.timestamp() - step_s * np.arange(count - 1, -1, -1)
     found: dict[str, list[float | None]] = {}
     for name, points in known.items():
         places = np.searchsorted(moments[name], grid + 1e-6, side="right") - 1
         held = places >= 0
         held &= grid - moments[name][np.maximum(places, 0)] <= max(1.5 * step_s, 3 * steps[name])
-        found[name] = [points[at][1] if there else None for at, there in zip(places, held, strict=True)]
+        if held.any():
+            found[name] = [points[at][1] if there else None for at, there in zip(places, held, strict=True)]
     return found, 1 / step_s

@@ -16,6 +16,8 @@ from serve_app.local.cluster import DETECTOR
 if TYPE_CHECKING:
     from deployments.detector import DetectorConfig
 
+GATEWAY = "Gateway"  # as `serve_config.yaml` calls it
+
 
 class Arguments(BaseModel):
     """Arguments of the application in `serve_config.yaml`.
@@ -32,7 +34,7 @@ class Arguments(BaseModel):
 
 
 def build(arguments: Arguments) -> Application:
-    """Return the graph: gateway, ensemble over its detectors, embedder, retriever, generator, indexer, promoter.
+    """Return the graph: gateway, ensemble over detectors, embedder, retriever, generator, indexer, promoter, worker.
 
     Raises:
         ValueError: A setting or a detector's name is unknown.
@@ -49,6 +51,7 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
     from serve_app.replicas.gateway import Gateway
     from serve_app.replicas.indexer import Indexer
     from serve_app.replicas.promoter import Promoter
+    from serve_app.replicas.worker import Worker
 
     knowledge, graph = settings.knowledge, settings.graph
     model = [language_model(knowledge, graph.replica_cpus)] if knowledge.generator == "vllm" else []
@@ -62,6 +65,7 @@ def compose(settings: Settings, names: Sequence[str] = ()) -> Application:
         sized(Generator, graph, graph.generator_gpus).bind(knowledge, *model),
         sized(Indexer, graph).bind(settings, embedder),
         promoter,
+        sized(Worker, graph).bind(settings, GATEWAY),
     )
     return gateway
 

@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 
 from pipelines.diagnosis.records import Inspection, Judgement
+from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import NEEDED, Normal
 from pipelines.machines.definition import find_family
 from pipelines.machines.family import Family, name_of
@@ -37,6 +38,15 @@ COMMISSIONED_BY = "commissioning"
 WINDOWS_BACK, LEAST_BACK_S, VALUES_BACK = 3, 60.0, 20_000
 # How metrics call all families that tenants defined: their labels are bounded.
 OWN_FAMILY = "own"
+
+
+class _Told(NamedTuple):
+    """What is said of a window that is answered, beside what is asked of it."""
+
+    trace_id: UUID
+    begun: float
+    end: datetime | None = None
+    late: bool = False
 
 
 class Detection:
@@ -75,35 +85,67 @@ class Detection:
             InvalidInput: The window breaks a rule of the system's family.
             Unavailable: Ensemble or database is down.
         """
-        store, limits = self.services.store, self.services.settings.limits
-        system, normal = await store.systems.machine(tenant_id, system_id)
+        limits = self.services.settings.limits
+        system, normal = await self.services.store.systems.machine(tenant_id, system_id)
         family = await self.families.of(tenant_id, system.family)
         if samples is None:
             samples, rate_hz = await self._newest(tenant_id, system_id, family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = _asked(window, tenant_id, system, normal, family)
-        judgement = await self.judge(asked, begun)
+        return await self._answered(asked, system, _Told(trace_id, begun))
+
+    async def watched(
+        self, tenant_id: int, system_id: int, family: Family, window: Window, trace_id: UUID, end: datetime, late: bool
+    ) -> bool:
+        """Judge a window that was cut from a system's readings, as `own` does; tell whether it is an alarm.
+
+        Args:
+            tenant_id: Whose.
+            system_id: Which.
+            family: Of the system.
+            window: To judge.
+            trace_id: Of the answer.
+            end: When the window ended.
+            late: Whether it is judged once more, since readings came late: then it is no evidence and teaches nothing.
+
+        Raises:
+            NotFound: The tenant has no such system.
+            Conflict: It is judged already.
+            Unavailable: Ensemble or database is down.
+        """
+        system, normal = await self.services.store.systems.machine(tenant_id, system_id)
+        asked = _asked(window, tenant_id, system, normal, family)._replace(use_cache=False)
+        told = _Told(trace_id, time.perf_counter(), end, late)
+        return (await self._answered(asked, system, told))[1]
+
+    async def _answered(self, asked: Inspection, system: System, told: _Told) -> tuple[bytes, bool]:
+        """Judge a window of a tenant's own system, and store the answer with what follows from it."""
+        judgement = await self.judge(asked, told.begun)
         # An abstention says nothing of the machine: its state stays.
-        alarm = system.alarm if judgement.score is None else judgement.is_anomaly
+        alarm = system.alarm if judgement.score is None or told.late else judgement.is_anomaly
         stored = StoredDiagnosis(
-            trace_id=trace_id,
-            system_id=system_id,
-            family=family.key,
+            trace_id=told.trace_id,
+            system_id=system.system_id,
+            family=asked.family,
             created_at=datetime.now(UTC),
-            window=to_store(window),
+            window=to_store(asked.window),
             answer=b"",
             alarm=system.alarm,
             baseline=judgement.baseline,
             limits=asked.limits,
+            window_end=told.end,
+            late=told.late,
         )
         changed = None if alarm == system.alarm else alarm
+        learned, level = (None, ABSTAINED) if told.late else (judgement.learned, judgement.level)
 
         def answer(now: System) -> bytes:
             # The window was judged in the state that was read, whatever has become of it meanwhile.
-            return answer_of(judgement, system_id, trace_id, begun, replace(now, state=system.state))
+            now = replace(now, state=system.state)
+            return answer_of(judgement, system.system_id, told.trace_id, told.begun, now)
 
-        kept = await store.diagnoses.record(tenant_id, stored, judgement.learned, changed, judgement.level, answer)
-        await self._end_commissioning(tenant_id, kept.system)
+        kept = await self.services.store.diagnoses.record(asked.owner, stored, learned, changed, level, answer)
+        await self._end_commissioning(asked.owner, kept.system)
         return kept.answer, judgement.is_anomaly
 
     async def _newest(self, tenant_id: int, system_id: int, family: Family) -> tuple[Mapping[str, Any], float]:

@@ -17,6 +17,7 @@ from serve_app.api import (
     diagnose,
     diagnostics,
     documents,
+    events,
     families,
     feedback,
     health,
@@ -72,6 +73,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)
     app.state.detection = Detection(services)
+    app.state.listeners = set()
     app.state.health_check = health.HealthCheck(services)
     for module in (
         auth,
@@ -81,6 +83,7 @@ def create_app(services: Services) -> FastAPI:
         feedback,
         assistant,
         documents,
+        events,
         chat,
         families,
         systems,

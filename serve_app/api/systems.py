@@ -69,7 +69,9 @@ async def add_system(body: SystemBody, caller: Editor, services: Ports) -> Respo
 )
 async def read_system(system_id: SystemId, caller: Reader, services: Ports) -> Response:
     """Return one of the tenant's systems."""
-    return JSONResponse(_shown(await services.store.systems.get(caller.tenant_id, system_id)))
+    shown = _shown(await services.store.systems.get(caller.tenant_id, system_id))
+    watch = await services.store.watches.get(caller.tenant_id, system_id)
+    return JSONResponse(shown | {"watched_until": None if watch is None else watch.judged_until.isoformat()})
 
 
 @router.patch(

@@ -12,10 +12,12 @@ from pipelines.promotion.mlflow_client import Registry
 from pipelines.promotion.tenant_models import TenantModels
 from serve_app.api.app import create_app
 from serve_app.api.ports import Services
+from serve_app.detection import Detection
 from serve_app.replicas.graph_ports import GraphAssistant, GraphDiagnoser, GraphLibrary, GraphPromotions, Handle
 from serve_app.shared.cache import AnswerCache
 from serve_app.shared.metrics import Metrics
 from serve_app.store.repository import Store
+from serve_app.watching import Watching
 
 if TYPE_CHECKING:
     from deployments.detector import DetectorConfig
@@ -42,6 +44,7 @@ class Gateway:
         generator: Handle,
         indexer: Handle,
         promoter: Handle,
+        worker: Handle,  # a part of the graph that nobody calls: it takes its work from the queue, and calls `watch`
     ) -> None:
         keep_to_node_address()
         if settings.database.url is None:
@@ -66,10 +69,15 @@ class Gateway:
             cache=AnswerCache.open(settings),
             metrics=Metrics(),
         )
+        self._watching = Watching(Detection(self._services))
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application that this replica serves."""
         return create_app(self._services)
+
+    async def watch(self, tenant_id: int, system_id: int) -> None:
+        """Judge what a system has sent, without being asked."""
+        await self._watching.look(tenant_id, system_id)
 
     async def check_health(self) -> None:
         """Let detectors that live in this replica score the probe window again."""

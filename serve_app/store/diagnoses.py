@@ -15,8 +15,9 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
-from serve_app.store.life import after
-from serve_app.store.records import Kept, StoredDiagnosis, System
+from serve_app.store.events import tell
+from serve_app.store.life import after, happened
+from serve_app.store.records import Happened, Kept, StoredDiagnosis, System
 from serve_app.store.systems import lock_normals, lock_systems, write_normals
 from serve_app.store.tables import consulted, diagnoses, systems
 
@@ -24,6 +25,7 @@ FIELDS = tuple(StoredDiagnosis.__dataclass_fields__)
 # The answer goes in and comes out as text: it is neither read nor written again on the way.
 DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnoses.c[name] for name in FIELDS)
 
+JUDGED_AGAIN = "judged again, as readings came late"
 # What a window changes of its system.
 LEFT = ("alarm", "learned", "evidence")
 
@@ -131,6 +133,12 @@ class Diagnoses:
             found: list[dict[str, Any]] = list((await connection.execute(query)).scalars())
         return found[::-1]
 
+    async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of the trace ids that stand for answers."""
+        query = select(diagnoses.c.trace_id).where(diagnoses.c.trace_id.in_(set(trace_ids)))
+        async with self._database.tenant(tenant_id) as connection:
+            return set((await connection.execute(query)).scalars())
+
     async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> list[dict[str, Any]]:
         """Return the windows of answers about a system, in the order asked for.
 
@@ -168,12 +176,18 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     teachers = [record.diagnosis.system_id for record in records if record.learned is not None]
     normals = await lock_normals(connection, teachers) if teachers else {}
     known, systems_now = dict(normals), dict(before)
-    kept = []
+    kept, told = [], []
     for record in records:
         number = record.diagnosis.system_id
         if number not in systems_now:
             raise NotFound("system", number)
-        system = after(systems_now[number], record.level, record.alarm, record.diagnosis.created_at)
+        at = record.diagnosis.window_end or record.diagnosis.created_at
+        system = systems_now[number]
+        if record.diagnosis.late:  # it was counted before
+            told.append(Happened(number, at, "window.late", JUDGED_AGAIN, record.diagnosis.trace_id))
+        else:
+            system = after(system, record.level, record.alarm, at)
+        told += happened(systems_now[number], system, at, record.diagnosis.trace_id)
         systems_now[number] = system
         if system.state == "monitoring" and record.learned is not None and number in known:
             known[number] = known[number].learning(record.learned)
@@ -181,6 +195,7 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     await connection.execute(insert(diagnoses), list(map(_row, records, kept, [tenant_id] * len(records))))
     await _write_systems(connection, [now for number, now in systems_now.items() if now is not before[number]])
     await write_normals(connection, {number: now for number, now in known.items() if now is not normals[number]})
+    await tell(connection, tenant_id, told)
     return kept
 
 

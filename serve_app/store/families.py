@@ -11,8 +11,9 @@ from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.audit import note
 from serve_app.store.database import Database
+from serve_app.store.events import tell
 from serve_app.store.life import ANEW
-from serve_app.store.records import COMMAND_LINE, StoredFamily
+from serve_app.store.records import COMMAND_LINE, Happened, StoredFamily
 from serve_app.store.tables import families, normals, systems
 
 # Families of a tenant, and versions of each. Source: own choice; ten plants with twenty kinds each, changed every day
@@ -89,7 +90,7 @@ class Families:
             if now.definition == definition:
                 return now
             if are_other_channels(now.definition, definition):
-                await _begin_anew(connection, name)
+                await _begin_anew(connection, tenant_id, name)
             return await _write(connection, tenant_id, name, definition, actor, "family.changed")
 
     async def remove(self, tenant_id: int, name: str, actor: str = COMMAND_LINE) -> None:
@@ -109,13 +110,15 @@ class Families:
             await note(connection, tenant_id, actor, "family.removed", f"family {name}", "")
 
 
-async def _begin_anew(connection: AsyncConnection, name: str) -> None:
+async def _begin_anew(connection: AsyncConnection, tenant_id: int, name: str) -> None:
     """Commission all systems of a family anew; they are locked in the order of their ids, as everywhere."""
     wanted = select(systems.c.system_id).where(systems.c.family == name).order_by(systems.c.system_id)
     numbers = [row.system_id for row in await connection.execute(wanted.with_for_update())]
     await connection.execute(delete(normals).where(normals.c.system_id.in_(numbers)))
     fresh = {**ANEW, "evidence": [], "limits": {}, "commissioned_since": func.now()}
     await connection.execute(update(systems).where(systems.c.system_id.in_(numbers)).values(fresh))
+    why = f"commissioning, as the family {name} has other channels or units"
+    await tell(connection, tenant_id, [Happened(number, None, "state.changed", why) for number in numbers])
 
 
 def _named(name: str) -> Select[tuple[object, ...]]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pipelines.errors import InvalidInput
 from pipelines.machines.alarm import ABSTAINED, LIMIT, Evidence
 from pipelines.machines.commissioning import State
-from serve_app.store.records import System
+from serve_app.store.records import EventKind, Happened, System
 
 # What a system begins with, the first time and after its normal was forgotten.
 ANEW: Mapping[str, Any] = {"state": "commissioning", "learned": 0, "alarm": False, "evidence": ()}
@@ -43,6 +44,25 @@ def after(system: System, level: int, alarm: bool | None, at: datetime) -> Syste
     if level == ABSTAINED:
         return system
     return replace(system, evidence=tuple(evidence.after(level, at.timestamp()).to_numbers()))
+
+
+def happened(before: System, now: System, at: datetime | None = None, trace_id: UUID | None = None) -> list[Happened]:
+    """Return what a change of a system is for people: another state, an alarm raised or cleared.
+
+    Args:
+        before: The change.
+        now: After it.
+        at: When, by the machine's own time; None for now.
+        trace_id: Of the window that changed it.
+    """
+    found = []
+    was, is_now = evidence_of(before), evidence_of(now)
+    if now.state != before.state:
+        found.append(Happened(now.system_id, at, "state.changed", f"{now.state}, after {before.state}", trace_id))
+    if is_now.raised != was.raised:
+        kind: EventKind = "alarm.raised" if is_now.raised else "alarm.cleared"
+        found.append(Happened(now.system_id, at, kind, is_now.words(), trace_id))
+    return found
 
 
 def commissioned(system: System, windows: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
+from serve_app.store.protocols_watching import EventStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -220,6 +221,10 @@ class DiagnosisStore(Protocol):
         """Return a system's newest windows, between two moments where they are given, in the order of time."""
         ...
 
+    async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of the trace ids that stand for answers."""
+        ...
+
     async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
         """Return the windows of answers about a system, in the order asked for."""
         ...
@@ -371,6 +376,16 @@ class StoreParts(Protocol):
     @property
     def readings(self) -> ReadingStore:
         """What machines sent."""
+        ...
+
+    @property
+    def watches(self) -> WatchStore:
+        """How far those are judged."""
+        ...
+
+    @property
+    def events(self) -> EventStore:
+        """What happened."""
         ...
 
     @property

@@ -17,6 +17,7 @@ from serve_app.store.records import COMMAND_LINE, Quarantined, Reading, Series, 
 from serve_app.store.rollups import AS_ROLLUPS, add_up, sum_up
 from serve_app.store.spans import STEPS, Piece, Point, in_order, pieces, width_of
 from serve_app.store.tables import quarantine, rollups, systems
+from serve_app.store.watches import arrived, lock_readings
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
 DAYS_MAX = 400
@@ -26,8 +27,6 @@ VALUES_MAX = 200_000
 OLD_DAYS = "must not be of more than 400 different days that lie more than 400 days back, 1200 of all tenants together"
 # Rows before which it pays to ask whether their span is empty. Source: own choice; an answer costs as much as ten rows.
 MANY = 100
-# Writers of one system follow one another, so that its summaries see all of its readings; a number as in `migrate`.
-LOCK = 0x484458
 
 # Days within which a system's newest reading is looked for before all are. Source: own choice.
 LOOKED_BACK = (2, 40)
@@ -216,7 +215,7 @@ async def _claim(connection: AsyncConnection, system_id: int) -> None:
     wanted = select(systems.c.system_id).where(systems.c.system_id == system_id)
     if (await connection.execute(wanted.with_for_update(read=True, key_share=True))).first() is None:
         raise NotFound("system", system_id)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock, :system)"), {"lock": LOCK, "system": system_id})
+    await lock_readings(connection, system_id)
 
 
 async def _write(
@@ -232,9 +231,11 @@ async def _write(
     written = (await connection.execute(WRITE_NEW if new else WRITE_OTHERS, given)).rowcount
     if written == len(rows):
         await add_up(connection, tenant_id, system_id, rows)
+        await arrived(connection, tenant_id, system_id, begin, end)
         return Stored(written, 0, 0, 0)
     corrected = (await connection.execute(CORRECT, within)).rowcount
     if written or corrected:
+        await arrived(connection, tenant_id, system_id, begin, end)
         await sum_up(connection, tenant_id, system_id, rows)
     if corrected:
         detail = f"{corrected} values between {begin.isoformat()} and {end.isoformat()}"

@@ -12,6 +12,9 @@ from pipelines.machines.commissioning import State
 
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
+EventKind = Literal[
+    "state.changed", "alarm.raised", "alarm.cleared", "window.late", "window.unread", "readings.missing"
+]
 Verdict = Literal["confirmed", "false_alarm", "missed"]
 Limits = Mapping[str, Mapping[str, float]]
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -131,6 +134,8 @@ class StoredDiagnosis:
         alarm: Whether the system was in alarm before it; None for an answer older than this column.
         baseline: The system's normal before it, as `Normal.to_bytes` writes it; None while it had none.
         limits: Those that people had stated for the system; None where there were none.
+        window_end: When the window ended, where it was cut from readings.
+        late: Whether it is judged once more, since readings came late: then it neither teaches nor is evidence.
     """
 
     trace_id: UUID
@@ -142,6 +147,8 @@ class StoredDiagnosis:
     alarm: bool | None = None
     baseline: bytes | None = None
     limits: Limits | None = None
+    window_end: datetime | None = None
+    late: bool = False
 
     def read_answer(self) -> dict[str, Any]:
         """Return the answer as an object."""
@@ -315,4 +322,51 @@ class Quarantined:
     at: datetime
     value: str
     reason: str
+    created_at: datetime
+
+
+class Watch(NamedTuple):
+    """How far a system's readings are judged.
+
+    Attributes:
+        read_until: Readings up to this moment were taken to be judged; what comes for it now is late.
+        judged_until: All windows up to this moment are judged.
+        due: When the next window is whole.
+        late_from: From when on windows are to be judged again, as readings came late; None where none is.
+        late_to: Up to when.
+    """
+
+    read_until: datetime
+    judged_until: datetime
+    due: datetime
+    late_from: datetime | None = None
+    late_to: datetime | None = None
+
+
+class Happened(NamedTuple):
+    """Something that happened to a system.
+
+    Attributes:
+        at: By the machine's own time; None for now.
+        text: What it was, for people.
+        trace_id: Of the answer that tells of it, where there is one.
+    """
+
+    system_id: int
+    at: datetime | None
+    kind: EventKind
+    text: str
+    trace_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a system, as it is listed."""
+
+    event_id: int
+    system_id: int
+    at: datetime
+    kind: EventKind
+    text: str
+    trace_id: UUID | None
     created_at: datetime

@@ -8,6 +8,7 @@ from serve_app.store.audit import Audit
 from serve_app.store.database import Database
 from serve_app.store.diagnoses import Diagnoses
 from serve_app.store.documents import Documents
+from serve_app.store.events import Events
 from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
 from serve_app.store.keys import Keys
@@ -16,6 +17,7 @@ from serve_app.store.readings import Readings
 from serve_app.store.retention import Retention
 from serve_app.store.sessions import Sessions
 from serve_app.store.systems import Systems
+from serve_app.store.watches import Watches
 
 
 class Store:
@@ -31,6 +33,8 @@ class Store:
         self.systems = Systems(database)
         self.diagnoses = Diagnoses(database)
         self.readings = Readings(database)
+        self.watches = Watches(database)
+        self.events = Events(database)
         self.feedback = Feedback(database)
         self.documents = Documents(database)
         self.promotions = Promotions(database)

@@ -13,7 +13,8 @@ from pipelines.machines.commissioning import Normal, State
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
-from serve_app.store.life import ANEW, changes_to, commissioned
+from serve_app.store.events import tell
+from serve_app.store.life import ANEW, changes_to, commissioned, happened
 from serve_app.store.records import COMMAND_LINE, Limits, System
 from serve_app.store.tables import normals, systems
 
@@ -76,7 +77,7 @@ class Systems:
             if state is not None:
                 known = select(func.count()).select_from(normals).where(normals.c.system_id == system_id)
                 changes |= changes_to(system, state, bool((await connection.execute(known)).scalar()))
-            changed = await _set(connection, system, changes)
+            changed = await _set(connection, tenant_id, system, changes)
             await note(connection, tenant_id, actor, "system.changed", f"system {system_id}", noted)
         return changed
 
@@ -139,7 +140,7 @@ class Systems:
             system = await _one(connection, system_id)
             if since is not None and (system.state, system.commissioned_since) != ("commissioning", since):
                 return False
-            await _set(connection, system, commissioned(system, windows))
+            await _set(connection, tenant_id, system, commissioned(system, windows))
             query = upsert(normals).values(tenant_id=tenant_id, system_id=system_id, content=normal.to_bytes())
             fresh = {"content": query.excluded.content, "updated_at": func.now()}
             await connection.execute(query.on_conflict_do_update(index_elements=["tenant_id", "system_id"], set_=fresh))
@@ -172,7 +173,7 @@ class Systems:
             NotFound: There is none in this tenant.
         """
         async with self._database.tenant(tenant_id) as connection:
-            changed = await _set(connection, await _one(connection, system_id), dict(ANEW))
+            changed = await _set(connection, tenant_id, await _one(connection, system_id), dict(ANEW))
             await note(connection, tenant_id, actor, "system.forgotten", f"system {system_id}", "")
         return changed
 
@@ -202,8 +203,8 @@ async def _one(connection: AsyncConnection, system_id: int) -> System:
     return found[system_id]
 
 
-async def _set(connection: AsyncConnection, system: System, changes: dict[str, Any]) -> System:
-    """Change a system that is locked; what it begins anew it forgets."""
+async def _set(connection: AsyncConnection, tenant_id: int, system: System, changes: dict[str, Any]) -> System:
+    """Change a system that is locked, and tell what that is for people; what it begins anew it forgets."""
     if changes.get("state") == "commissioning":
         await connection.execute(delete(normals).where(normals.c.system_id == system.system_id))
         changes = changes | {"commissioned_since": func.now()}
@@ -212,7 +213,9 @@ async def _set(connection: AsyncConnection, system: System, changes: dict[str, A
     if "evidence" in changes:
         changes = changes | {"evidence": list(changes["evidence"])}
     query = update(systems).where(systems.c.system_id == system.system_id).values(changes)
-    return system_of((await connection.execute(query.returning(*SYSTEM))).one())
+    changed = system_of((await connection.execute(query.returning(*SYSTEM))).one())
+    await tell(connection, tenant_id, happened(system, changed))
+    return changed
 
 
 async def lock_normals(connection: AsyncConnection, system_ids: Iterable[int]) -> dict[int, Normal]:

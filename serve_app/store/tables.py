@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 APP_ROLE = "hdx_app"
+# The schema of the queue, which the application has no right to.
+QUEUE = "hdx_queue"
 
 metadata = MetaData()
 
@@ -151,6 +153,9 @@ diagnoses = Table(
     Column("baseline", LargeBinary),
     Column("limits", JSONB),
     _created(),
+    # Of a window that was cut from readings: when it ended, and whether readings that came late have changed it.
+    Column("window_end", DateTime(timezone=True)),
+    Column("late", Boolean, nullable=False, server_default="false"),
     _own_system(),
     UniqueConstraint("tenant_id", "trace_id", name="diagnoses_own"),
 )
@@ -177,6 +182,13 @@ consulted = Table(
     Column("passages", JSONB, nullable=False),
     ForeignKeyConstraint(["tenant_id", "trace_id"], ["diagnoses.tenant_id", "diagnoses.trace_id"], ondelete="CASCADE"),
 )
+
+
+def _of_system(primary_key: bool = False) -> list[Column[object]]:
+    return [
+        Column(name, Integer, primary_key=primary_key, autoincrement=False, nullable=False)
+        for name in ("tenant_id", "system_id")
+    ]
 
 
 def _of_moment(*more: Column[object]) -> list[Column[object]]:
@@ -219,6 +231,29 @@ quarantine = Table(
 )
 Index("quarantine_by_system", quarantine.c.tenant_id, quarantine.c.system_id, quarantine.c.quarantine_id)
 Index("quarantine_by_time", quarantine.c.created_at, postgresql_using="brin")
+watches = Table(
+    "watches",
+    metadata,
+    *_of_system(primary_key=True),
+    # Readings are taken up to the first; all windows are judged up to the second; at the third the next one is whole.
+    *(Column(name, DateTime(timezone=True), nullable=False) for name in ("read_until", "judged_until", "due")),
+    # Readings that came after theirs were taken.
+    *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to")),
+    _own_system(),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    *_of_system(),
+    Column("at", DateTime(timezone=True), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("kind", "text")),
+    Column("trace_id", Uuid),
+    _created(),
+    _own_system(),
+)
+Index("events_by_system", events.c.tenant_id, events.c.system_id, events.c.event_id)
+Index("events_by_time", events.c.created_at, postgresql_using="brin")
 documents = Table(
     "documents",
     metadata,

@@ -1,6 +1,6 @@
 """The store in memory: what routes are tested on without PostgreSQL; `test_store_parts` holds both to one suite."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +11,16 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
+from serve_app.store.diagnoses import JUDGED_AGAIN
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
-from serve_app.store.life import ANEW, after, changes_to, commissioned
+from serve_app.store.life import ANEW, after, changes_to, commissioned, happened
 from serve_app.store.readings import check_bounds
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
     ApiKey,
+    Event,
+    Happened,
     Kept,
     Limits,
     Note,
@@ -34,8 +37,10 @@ from serve_app.store.records import (
     Suspect,
     System,
     Verdict,
+    Watch,
 )
 from serve_app.store.spans import in_order, representative, width_of
+from serve_app.store.watches import JUST_BEFORE
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,6 +69,16 @@ class Rows:
     said: dict[tuple[int, UUID], StoredFeedback] = field(default_factory=dict)
     values: dict[tuple[int, str, datetime], float] = field(default_factory=dict)
     suspects: dict[tuple[int, Suspect], Quarantined] = field(default_factory=dict)
+    watched: dict[int, Watch] = field(default_factory=dict)
+    happened: list[tuple[int, Event]] = field(default_factory=list)
+
+    def tell(self, tenant_id: int, happened: Iterable[Happened]) -> None:
+        for each in happened:
+            now = datetime.now(UTC)
+            event = Event(
+                len(self.happened) + 1, each.system_id, each.at or now, each.kind, each.text, each.trace_id, now
+            )
+            self.happened.append((tenant_id, event))
 
 
 class MemoryTenants:
@@ -281,6 +296,7 @@ class MemorySystems:
             self._rows.normals.pop(system.system_id, None)
             changed = replace(changed, commissioned_since=datetime.now(UTC))
         self._rows.owned[system.system_id] = (tenant_id, changed)
+        self._rows.tell(tenant_id, happened(system, changed))
         return changed
 
     async def commission(
@@ -341,7 +357,12 @@ class MemoryDiagnoses:
             raise NotFound("system", diagnosis.system_id)
         if any(stored.trace_id == diagnosis.trace_id for _, stored, _ in self._rows.recorded):
             raise Conflict("trace_id", diagnosis.trace_id)
-        now = after(system, level, alarm, diagnosis.created_at)
+        at = diagnosis.window_end or diagnosis.created_at
+        now = system if diagnosis.late else after(system, level, alarm, at)
+        self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
+        if diagnosis.late:
+            late = Happened(system.system_id, at, "window.late", JUDGED_AGAIN, diagnosis.trace_id)
+            self._rows.tell(tenant_id, [late])
         kept = Kept(now, diagnosis.answer if answer is None else answer(now))
         self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer), learned))
         self._rows.owned[diagnosis.system_id] = (tenant, now)
@@ -360,6 +381,9 @@ class MemoryDiagnoses:
             if (begin is None or kept.created_at >= begin) and (end is None or kept.created_at <= end)
         ]
         return [kept.window for kept in sorted(within, key=lambda kept: kept.created_at)[-limit:]]
+
+    async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:
+        return {kept.trace_id for owner, kept, _ in self._rows.recorded if owner == tenant_id} & set(trace_ids)
 
     async def windows(self, tenant_id: int, system_id: int, trace_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
         found = [await self.get(tenant_id, trace_id) for trace_id in trace_ids]
@@ -411,7 +435,17 @@ class MemoryReadings:
             moments = [row.at for row in rows]
             detail = f"{counts['corrected']} values between {min(moments).isoformat()} and {max(moments).isoformat()}"
             await self._store.audit.note(tenant_id, actor, "readings.corrected", f"system {system_id}", detail)
+        if counts["written"] or counts["corrected"]:
+            first, last = min(row.at for row in rows), max(row.at for row in rows)
+            self._arrived(system_id, first, last)
         return Stored(**counts, quarantined=len(suspects))
+
+    def _arrived(self, system_id: int, first: datetime, last: datetime) -> None:
+        watch = self._rows.watched.setdefault(system_id, Watch(first - JUST_BEFORE, first - JUST_BEFORE, first))
+        if first <= watch.read_until:
+            end = min(last, watch.read_until)
+            late = min(first, watch.late_from or first), max(end, watch.late_to or end)
+            self._rows.watched[system_id] = watch._replace(late_from=late[0], late_to=late[1])
 
     async def span(
         self,
@@ -449,6 +483,47 @@ class MemoryReadings:
         owner, _ = self._rows.owned.get(system_id, (0, None))
         own = [kept for (system, _), kept in self._rows.suspects.items() if (system, owner) == (system_id, tenant_id)]
         return [kept for kept in own if kept.quarantine_id > after][:limit]
+
+
+class MemoryWatches:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def get(self, tenant_id: int, system_id: int) -> Watch | None:
+        owner, _ = self._rows.owned.get(system_id, (0, None))
+        return self._rows.watched.get(system_id) if owner == tenant_id else None
+
+    async def take(self, tenant_id: int, system_id: int, until: datetime) -> None:
+        watch = self._rows.watched[system_id]
+        self._rows.watched[system_id] = watch._replace(read_until=max(until, watch.read_until))
+
+    async def judged(self, tenant_id: int, system_id: int, until: datetime, due: datetime) -> None:
+        self._rows.watched[system_id] = self._rows.watched[system_id]._replace(judged_until=until, due=due)
+
+    async def judged_again(self, tenant_id: int, system_id: int, late: Watch, until: datetime) -> None:
+        watch = self._rows.watched[system_id]
+        if (watch.late_from, watch.late_to) == (late.late_from, late.late_to):
+            more = late.late_to is not None and until < late.late_to
+            rest = (until, late.late_to) if more else (None, None)
+            self._rows.watched[system_id] = watch._replace(late_from=rest[0], late_to=rest[1])
+
+    async def again(self, tenant_id: int, system_id: int) -> None:
+        return
+
+
+class MemoryEvents:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def page(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        own = [each for owner, each in self._rows.happened if (owner, each.system_id) == (tenant_id, system_id)]
+        return [each for each in own if each.event_id > after][:limit]
+
+    async def newest(self, tenant_id: int, system_id: int, limit: int) -> Sequence[Event]:
+        return list(await self.page(tenant_id, system_id, 0, len(self._rows.happened)))[-limit:]
+
+    async def add(self, tenant_id: int, happened: Iterable[Happened]) -> None:
+        self._rows.tell(tenant_id, happened)
 
 
 class MemoryFeedback:
@@ -530,6 +605,8 @@ class MemoryStore(Rows):
         self.systems = MemorySystems(self)
         self.diagnoses = MemoryDiagnoses(self)
         self.readings = MemoryReadings(self)
+        self.watches = MemoryWatches(self)
+        self.events = MemoryEvents(self)
         self.feedback = MemoryFeedback(self)
         self.documents = MemoryDocuments(self)
         self.audit = MemoryAudit(self)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
-from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
+from serve_app.store.records import Happened, Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.repository import Store
 
 FEATURES = 5
@@ -70,6 +70,7 @@ async def make_house(store: Store) -> House:
     await store.sessions.start(account.user_id, uuid4(), token_id, soon())
     await store.audit.note(tenant_id, name, "made", "house", "")
     await store.readings.add(tenant_id, system.system_id, [reading_of()], [suspect_of()])
+    await store.events.add(tenant_id, [Happened(system.system_id, None, "window.unread", "made")])
     await store.feedback.give(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")

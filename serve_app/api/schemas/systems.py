@@ -1,11 +1,13 @@
 """Bodies and answers of `api/systems`."""
 
 from datetime import datetime
+from uuid import UUID
 
 from pydantic import Field
 
 from serve_app.api.schemas.base import Body, Reply, Text, example
 from serve_app.api.schemas.life import AlarmReply, LimitBody, LimitReply, StateName
+from serve_app.store.records import EventKind
 
 
 class SystemBody(Body):
@@ -58,6 +60,27 @@ class SystemReply(Reply):
     is_anomaly: bool = Field(description="Whether its last window was judged an anomaly")
     limits: dict[str, LimitReply]
     created_at: datetime
+    watched_until: datetime | None = Field(
+        default=None, description="All windows of its readings up to this moment are judged; where one system is read"
+    )
+
+
+class EventReply(Reply):
+    """Something that happened to a machine."""
+
+    event_id: int
+    at: datetime = Field(description="By the machine's own time")
+    kind: EventKind
+    text: str
+    trace_id: UUID | None = Field(description="Of the diagnosis that tells of it, where there is one")
+    created_at: datetime
+
+
+class EventsReply(Reply):
+    """One page of events, in the order in which they were found out."""
+
+    events: list[EventReply]
+    next: int | None = Field(description="Send it as `after` for the next page; null on the last one")
 
 
 class SystemsReply(Reply):

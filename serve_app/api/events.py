@@ -1,0 +1,103 @@
+"""What happened to a machine: alarms raised and cleared, states, readings that came late or stayed away."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from pipelines.errors import HdxError, Overloaded
+from serve_app.api import problems
+from serve_app.api.assistant import EVENTS, event_of, wants_events
+from serve_app.api.auth import Reader
+from serve_app.api.ports import Ports, Services
+from serve_app.api.schemas.systems import EventsReply
+from serve_app.api.systems import SystemId
+from serve_app.shared import logs
+from serve_app.store.records import Event
+
+# Seconds between two looks for what has happened, and looks after which one that listens is written to all the same.
+# Source: own choices; people read no faster, and proxies cut what is silent for a minute.
+LOOK_S, QUIET = 1.0, 15
+# Those who listen to one replica at a time, each of which asks the database once a second. Source: own choice.
+LISTENERS_MAX = 100
+KEY_MAX = 2**63 - 1
+
+router = APIRouter(prefix="/api/systems", tags=["systems"])
+
+
+@router.get(
+    "/{system_id}/events/",
+    response_model=EventsReply,
+    responses={
+        **problems.documented(401, 404, 429),
+        200: {"content": {EVENTS: {"schema": {"type": "string"}}}},
+    },
+    summary="Read what happened",
+)
+async def read_events(
+    system_id: SystemId,
+    request: Request,
+    caller: Reader,
+    services: Ports,
+    after: Annotated[int, Query(ge=0, le=KEY_MAX)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    last_event_id: Annotated[int, Header(ge=0, le=KEY_MAX)] = 0,
+) -> Response:
+    """Return one page, in the order in which it was found out.
+
+    With `Accept: text/event-stream` what comes after `after`, or after the header `Last-Event-ID`, as it happens.
+    """
+    await services.store.systems.get(caller.tenant_id, system_id)
+    if wants_events(request):
+        listeners: set[object] = request.app.state.listeners
+        if len(listeners) >= LISTENERS_MAX:
+            raise Overloaded(5)
+        begin = max(after, last_event_id)
+        stream = _stream(services, listeners, caller.tenant_id, system_id, begin, request.scope["path"])
+        return EventSourceResponse(stream)
+    found = await services.store.events.page(caller.tenant_id, system_id, after, limit + 1)
+    page = found[:limit]
+    following = page[-1].event_id if len(found) > limit else None
+    return JSONResponse({"events": [_shown(each) for each in page], "next": following})
+
+
+async def _stream(
+    services: Services, listeners: set[object], tenant_id: int, system_id: int, after: int, path: str
+) -> AsyncGenerator[bytes]:
+    """Yield events as they are found out, until whoever listens leaves or the system is deleted."""
+    listener = object()
+    listeners.add(listener)
+    try:
+        quiet = 0
+        while True:
+            try:
+                await services.store.systems.get(tenant_id, system_id)
+                found = await services.store.events.page(tenant_id, system_id, after)
+            except HdxError as error:
+                yield event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
+                return
+            for each in found:
+                after = each.event_id
+                yield format_sse_event(event=each.kind, data_str=orjson.dumps(_shown(each)).decode(), id=str(after))
+            quiet = 0 if found else quiet + 1
+            if quiet >= QUIET:
+                quiet = 0
+                yield format_sse_event(comment="nothing happened")
+            await asyncio.sleep(LOOK_S)
+    finally:
+        listeners.discard(listener)
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "at": event.at.isoformat(),
+        "kind": event.kind,
+        "text": event.text,
+        "trace_id": None if event.trace_id is None else str(event.trace_id),
+        "created_at": event.created_at.isoformat(),
+    }

@@ -1,0 +1,121 @@
+"""Does what takes longer than a request, or that nobody asked for: looks at systems whose readings have come.
+
+Work stands in a durable queue in the database (procrastinate): it is begun at least once, of one name by one worker at
+a time, and what it does is the same however often it is done. A worker that dies is missed within half a minute, and
+its work begun by another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import procrastinate
+from procrastinate import PsycopgConnector, RetryStrategy
+from ray import serve
+from sqlalchemy import make_url
+
+from configs.settings import Settings
+from deployments.runtime.bind_address import keep_to_node_address
+from serve_app.replicas.graph_ports import reach
+from serve_app.shared import logs
+from serve_app.store.tables import QUEUE
+
+# Systems that are looked at together. Source: own choice; as many as fill a micro-batch of the ensemble.
+TOGETHER = 16
+# Seconds between looks for work that nobody told of, as it was locked, or waited for its like to end; until a silent
+# worker is missed; between its beats; and for what it does to end when it is to stop. Source: own choices; a look at an
+# empty queue takes less than a millisecond.
+POLL_S, MISSED_S, BEATS_S, ENDING_S = 0.25, 30.0, 10.0, 10.0
+# Attempts of one piece of work, and the pause after the first, doubled each time. Source: own choice; a database that
+# is moved is back within minutes, and the next readings ask again.
+ATTEMPTS, PAUSE_S = 8, 2
+LOOK_S = 120.0  # for one look; source: own choice, some fifty times what it takes
+REST_S = 5.0  # before a worker that failed goes on; source: own choice
+
+
+def queue_of(url: str) -> procrastinate.App:
+    """Return the queue in the database of an address, which its owner alone may enter."""
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    options = f"-c search_path={QUEUE},pg_catalog"
+    connector = PsycopgConnector(conninfo=address, kwargs={"options": options}, min_size=1, max_size=4)
+    return procrastinate.App(connector=connector)
+
+
+class QueueWorker:
+    """Takes work from the queue for as long as it runs.
+
+    Args:
+        url: Of the database.
+        look: Judges what a system of a tenant has sent.
+        together: Pieces of work at the same time.
+    """
+
+    def __init__(self, url: str, look: Callable[[int, int], Awaitable[None]], together: int = TOGETHER) -> None:
+        self.queue, self._together = queue_of(url), together
+        retry = RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=PAUSE_S)
+
+        @self.queue.task(name="watch", queue="hdx", retry=retry)
+        async def watch(tenant_id: int, system_id: int) -> None:
+            await look(tenant_id, system_id)
+
+    async def run(self, wait: bool = True) -> None:
+        """Work until it is cancelled, or, where it is not to wait, until nothing is left."""
+        async with self.queue.open_async():
+            beside = asyncio.create_task(self._mend())
+            try:
+                await self.queue.run_worker_async(
+                    queues=["hdx"],
+                    concurrency=self._together,
+                    wait=wait,
+                    fetch_job_polling_interval=POLL_S,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=ENDING_S,
+                    delete_jobs="always",
+                    update_heartbeat_interval=BEATS_S,
+                    stalled_worker_timeout=MISSED_S,
+                )
+            finally:
+                beside.cancel()
+
+    async def _mend(self) -> None:
+        """Have work done that a worker left when it died."""
+        while True:
+            with logs.surviving("queue.unmended"):
+                await self.take_back(MISSED_S)
+            await asyncio.sleep(BEATS_S)
+
+    async def take_back(self, silent_s: float) -> None:
+        """Put work back into the queue whose worker has been silent for so long."""
+        manager = self.queue.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=silent_s):
+            logs.write("queue.taken_back", logging.WARNING, None, task=job.task_name)
+            await manager.retry_job(job)
+
+
+@serve.deployment
+class Worker:
+    """Takes work from the queue, and has the gateway's own parts do it: they hold all that it needs."""
+
+    def __init__(self, settings: Settings, gateway: str) -> None:
+        keep_to_node_address()
+        logs.configure(settings)
+        if settings.database.url is None:
+            raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
+        # By name, as the gateway itself is made with this part.
+        self._gateway = serve.get_deployment_handle(gateway, serve.get_replica_context().app_name)
+        self._worker = QueueWorker(settings.database.url.get_secret_value(), self._look)
+        self._running: asyncio.Task[None] | None = None
+
+    async def check_health(self) -> None:
+        """Keep working; Ray calls this first when the replica starts."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._go_on())
+
+    async def _look(self, tenant_id: int, system_id: int) -> None:
+        await reach("gateway", self._gateway.watch.remote(tenant_id, system_id), LOOK_S)
+
+    async def _go_on(self) -> None:
+        while True:
+            with logs.surviving("queue.waits"):
+                await self._worker.run()
+            await asyncio.sleep(REST_S)

@@ -1,0 +1,203 @@
+"""Judges what machines send without being asked: windows are cut from their readings, in the order of time.
+
+Windows of a system follow one another, each as long as its family says, from midnight of 1970 on, so that the same
+readings always make the same windows. A window is whole when all channels have gone past its end, or one of them by a
+window more. What is judged is known by what it holds, so that a window is judged once however often it is looked at,
+and once more where readings that came late have changed it.
+"""
+
+import hashlib
+import logging
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID, uuid5
+
+from pipelines.errors import Conflict, InvalidInput, NotFound, UnknownFamily
+from pipelines.machines.family import Family
+from pipelines.signals.channels import read_window
+from pipelines.signals.windows import Window
+from serve_app.acquisition import window_to
+from serve_app.detection import Detection
+from serve_app.shared import logs
+from serve_app.store.records import EventKind, Happened, Series, System, Watch
+
+# Windows that are judged in one go, before others have their turn, and samples of a channel that are read for them.
+# Source: own choices; a second or two of work, and a megabyte.
+WINDOWS_MAX, SAMPLES_MAX = 50, 20_000
+# Readings of a channel in one go; where there are more, fewer windows are read. Source: own choice; some megabytes.
+POINTS_MAX = 200_000
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime.fromtimestamp(0, UTC)
+OF_WINDOWS = UUID("7f6f7d0e-2f0a-5bb1-9a53-1c1de1f2a6d4")  # the name space of windows that were cut
+
+
+class Watching:
+    """Looks at systems whose readings have come."""
+
+    def __init__(self, detection: Detection) -> None:
+        self._detection, self._store = detection, detection.services.store
+
+    async def look(self, tenant_id: int, system_id: int) -> None:
+        """Judge windows that are whole, and those that late readings have changed; ask for another look where more are.
+
+        Raises:
+            Unavailable: Ensemble or database is down; what was judged by then stays so.
+        """
+        try:
+            system = await self._store.systems.get(tenant_id, system_id)
+            family = await self._detection.families.of(tenant_id, system.family)
+        except (NotFound, UnknownFamily) as error:
+            logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
+            return
+        cut = _Cut(self._detection, tenant_id, system, family)
+        watch = await self._store.watches.get(tenant_id, system_id)
+        newest = await self._store.readings.newest(tenant_id, system_id)
+        if watch is None or newest is None:
+            return
+        more = await self._whole(cut, watch, newest)
+        more |= await self._late(cut)
+        if more:
+            await self._store.watches.again(tenant_id, system_id)
+
+    async def _whole(self, cut: "_Cut", watch: Watch, newest: datetime) -> bool:
+        """Judge the next whole windows; tell whether there are more."""
+        begin = floor(watch.judged_until, cut.length)
+        settled = floor(await cut.settled(newest), cut.length)
+        end = min(settled, begin + cut.most * cut.length)
+        if end <= begin:
+            await self._store.watches.judged(*cut.own, watch.judged_until, begin + cut.length)
+            return False
+        await self._store.watches.take(*cut.own, end)
+        begin, series, end = await cut.read(begin, end)
+        for at in ends(begin, end, cut.length):
+            await cut.judge(series, at, late=False)
+        await cut.tell_gaps(series, begin, end)
+        await self._store.watches.judged(*cut.own, end, end + cut.length)
+        return end < settled
+
+    async def _late(self, cut: "_Cut") -> bool:
+        """Judge windows again that readings came late for; tell whether there are more."""
+        watch = await self._store.watches.get(*cut.own)
+        if watch is None or watch.late_from is None or watch.late_to is None:
+            return False
+        begin = floor(watch.late_from - MICROSECOND, cut.length)
+        # What lies beyond is not judged yet, and is read with them when it is.
+        last = min(floor(watch.late_to - MICROSECOND, cut.length) + cut.length, floor(watch.judged_until, cut.length))
+        end = min(last, begin + cut.most * cut.length)
+        if begin < end:
+            begin, series, end = await cut.read(begin, end)
+            for at in ends(begin, end, cut.length):
+                await cut.judge(series, at, late=True)
+        done = end >= last
+        # Readings at the end of a window belong to it.
+        await self._store.watches.judged_again(*cut.own, watch, watch.late_to if done else end + MICROSECOND)
+        return not done
+
+
+class _Cut:
+    """The windows of one system."""
+
+    def __init__(self, detection: Detection, tenant_id: int, system: System, family: Family) -> None:
+        self._detection, self._store = detection, detection.services.store
+        self._family, self._told = family, False
+        self.own = tenant_id, system.system_id
+        self.length = timedelta(seconds=family.window_s)
+        rate_hz = max(channel.rate_hz for channel in family.channels.values())
+        self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (rate_hz * family.window_s))))
+
+    async def settled(self, newest: datetime) -> datetime:
+        """Return up to when readings of all channels are there, or those of the others are a window further."""
+        begin = newest - 2 * self.length
+        series = await self._store.readings.span(*self.own, begin, newest + MICROSECOND, 4)
+        lasts = [each.points[-1][0] for each in self._known(series)]
+        return max(min(lasts, default=newest), newest - self.length)
+
+    async def read(self, begin: datetime, end: datetime) -> tuple[datetime, Sequence[Series], datetime]:
+        """Return the readings of windows and of the time before, where the first of them begins, and the last ends.
+
+        Where nothing was read from `begin` on, the windows go on with what comes next.
+        """
+        while True:
+            series = await self._store.readings.span(*self.own, begin - self.length, end + MICROSECOND, POINTS_MAX)
+            if (end - begin) <= self.length or all(each.count == len(each.points) for each in series):
+                break
+            end = begin + max(1, (end - begin) // self.length // 2) * self.length
+        if any(each.points[-1][0] > begin for each in self._known(series)):
+            return begin, series, end
+        following = await self._following(end)
+        if following is None:
+            return end, series, end
+        skipped = max(end, floor(following - MICROSECOND, self.length))
+        await self.tell("readings.missing", skipped, f"no readings from {begin.isoformat()} to {following.isoformat()}")
+        return skipped, series, skipped
+
+    async def _following(self, after: datetime) -> datetime | None:
+        """Return the moment of the first reading of the family's channels after another one."""
+        newest = await self._store.readings.newest(*self.own)
+        if newest is None or newest <= after:
+            return None
+        series = await self._store.readings.span(
+            *self.own, after + MICROSECOND, newest + MICROSECOND, 4, list(self._family.channels)
+        )
+        return min((each.points[0][0] for each in series), default=None)
+
+    async def judge(self, series: Sequence[Series], end: datetime, late: bool) -> None:
+        """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
+        if not any(_reads(each, end - self.length, end) for each in self._known(series)):
+            return
+        samples, rate_hz = window_to(series, self._family, end)
+        try:
+            window = read_window(samples, rate_hz, self._family, self._detection.services.settings.limits, "readings")
+        except InvalidInput as error:
+            if not late and not self._told:
+                await self.tell("window.unread", end, str(error))
+                self._told = True  # of many alike the first
+            return
+        trace_id = uuid5(OF_WINDOWS, f"{self.own}/{end.isoformat()}/{_digest(window)}")
+        if await self._store.diagnoses.known(self.own[0], [trace_id]):
+            return
+        try:
+            await self._detection.watched(*self.own, self._family, window, trace_id, end, late)
+        except Conflict:
+            return  # judged meanwhile
+
+    async def tell_gaps(self, series: Sequence[Series], begin: datetime, end: datetime) -> None:
+        """Tell of times longer than a window in which nothing was read, once something was."""
+        moments = sorted({at for each in self._known(series) for at, _ in each.points if begin < at <= end})
+        for before, after in pairwise([begin, *moments]):
+            if after - before > self.length:
+                text = f"no readings from {before.isoformat()} to {after.isoformat()}"
+                await self.tell("readings.missing", after, text)
+
+    def _known(self, series: Sequence[Series]) -> list[Series]:
+        return [each for each in series if each.channel in self._family.channels]
+
+    async def tell(self, kind: EventKind, at: datetime, text: str) -> None:
+        """Keep what happened beside the windows."""
+        await self._store.events.add(self.own[0], [Happened(self.own[1], at, kind, text)])
+
+
+def floor(at: datetime, length: timedelta) -> datetime:
+    """Return when the window began that a moment lies in, or at whose end."""
+    return at - (at - EPOCH) % length
+
+
+def ends(begin: datetime, end: datetime, length: timedelta) -> list[datetime]:
+    """Return when the windows between two borders end."""
+    return [begin + (number + 1) * length for number in range((end - begin) // length)]
+
+
+def _reads(series: Series, begin: datetime, end: datetime) -> bool:
+    """Tell whether a channel was read after one moment and up to another."""
+    place = bisect_right(series.points, end, key=lambda point: point[0])
+    return place > 0 and series.points[place - 1][0] > begin
+
+
+def _digest(window: Window) -> str:
+    """Return a name of what a window holds."""
+    digest = hashlib.sha256(f"{window.rate_hz} {window.missing}".encode())
+    for name in sorted(window.values):
+        digest.update(name.encode() + window.values[name].tobytes())
+    return digest.hexdigest()

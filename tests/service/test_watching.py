@@ -1,0 +1,244 @@
+"""Windows are cut from what machines send and judged without being asked, off a durable queue, on PostgreSQL."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from pipelines.machines.family import read_family
+from pipelines.signals.windows import stored_window
+from serve_app.detection import Detection
+from serve_app.replicas import worker as worker_module
+from serve_app.replicas.worker import QueueWorker
+from serve_app.store.records import Event, Reading
+from serve_app.store.repository import Store
+from serve_app.watching import Watching
+from tests.contract.stand_ins import make_bench
+from tests.service.test_isolation import as_application
+from tests.service.test_store_parts import Plant, make_plant
+
+FAMILY = read_family("generic")
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)  # a whole number of windows since 1970
+W = int(FAMILY.window_s)  # seconds and samples of a window
+WINDOW = timedelta(seconds=W)
+LEVELS = {"pressure": 100.0, "temperature": 45.0, "flow": 25.0, "vibration": 2.0}
+
+
+@pytest.fixture
+def detection(store: Store, tmp_path: Path) -> Detection:
+    """Detection over the stand-in ensemble of contract tests, and a real store."""
+    services = replace(make_bench(tmp_path).services, store=store)
+    return Detection(services)
+
+
+def sent(begin_s: float, end_s: float, level: float = 1.0, names: Sequence[str] = tuple(LEVELS)) -> list[Reading]:
+    """One reading a second of each channel, after `begin_s` and up to `end_s`."""
+    random = np.random.default_rng(int(begin_s))
+    return [
+        Reading(name, BEGIN + timedelta(seconds=at), level * LEVELS[name] * (1 + 0.01 * random.normal()))
+        for at in range(int(begin_s) + 1, int(end_s) + 1)
+        for name in names
+    ]
+
+
+async def work(url: str, detection: Detection) -> None:
+    """Do all that waits in the queue."""
+    waiting = "SELECT count(*) FROM hdx_queue.procrastinate_jobs WHERE status = 'todo'"
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        while connection.execute(text(waiting)).scalar():
+            await QueueWorker(url, Watching(detection).look).run(wait=False)
+
+
+def windows(url: str, plant: Plant) -> list[tuple[datetime, bool]]:
+    """When the judged windows of a system ended, in the order of time, and which of them were late."""
+    query = "SELECT window_end, late FROM diagnoses ORDER BY window_end, created_at"
+    with as_application(url, plant.tenant_id) as connection:
+        return [(row.window_end.astimezone(UTC), row.late) for row in connection.execute(text(query))]
+
+
+async def events(store: Store, plant: Plant) -> list[Event]:
+    return list(await store.events.page(plant.tenant_id, plant.system.system_id))
+
+
+async def test_whole_windows_are_judged(store: Store, url: str, detection: Detection) -> None:
+    """Each window once, in its order, by what was sent in it; the one that is under way waits for its end."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 2.5 * W))
+    await work(url, detection)
+    assert windows(url, plant) == [(BEGIN + WINDOW, False), (BEGIN + 2 * WINDOW, False)]
+    watch = await store.watches.get(*own)
+    assert watch is not None
+    assert (watch.judged_until, watch.due) == (BEGIN + 2 * WINDOW, BEGIN + 3 * WINDOW)
+    kept = await store.diagnoses.last(*own)
+    assert kept is not None
+    window = stored_window(kept.window)
+    rows = [row.value for row in sent(0, 2.5 * W) if row.channel == "flow"]
+    assert window.values["flow"].tolist() == rows[W : 2 * W]
+    assert (await store.systems.get(*own)).learned == 2
+    await store.readings.add(*own, sent(2 * W, 3 * W))
+    await work(url, detection)
+    assert len(windows(url, plant)) == 3
+
+
+async def test_nothing_is_judged_twice(store: Store, url: str, detection: Detection) -> None:
+    """Looked at again, and sent again, nothing changes: neither answers, nor what was learned."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 2 * W))
+    await work(url, detection)
+    await store.readings.add(*own, sent(0, 2 * W))
+    await store.watches.judged(*own, BEGIN, BEGIN)  # as a worker leaves it that dies before it says what it did
+    await store.watches.again(*own)
+    await work(url, detection)
+    assert [late for _, late in windows(url, plant)] == [False, False]
+    assert (await store.systems.get(*own)).learned == 2
+
+
+async def test_late_readings_are_judged_again(store: Store, url: str, detection: Detection) -> None:
+    """The windows that they change, marked; those teach nothing, and what did not change is not judged again."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    rows = sent(0, 4 * W)
+    gap = [row for row in rows if row.channel == "flow" and row.at - BEGIN == timedelta(seconds=W + 2)]
+    await store.readings.add(*own, [row for row in rows if row not in gap])
+    await work(url, detection)
+    await store.readings.add(*own, gap)
+    await work(url, detection)
+    assert windows(url, plant) == [
+        (BEGIN + n * WINDOW, late) for n, late in ((1, False), (2, False), (2, True), (3, False), (4, False))
+    ]
+    assert (await store.systems.get(*own)).learned == 4
+    (event,) = await events(store, plant)
+    assert (event.kind, event.at) == ("window.late", BEGIN + 2 * WINDOW)
+    watch = await store.watches.get(*own)
+    assert watch is not None
+    assert (watch.late_from, watch.late_to) == (None, None)
+    kept = await store.diagnoses.get(plant.tenant_id, event.trace_id) if event.trace_id else None
+    assert kept is not None
+    assert kept.late
+
+
+async def test_a_reading_belongs_to_the_window_that_it_ends(store: Store, url: str, detection: Detection) -> None:
+    """Corrected at the very border, the window before it is judged again, and no other."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 3 * W))
+    await work(url, detection)
+    await store.readings.add(*own, [Reading("flow", BEGIN + 2 * WINDOW, 26.5)])
+    await work(url, detection)
+    assert [end for end, late in windows(url, plant) if late] == [BEGIN + 2 * WINDOW]
+
+
+async def test_channels_are_waited_for(store: Store, url: str, detection: Detection) -> None:
+    """Sent one after the other they make one window; one that stays away is waited for as long as a window."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, W + 1))
+    for name in LEVELS:
+        await work(url, detection)
+        assert len(windows(url, plant)) == 1
+        await store.readings.add(*own, sent(W + 1, 2 * W + 1, names=[name]))
+    await work(url, detection)
+    assert len(windows(url, plant)) == 2
+    await store.readings.add(*own, sent(2 * W + 1, 4 * W - 1, names=["flow"]))
+    await work(url, detection)
+    assert len(windows(url, plant)) == 2
+    await store.readings.add(*own, sent(4 * W - 1, 4 * W, names=["flow"]))
+    await work(url, detection)
+    assert windows(url, plant)[2:] == [(BEGIN + 3 * WINDOW, False)]
+
+
+async def test_a_gap_is_passed_over_and_told(store: Store, url: str, detection: Detection) -> None:
+    """A week of silence costs one event, and windows go on behind it."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    week = 7 * 86_400
+    await store.readings.add(*own, sent(0, W))
+    await store.readings.add(*own, sent(week, week + W))
+    await work(url, detection)
+    last = BEGIN + timedelta(seconds=week)
+    assert windows(url, plant) == [(BEGIN + WINDOW, False), (last + WINDOW, False)]
+    (event,) = await events(store, plant)
+    assert (event.kind, event.at) == ("readings.missing", last)
+    await store.readings.add(*own, sent(week + 4 * W, week + 5 * W))
+    await work(url, detection)
+    assert [(each.kind, each.at) for each in (await events(store, plant))[1:]] == [
+        ("readings.missing", last + timedelta(seconds=4 * W + 1))
+    ]
+    assert len(windows(url, plant)) == 3
+
+
+async def test_much_at_once_is_judged_in_turns(store: Store, url: str, detection: Detection) -> None:
+    """More windows than one look judges are all judged, one after the other, and none twice."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    count = 120
+    await store.readings.add(*own, sent(0, W * count, names=["pressure", "flow"]))
+    await work(url, detection)
+    assert windows(url, plant) == [(BEGIN + (n + 1) * WINDOW, False) for n in range(count)]
+
+
+async def test_a_tenant_with_much_to_do_holds_nobody_up(store: Store, url: str) -> None:
+    """Work of one tenant that has asked for much is done after that of one who asks for little, asked later."""
+    busy, other = await make_plant(store), await make_plant(store)
+    numbers = [(await store.systems.add(busy.tenant_id, "Press", "generic", "")).system_id for _ in range(20)]
+    for number in numbers:
+        await store.watches.again(busy.tenant_id, number)
+    await store.watches.again(other.tenant_id, other.system.system_id)
+    done: list[int] = []
+
+    async def look(tenant_id: int, system_id: int) -> None:
+        done.append(tenant_id)
+
+    await QueueWorker(url, look, together=1).run(wait=False)
+    ours = [tenant_id for tenant_id in done if tenant_id in (busy.tenant_id, other.tenant_id)]
+    assert len(ours) == 21
+    assert ours.index(other.tenant_id) <= 1
+
+
+async def test_work_of_a_worker_that_died_is_done(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had begun is taken back and done by another; a failure is tried again."""
+    plant = await make_plant(store)
+    await store.watches.again(plant.tenant_id, plant.system.system_id)
+    begun, done = asyncio.Event(), []
+    monkeypatch.setattr(worker_module, "ENDING_S", 0.1)
+
+    async def hang(tenant_id: int, system_id: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def look(tenant_id: int, system_id: int) -> None:
+        done.append((tenant_id, system_id))
+
+    dying = asyncio.create_task(QueueWorker(url, hang).run())
+    await asyncio.wait_for(begun.wait(), 20)
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        # As after kill -9: no farewell, and no beat since.
+        connection.execute(
+            text("UPDATE hdx_queue.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+        )
+        worker = QueueWorker(url, look)
+        async with worker.queue.open_async():
+            await worker.take_back(30)
+    await QueueWorker(url, look).run(wait=False)
+    assert (plant.tenant_id, plant.system.system_id) in done
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+
+
+async def test_the_application_cannot_enter_the_queue(store: Store, url: str) -> None:
+    """Its role reads no work of anybody, and asks for none but that of the tenant that is set."""
+    plant = await make_plant(store)
+    for statement in ("SELECT * FROM hdx_queue.procrastinate_jobs", "DELETE FROM hdx_queue.procrastinate_jobs"):
+        with as_application(url, plant.tenant_id) as connection, pytest.raises(Exception, match="permission denied"):
+            connection.execute(text(statement))
+    for tenant, task in ((plant.tenant_id, "other"), (None, "watch")):
+        with as_application(url, tenant) as connection, pytest.raises(Exception, match="hdx_defer"):
+            connection.execute(text(f"SELECT hdx_defer('{task}', '1', '{{}}')"))
