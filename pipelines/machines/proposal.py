@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.definition import ChannelDefinition, Definition, plausible
+from pipelines.machines.definition import CHANNELS_MAX, ChannelDefinition, Definition, plausible
 from pipelines.signals.windows import Floats
 
 # Values that are plausible where a unit does not say it: so many times what the file holds. Source: own choice; a
@@ -20,6 +20,10 @@ SAMPLES, SAMPLES_LEAST = 60, 20
 # Correlation of a channel with itself a cycle later that shows a load cycle. Source: own choice; noise of a thousand
 # samples stays below 0.1.
 REPEATS = 0.5
+# Steps that clocks are set to, times a power of ten, and the share by which late stamps move one. Source: own choice.
+STEPS, NEAR = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 9.0, 10.0), 0.01
+# Characters of a header that a definition keeps. Source: `ChannelDefinition`.
+COLUMN_MAX = 200
 # A column whose values differ by less than this share of themselves does not change. Source: doubles.
 STILL = 1e-9
 
@@ -73,13 +77,17 @@ def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
         say = "say what each is by --channel, as pressure='PT101 [bar]'"
         rule = f"must hold a column with a unit; {say}: {'; '.join(asked)}"
         raise InvalidInput("channels", len(readings), rule)
-    rate_hz = 1 / step_s if step_s > 0 else 1.0
+    more, known = known[CHANNELS_MAX:], known[:CHANNELS_MAX]
+    rate_hz = 1 / _plain_step(step_s) if step_s > 0 else 1.0
     cycle = max((_cycle(each.values) for each in known), default=0)
     samples = max(cycle, SAMPLES_LEAST) if cycle else SAMPLES
     channels, notes = {}, []
     for each in known:
         channels[each.name], told = _channel(each, rate_hz)
         notes += told
+    if more:
+        names = ", ".join(repr(each.header) for each in more[:5])
+        notes.append(f"left out: {len(more)} columns beyond {CHANNELS_MAX} channels, {names}")
     if cycle:
         notes.append(f"a load cycle of {cycle / rate_hz:g} s: the window is one of them")
     if not step_s:
@@ -106,8 +114,20 @@ def _channel(reading: Reading, rate_hz: float) -> tuple[ChannelDefinition, list[
         bounds = {"low": min(like.low, bounds["low"]), "high": max(like.high, reach)}
         notes.append(f"{reading.name} goes from {low:g} to {high:g} {reading.unit}: is the unit right?")
     # What never changes must not lower an answer where it is missing.
-    given = {"unit": reading.unit, "typical": _rounded(typical), "rate_hz": rate_hz, "column": reading.header}
+    given = {
+        "unit": reading.unit,
+        "typical": _rounded(typical),
+        "rate_hz": rate_hz,
+        "column": reading.header[:COLUMN_MAX],
+    }
     return ChannelDefinition.model_validate(given | bounds | {"required": not still}), notes
+
+
+def _plain_step(step_s: float) -> float:
+    """Return the step that a clock was set to, where one that people set is near; else the step itself."""
+    power = 10.0 ** np.floor(np.log10(step_s))
+    near = [each * power for each in STEPS if abs(each * power - step_s) <= NEAR * step_s]
+    return float(near[0]) if near else step_s
 
 
 def _rounded(value: float) -> float:

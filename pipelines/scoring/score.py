@@ -26,7 +26,7 @@ from pipelines.scoring.table import tabulated
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import feature_table_of, make_feature_table
 from pipelines.signals.units import range_rule
-from pipelines.signals.windows import Floats, Stack, stack
+from pipelines.signals.windows import Floats, Stack, mended, stack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -326,6 +326,7 @@ def blocks(
     length = max(1, round(family.window_s * rate))
     total = len(next(iter(values.values())))
     settle = min(settle, total)
+    whole = not any(np.isnan(samples).any() for samples in values.values())
     normal: Normal | None = None
     alarm = False
     first = 0
@@ -334,6 +335,8 @@ def blocks(
             normal = _normal(values, rate, length, settle, family)
         last = min(first + BLOCK, settle if first < settle else total)
         windows = [trailing(values, place, length, rate) for place in range(first, last)]
+        if not whole:  # a sample that is missing is so in a service's window, too
+            windows = [mended(window, family.missing) for window in windows]
         table = make_feature_table(windows, [normal] * len(windows), family)
         votes = {name: bundle.votes(table, detail=detail) for name, bundle in members.items()}
         seconds = np.array([window.seconds for window in windows])

@@ -6,7 +6,7 @@ Canonical names are those that families write (`bar`, `degC`, `l/min`, `mm/s`, `
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from math import log
 from typing import TYPE_CHECKING, NamedTuple
@@ -220,7 +220,7 @@ def _plain(text: str) -> str:
     return "".join(text.split())
 
 
-@cache
+@lru_cache(maxsize=10_000)
 def read_unit(text: str) -> str | None:
     """Return the canonical name of a unit as people write it; None where it is none that is known.
 

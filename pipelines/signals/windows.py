@@ -61,6 +61,16 @@ def filled(samples: Floats) -> Floats:
     return np.interp(np.arange(len(samples)), known, samples[known])
 
 
+def mended(window: Window, share: float) -> Window:
+    """Return a window with its missing samples filled in channels that lack no more than a share of them."""
+    gone = {name: int(np.isnan(samples).sum()) for name, samples in window.values.items()}
+    few = {name: count for name, count in gone.items() if 0 < count <= share * window.samples}
+    if not few:
+        return window
+    values = {name: filled(samples) if name in few else samples for name, samples in window.values.items()}
+    return Window(values, window.rate_hz, tuple(few.items()))
+
+
 def stored_window(kept: Mapping[str, Any]) -> Window:
     """Return a window as the store keeps it: `{"values": {channel: [..]}, "rate_hz": .., "missing": {channel: ..}}`."""
     values = {name: np.array(samples, dtype=np.float64) for name, samples in kept["values"].items()}

@@ -14,6 +14,8 @@ from pipelines.signals.tabular.headings import read_heading
         ("Systemdruck / bar", "pressure", "bar"),
         ("flow_l_min", "flow", "l/min"),
         ("temperature_c", "temperature", "degC"),
+        ("oil_temp_C", "temperature", "degC"),
+        ("motor_current_A", "current", "A"),
         ("Temp C", "temperature", "degC"),
         ("Volumenstrom (l/min)", "flow", "l/min"),
         ("Strom Motor [A]", "current", "A"),

@@ -27,6 +27,14 @@ def test_units_rate_and_levels_are_read() -> None:
     assert (found.definition.window_s, found.asked, found.notes) == (120, (), ())
 
 
+def test_late_stamps_are_no_rate_of_their_own() -> None:
+    """A step near one that clocks are set to is that one; another is taken as it is."""
+    shown = [reading("pressure", "bar", noise(180))]
+    rates = [propose("Press", shown, step).definition.channels["pressure"].rate_hz for step in (1.001, 0.0996, 59.9)]
+    assert rates == [1.0, 10.0, pytest.approx(1 / 60)]
+    assert propose("Press", shown, 1.37).definition.channels["pressure"].rate_hz == pytest.approx(1 / 1.37)
+
+
 def test_a_load_cycle_is_the_window() -> None:
     """A press that strokes every 24 s is judged by whole strokes; noise and slow drift repeat nothing."""
     place = np.arange(1200)

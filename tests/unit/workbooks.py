@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from xml.sax.saxutils import escape
 
@@ -43,15 +43,30 @@ def rows_xml(rows: Sequence[Sequence[Cell]]) -> str:
     return "".join(lines)
 
 
-def workbook(sheets: dict[str, str], merged: str = "") -> bytes:
-    """Return a workbook; its sheets are given as XML of their rows."""
+def shared_texts(texts: Sequence[str]) -> dict[str, str]:
+    """Return the part of a workbook that holds texts which cells share."""
+    items = "".join(f"<si><t>{escape(each)}</t></si>" for each in texts)
+    return {"xl/sharedStrings.xml": f"<sst {MAIN}>{items}</sst>"}
+
+
+def workbook(
+    sheets: dict[str, str], merged: str = "", parts: Mapping[str, str] | None = None, declared: str = ""
+) -> bytes:
+    """Return a workbook; its sheets are given as XML of their rows.
+
+    Args:
+        sheets: By name.
+        merged: A range of merged cells of each.
+        parts: More of it, by path.
+        declared: XML before each sheet.
+    """
     names = list(sheets)
     ranges = f'<mergeCells count="1"><mergeCell ref="{merged}"/></mergeCells>' if merged else ""
     types = "".join(
         f'<Override PartName="/xl/worksheets/sheet{n}.xml" ContentType="{SHEET}"/>'
         for n in range(1, len(names) + 1)
     )  # fmt: skip
-    parts = {
+    files = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" '
         'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
         'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
@@ -66,15 +81,16 @@ def workbook(sheets: dict[str, str], merged: str = "") -> bytes:
             f'<Relationship Id="rId{n}" Type="{OFFICE}/worksheet" Target="worksheets/sheet{n}.xml"/>'
             for n in range(1, len(names) + 1)
         )
+        + f'<Relationship Id="rId98" Type="{OFFICE}/sharedStrings" Target="sharedStrings.xml"/>' * bool(parts)
         + f'<Relationship Id="rId99" Type="{OFFICE}/styles" Target="styles.xml"/></Relationships>',
         "xl/styles.xml": f"<styleSheet {MAIN}>{FORMATS}</styleSheet>",
     }
     for number, xml in enumerate(sheets.values(), 1):
-        parts[f"xl/worksheets/sheet{number}.xml"] = (
-            f"<worksheet {MAIN}><sheetData>{xml}</sheetData>{ranges}</worksheet>"
+        files[f"xl/worksheets/sheet{number}.xml"] = (
+            f"{declared}<worksheet {MAIN}><sheetData>{xml}</sheetData>{ranges}</worksheet>"
         )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in parts.items():
+        for name, text in (files | dict(parts or {})).items():
             archive.writestr(name, text)
     return file.getvalue()

@@ -32,14 +32,21 @@ class LeftCells:
 
     Attributes:
         headers: Of the column of each, or its tag in a long layout.
+        machines: Of each; empty where the file names none.
         nanos: Moment of each, in nanoseconds since 1970.
         words: What stands there.
     """
 
     headers: NDArray[np.object_]
+    machines: NDArray[np.object_]
     nanos: NDArray[np.int64]
     words: NDArray[np.object_]
     reason: str
+
+    def of_machine(self, name: str) -> "LeftCells":
+        """Return those of one machine."""
+        keep = self.machines == name
+        return LeftCells(self.headers[keep], self.machines[keep], self.nanos[keep], self.words[keep], self.reason)
 
 
 @dataclass(frozen=True, slots=True)

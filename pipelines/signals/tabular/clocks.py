@@ -340,8 +340,8 @@ def _local(moments: Moments, zone: str) -> tuple[Moments, list[str]]:
     naive = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
     try:
         local = naive.tz_localize(zone, ambiguous=summer, nonexistent=pd.Timedelta(hours=1))
-    except (KeyError, ValueError, OSError) as error:
-        raise InvalidInput("zone", zone, f"must be a time zone as Europe/Berlin or +03:00 ({error})") from None
+    except (KeyError, ValueError, OSError):
+        raise InvalidInput("zone", zone, "must be a time zone as Europe/Berlin or +03:00") from None
     found = moments.nanos.copy()
     found[known] = np.asarray(local.tz_convert("UTC").tz_localize(None)).astype("datetime64[ns]").astype(np.int64)
     other = naive.tz_localize(zone, ambiguous=~summer, nonexistent=pd.Timedelta(hours=1))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
 from pipelines.signals.tabular.account import Account
+from pipelines.signals.tabular.bounds import NAME_MAX, check_size
 from pipelines.signals.tabular.clocks import (
     ENOUGH,
     EPOCHS,
@@ -176,16 +177,22 @@ def moments_of(fields: Sequence[Field]) -> dict[int, Moments]:
     return {place: moments for place, moments in read.items() if moments is not None and moments.share >= ENOUGH}
 
 
-def stacked(fields: list[Field], rows: NDArray[np.int64]) -> tuple[list[Field], NDArray[np.int64], NDArray[np.int64]]:
+def stacked(
+    fields: list[Field], rows: NDArray[np.int64], cells: int
+) -> tuple[list[Field], NDArray[np.int64], NDArray[np.int64]]:
     """Set columns with moments of their own one below the other; return also each row's number, and its block.
 
     That is how spreadsheets fetch tags from a historian: a column of moments before those of each tag.
+
+    Raises:
+        InvalidInput: That would be more than so many cells.
     """
     places = _own_moments(fields)
     if not places:
         return fields, rows, np.zeros(len(rows), dtype=np.int64)
     spans = list(zip(places, [*places[1:], len(fields)], strict=True))
     held = [np.logical_or.reduce([_filled(field.cells) for field in fields[first:end]]) for first, end in spans]
+    check_size(sum(int(keep.sum()) for keep in held), len(fields), fields[0].header, cells)
     found = []
     for number, (first, end) in enumerate(spans):
         for field in fields[first + 1 : end]:
@@ -345,9 +352,9 @@ def name_rest(fields: Sequence[Field], moments: Moments | None) -> None:
 
 
 def _names(field: Field) -> list[str]:
-    """Return the names in a column; nothing where they are too many."""
+    """Return the names in a column; nothing where they are too many, or too long for names."""
     found = [str(name) for name in field.words.unique() if str(name)]
-    return found if len(found) <= NAMES_MAX else []
+    return found if len(found) <= NAMES_MAX and max(map(len, found), default=0) <= NAME_MAX else []
 
 
 def _is_tag(field: Field, values: Sequence[Field]) -> bool:

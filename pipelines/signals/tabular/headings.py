@@ -1,7 +1,7 @@
 """Understands the headers of columns and the tags of historians, in English, Russian and German."""
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipelines.signals.units import quantity_of, read_unit
@@ -31,6 +31,8 @@ class Heading(NamedTuple):
         return ""
 
 
+# Headers and tags whose meaning is remembered. Source: own choice; a file has at most a few thousand.
+NAMES_KEPT = 10_000
 # Longest header that is looked at. Source: own choice; those of historians with path and description stay below.
 LENGTH = 200
 # Stems by quantity, found anywhere in a word, so in German compounds, too.
@@ -90,7 +92,7 @@ BRACKETS = re.compile(r"[\[({<]([^\[\](){}<>]{1,24}(?:\([^()]{1,8}\))?)[\])}>]")
 TAIL = re.compile(r"[\s,;:/_|.-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
 
 
-@cache
+@lru_cache(maxsize=NAMES_KEPT)
 def read_heading(text: str) -> Heading:
     """Return what a header says of its column."""
     text = " ".join(text.split())[:LENGTH]
@@ -132,6 +134,7 @@ def _unit(text: str, words: str | None) -> str | None:
     tokens = re.split(r"[\s_]+", bare)
     # A field name as `flow_l_min`, then what follows the last separator.
     candidates = ["/".join(tokens[-2:])] if len(tokens) > 2 else []
+    candidates += tokens[-1:] if len(tokens) > 1 else []
     candidates += [match.group(1)] if (match := TAIL.search(bare)) else []
     candidates += [bare.rpartition(",")[2], bare.partition("/")[2]]
     for candidate in candidates:

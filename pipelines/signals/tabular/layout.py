@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import InvalidInput
+from pipelines.signals.tabular.bounds import NAME_MAX
 from pipelines.signals.tabular.clocks import CALENDAR, DIGITS
 from pipelines.signals.tabular.headings import read_heading, role_of
 from pipelines.signals.tabular.numerals import MISSING
@@ -92,9 +93,9 @@ def find_body(grid: Grid, name: str) -> Body:
         InvalidInput: It holds no data.
     """
     if grid.headers is not None:
-        return Body(grid.headers, 0, None, ())
-    top = [[_text(column.iloc[row]) for column in grid.columns] for row in range(min(TOP, grid.rows))]
-    raw = [[column.iloc[row] for column in grid.columns] for row in range(min(TOP, grid.rows))]
+        return Body(_numbered(grid.headers), 0, None, ())
+    raw = list(map(list, zip(*(column.iloc[:TOP].tolist() for column in grid.columns), strict=True)))
+    top = [[_text(cell) for cell in row] for row in raw]
     first = next((row for row in range(len(raw)) if _is_data(raw[row], raw[row + 1 : row + 4])), None)
     if first is None:
         raise InvalidInput("file", name, f"must hold rows of numbers; there are none in its first {len(raw)} rows")
@@ -168,10 +169,16 @@ def _grouped(groups: Sequence[str], headers: Sequence[str]) -> list[str]:
 
 
 def _numbered(headers: Sequence[str]) -> tuple[str, ...]:
-    """Return headers of which none is empty and none stands twice."""
+    """Return headers of which none is empty and none stands twice.
+
+    Raises:
+        InvalidInput: One is too long for a name.
+    """
     seen: dict[str, int] = {}
     found = []
     for place, header in enumerate(headers, 1):
+        if len(header) > NAME_MAX:
+            raise InvalidInput("file", header, f"must name columns by at most {NAME_MAX} characters")
         name = " ".join(header.lstrip("#%; ").split()) or f"column {place}"
         seen[name] = seen.get(name, 0) + 1
         found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.errors import InvalidInput
 from pipelines.signals.tabular.account import Account
 from pipelines.signals.windows import Floats
 
@@ -18,6 +19,8 @@ SLOWER = 1.5
 TOGETHER = 0.5
 # A step so many times the usual one is a gap. Source: own choice; some lost samples are none.
 GAP = 5
+# Channels of all machines together. Source: own choice; each takes some 50 us whatever it holds.
+SERIES_MAX = 20_000
 
 
 class Merged(NamedTuple):
@@ -38,7 +41,12 @@ def merge(frame: pd.DataFrame, names: list[str], account: Account) -> Merged:
 
     Args:
         frame: Columns `machine`, `nanos`, `row`, `block`, and those of `names`, in the file's order.
+
+    Raises:
+        InvalidInput: It has too many channels of too many machines.
     """
+    if (series := frame["machine"].nunique() * len(names)) > SERIES_MAX:
+        raise InvalidInput("file", series, f"must hold at most {SERIES_MAX} channels of all machines together")
     _disorder(frame, account)
     keys = ["machine", "nanos"]
     doubled = frame.duplicated(keys, keep=False)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.signals.tabular.bounds import NUMERAL_MAX
 from pipelines.signals.units import read_unit
 from pipelines.signals.windows import Floats
 
@@ -22,6 +23,8 @@ MISSING = frozenset(NO_VALUE.split()) | {"", "no data", "no value", "нет да
 MARKS = (-999.0, -999.25, -9999.0, -9999.25, -99999.0, -32768.0, -999999.0)
 MARKS_BELOW = -500.0
 HUGE = 1e30  # as PI and LabVIEW mark what is none
+# What a cell is read as that is too long to be a number.
+LONG = "long text"
 # Cells that evidence of marks is sought in. Source: own choice; spread over the whole column.
 SAMPLE = 4000
 SPACES = "[\u00a0\u202f\u2009\u2007' ’_]"
@@ -87,6 +90,8 @@ def marks_of(cells: Sequence[str]) -> Marks:
     """Count the evidence for either decimal mark."""
     found: Counter[str] = Counter()
     for cell in cells:
+        if len(cell) > NUMERAL_MAX:
+            continue
         bare = re.split(r"[^\d.,+-]", cell.strip().lstrip("+-"), maxsplit=1)[0]
         if not NUMERAL.match(bare):
             continue
@@ -128,13 +133,13 @@ def decimal_of(column: Marks, file: Marks, delimiter: str) -> tuple[str, bool]:
 
 def read_numbers(column: "pd.Series[str]", decimal: str) -> Numbers:
     """Read a column of text as numbers, with one decimal mark; a cell that can only have the other is read by it."""
-    text = cleaned(column)
+    text = cleaned(column.where(column.str.len() <= NUMERAL_MAX, LONG))
     missing = text.str.casefold().isin(MISSING).to_numpy(dtype=np.bool_)
     values = _parsed(text, decimal)
     unit = None
     left = ~missing & np.isnan(values)
     if left.any():
-        parts = text[left].str.extract(WITH_UNIT)
+        parts = text[left].str.slice(0, NUMERAL_MAX).str.extract(WITH_UNIT)
         units = parts[1].dropna().str.strip()
         names = {word: read_unit(word) for word in units.unique()[:50]}
         known = Counter(name for name in units.map(names) if isinstance(name, str))

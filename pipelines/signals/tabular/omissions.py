@@ -12,7 +12,11 @@ from pipelines.signals.tabular.clocks import NEVER, Moments, in_zone
 from pipelines.signals.tabular.fields import SUMMARY, Field
 from pipelines.signals.tabular.headings import Heading
 from pipelines.signals.tabular.numerals import Numbers
+from pipelines.signals.tabular.tags import parts_of
 from pipelines.signals.tabular.validity import base_of, good_readings
+
+# Marks of quality that are told one by one. Source: own choice; OPC has some twenty.
+WORDS_TOLD = 30
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +47,16 @@ class Reading:
             if each.numbers is not None:
                 n = each.numbers
                 each.numbers = Numbers(n.values[keep], n.missing[keep], n.text[keep], n.unit, n.marks[keep])
+
+    def machine_words(self) -> "pd.Series[str] | None":
+        """Return the machine of each row; None where no column names it."""
+        columns = self.with_role("machine")
+        if not columns:
+            return None
+        names = columns[0].words
+        for other in columns[1:]:
+            names = names + " " + other.words
+        return names
 
     def with_role(self, role: str) -> list[Field]:
         """Return the columns of a role."""
@@ -96,11 +110,14 @@ def _leave_marked(
     reading: Reading, each: Field, numbers: Numbers, bad: NDArray[np.bool_], words: "pd.Series[str]"
 ) -> None:
     """Leave out the readings of one column that are not good."""
-    lines = reading.rows + 1
-    for word in words[bad].unique():
+    lines, left = reading.rows + 1, bad.copy()
+    for word in words[bad].unique()[:WORDS_TOLD]:
         mine = bad & (words == word).to_numpy(dtype=np.bool_)
-        reading.account.leave(f"cells of {each.header!r}", lines[mine].tolist(), f"quality {word!r}")
-        _keep(reading, each, mine & ~numbers.missing, f"quality {word!r}")
+        left &= ~mine
+        reading.account.leave(f"cells of {each.header!r}", lines[mine].tolist(), f"quality {word[:20]!r}")
+        _keep(reading, each, mine & ~numbers.missing, f"quality {word[:20]!r}")
+    reading.account.leave(f"cells of {each.header!r}", lines[left].tolist(), "of another quality than good")
+    _keep(reading, each, left & ~numbers.missing, "of another quality than good")
     numbers.values[bad] = np.nan
 
 
@@ -134,8 +151,12 @@ def _keep(reading: Reading, each: Field, mask: NDArray[np.bool_], reason: str) -
         return
     tags = reading.with_role("tag") if each.role == "value" else []
     headers = tags[0].words[mask].to_numpy(object) if tags else np.full(int(mask.sum()), each.header, dtype=object)
-    words = each.words[mask].to_numpy(object)
-    reading.account.cells.append(LeftCells(headers, reading.moments.nanos[mask], words, reason))
+    names = reading.machine_words()
+    # A path in front of a channel's name may be its machine.
+    paths = {header: parts_of(header)[0] for header in set(headers)} if names is None else {}
+    owners = [paths[header] for header in headers] if names is None else names[mask]
+    machines, words = np.array(owners, dtype=object), each.words[mask].to_numpy(object)
+    reading.account.cells.append(LeftCells(headers, machines, reading.moments.nanos[mask], words, reason))
 
 
 def _judged_by(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
 from pipelines.signals.tabular.account import Account, ColumnReading, LeftCells, Report
+from pipelines.signals.tabular.bounds import CELLS_MAX, check_size
 from pipelines.signals.tabular.clocks import Moments
 from pipelines.signals.tabular.fields import (
     Field,
@@ -82,20 +83,22 @@ class Table:
     left: tuple[LeftCells, ...] = ()
 
 
-def read_table(source: Path | bytes, name: str = "", zone: str | None = None) -> Table:
+def read_table(source: Path | bytes, name: str = "", zone: str | None = None, cells: int = CELLS_MAX) -> Table:
     """Read a file of CSV, text, Excel or Parquet, packed by gzip or not.
 
     Args:
+        source: The file, or where it is.
         name: To tell it by; the path's own when left out.
         zone: Of moments that name none, as `Europe/Berlin`; they are taken as UTC when left out.
+        cells: Rows times columns, at most, in the file and in what becomes of it.
 
     Raises:
         InvalidInput: It cannot be read, or is over a limit.
     """
     name = name or (source.name if isinstance(source, Path) else "file")
-    grid = open_grid(source, name)
+    grid = open_grid(source, name, cells)
     body = find_body(grid, name)
-    reading = _begun(grid, body, name)
+    reading = _begun(grid, body, name, cells)
     zone = zone or next((named for line in body.preamble if ZONE.search(line) and (named := header_zone(line))), None)
     moments, columns, zone = find_time(reading.fields, zone)
     reading.moments = moments
@@ -107,14 +110,14 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None) ->
     leave_bad(reading)
     rows_read = len(reading.rows)
     tag = reading.with_role("tag")
-    merged, texts = _long(reading, tag[0]) if tag else _wide(reading)
+    merged, texts = _long(reading, tag[0], cells) if tag else _wide(reading, cells)
     line = 1 if grid.headers is not None else 0 if body.header_row is None else body.header_row + 1
     layout = "long" if tag else "wide"
     shape = Report(name, grid.kind, grid.encoding, grid.delimiter, decimal * (grid.kind == "text"), line, layout)
     return _table(reading, merged, texts, shape, columns, zone, rows_read)
 
 
-def _begun(grid: Grid, body: Body, name: str) -> Reading:
+def _begun(grid: Grid, body: Body, name: str, cells: int) -> Reading:
     account = Account()
     for note in grid.notes:
         account.note(note)
@@ -123,22 +126,20 @@ def _begun(grid: Grid, body: Body, name: str) -> Reading:
     fields, rows = without_noise(fields_of(grid, body), body, account)
     if not fields:
         raise InvalidInput("file", name, "must hold rows of numbers")
-    fields, rows, blocks = stacked(fields, rows)
+    fields, rows, blocks = stacked(fields, rows, cells)
     if len(np.unique(blocks)) > 1:
         account.note(f"{blocks.max() + 1} columns of moments, each for the columns after it: brought together")
     return Reading(fields, rows, blocks, None, account)
 
 
 def _machine_keys(reading: Reading) -> NDArray[np.object_] | None:
-    columns = reading.with_role("machine")
-    if not columns:
+    names = reading.machine_words()
+    if names is None:
         return None
-    names = columns[0].words
-    for other in columns[1:]:
-        names = names + " " + other.words
     gone = (names == "").to_numpy(dtype=np.bool_)
     if gone.any():
-        reading.account.leave("rows", (reading.rows[gone] + 1).tolist(), f"no machine under {columns[0].header!r}")
+        header = reading.with_role("machine")[0].header
+        reading.account.leave("rows", (reading.rows[gone] + 1).tolist(), f"no machine under {header!r}")
         reading.only(~gone)
         names = names[~gone]
     return names.to_numpy(dtype=object)
@@ -149,7 +150,7 @@ def _nanos(reading: Reading) -> NDArray[np.int64]:
     return np.arange(len(reading.rows), dtype=np.int64) if reading.moments is None else reading.moments.nanos
 
 
-def _long(reading: Reading, tag: Field) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
+def _long(reading: Reading, tag: Field, cells: int) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
     """Read one tag a row."""
     machines = _machine_keys(reading)
     (value,) = reading.with_role("value")
@@ -184,6 +185,7 @@ def _long(reading: Reading, tag: Field) -> tuple[Merged, dict[str, NDArray[np.ob
     frame = frame[frame["value"].notna()]
     if not len(frame):
         raise InvalidInput("file", value.header, "must hold numbers of good quality")
+    check_size(len(frame[["machine", "nanos"]].drop_duplicates()), frame["tag"].nunique(), tag.header, cells)
     wide, tags = turn(frame, reading.account)
     return merge(wide, tags, reading.account), {}
 
@@ -205,7 +207,7 @@ def _in_one_unit(
     return heading._replace(unit=unit, quantity=quantity)
 
 
-def _wide(reading: Reading) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
+def _wide(reading: Reading, cells: int) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
     """Read one channel a column; columns of several machines are set one below the other."""
     machines = _machine_keys(reading)
     channels = {each.header: each for each in reading.with_role("channel")}
@@ -221,6 +223,7 @@ def _wide(reading: Reading) -> tuple[Merged, dict[str, NDArray[np.object_]]]:
         machine, name = split.get(header, ("", header))
         owners.setdefault(machine, {})[name] = each
         reading.headings.setdefault(name, each.heading._replace(unit=each.unit, quantity=_quantity(each)))
+    check_size(len(reading.rows) * len(owners), len(reading.headings), next(iter(channels)), cells)
     for machine, held in owners.items():
         values = {name: _values(reading, name, each) for name, each in held.items()}
         key = machines if machines is not None else machine

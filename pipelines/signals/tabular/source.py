@@ -4,11 +4,9 @@ import csv
 import gzip
 import io
 import re
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,16 +14,11 @@ import numpy as np
 import pandas as pd
 
 from pipelines.errors import InvalidInput
+from pipelines.signals.tabular.bounds import BYTES_MAX, CELLS_MAX, LINE_MAX, UNPACKED_MAX, check_size
 from pipelines.signals.tabular.headings import STEMS
 from pipelines.signals.tabular.layout import Grid, is_reading
+from pipelines.signals.tabular.workbook import read_workbook
 
-# Source: own choice. A year of ten channels once a minute has 60 MB; a text is held in memory about five times over.
-BYTES_MAX = 256 * 2**20
-UNPACKED_MAX = 400 * 2**20
-LINE_MAX = 2**20
-COLUMNS_MAX = 2000
-ROWS_MAX = 5_000_000
-CELLS_MAX = 60_000_000
 # Bytes and lines in which encoding and delimiter are sought. Source: own choice; header and some hundred rows.
 PROBE_BYTES, PROBE_LINES = 2**18, 300
 DELIMITERS = (";", "\t", ",", "|")
@@ -40,14 +33,15 @@ BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 SHOWN = "°³²µ±№йыъьюяёäöüß"
-BLOCK = 2**20
-# What a reader of zip archives raises where one is broken.
-BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError)
-REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
 
 
-def open_grid(source: Path | bytes, name: str) -> Grid:
+def open_grid(source: Path | bytes, name: str, cells: int = CELLS_MAX) -> Grid:
     """Read a file's cells.
+
+    Args:
+        source: The file, or where it is.
+        name: To tell it by.
+        cells: Rows times columns, at most.
 
     Raises:
         InvalidInput: It is over a limit, or not a text, a workbook or Parquet.
@@ -56,12 +50,12 @@ def open_grid(source: Path | bytes, name: str) -> Grid:
     if data[:2] == b"\x1f\x8b":
         data = _gunzipped(data, name)
     if data[:4] == b"PAR1":
-        return _parquet(data, name)
+        return _parquet(data, name, cells)
     if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        return _workbook(data, name)
+        return read_workbook(data, name, cells)
     if not data.strip():
         raise InvalidInput("file", name, "must not be empty")
-    return _text(data, name)
+    return _text(data, name, cells)
 
 
 def _bytes_of(source: Path | bytes, name: str) -> bytes:
@@ -85,21 +79,6 @@ def _gunzipped(data: bytes, name: str) -> bytes:
             return _read_within(file, name, BYTES_MAX)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput("file", name, f"must be a whole gzip file ({error})") from None
-
-
-def check_size(rows: int, columns: int, name: str) -> None:
-    """Check that a table is within bounds.
-
-    Raises:
-        InvalidInput: It has too many rows, columns or cells.
-    """
-    for count, limit, what in (
-        (columns, COLUMNS_MAX, "columns"),
-        (rows, ROWS_MAX, "rows"),
-        (rows * columns, CELLS_MAX, "cells"),
-    ):
-        if count > limit:
-            raise InvalidInput("file", name, f"must have at most {limit} {what}; it has {count}")
 
 
 # --- text
@@ -161,7 +140,7 @@ def _legacy(data: bytes) -> str:
     return found.encoding if found is not None else best
 
 
-def _text(data: bytes, name: str) -> Grid:
+def _text(data: bytes, name: str, cells: int) -> Grid:
     text, encoding, mended = decode(data, name)
     del data
     if "\0" in text:
@@ -181,7 +160,7 @@ def _text(data: bytes, name: str) -> Grid:
     else:
         delimiter = delimiter_of([line for line in lines if line.strip()][: 2 * PROBE_LINES])
     width = max(_width(lines, delimiter), 1)
-    check_size(len(lines), width, name)
+    check_size(len(lines), width, name, cells)
     del lines
     frame, quoted = _frame(text, delimiter, width, name)
     notes += [] if quoted else ["a quotation mark is not closed: they are read as they stand"]
@@ -253,94 +232,29 @@ def _regularity(lines: Sequence[str], delimiter: str) -> float:
     return (count / len(rows)) * (readings + 0.1 * clean) / max(1, len(cells))
 
 
-# --- workbooks and Parquet
+# --- Parquet
 
 
-def _workbook(data: bytes, name: str) -> Grid:
-    from python_calamine import CalamineWorkbook
-
-    if data[:2] == b"PK":
-        _check_archive(data, name)
-    try:
-        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
-        sheets = {
-            sheet: book.get_sheet_by_name(sheet).to_python(skip_empty_area=False) for sheet in book.sheet_names[:50]
-        }
-    except Exception as error:  # calamine has an error for each part of each format
-        raise InvalidInput("file", name, f"must be a workbook that can be read ({str(error)[:80]})") from None
-    sizes = {sheet: len(rows) * max(map(len, rows), default=0) for sheet, rows in sheets.items()}
-    if not any(sizes.values()):
-        raise InvalidInput("file", name, "must not be empty")
-    chosen = max(sizes, key=lambda sheet: sizes[sheet])
-    others = [sheet for sheet, size in sizes.items() if size and sheet != chosen]
-    notes = [f"sheet {chosen!r} is read, and not {', '.join(map(repr, others))}"] if others else []
-    rows = sheets[chosen]
-    check_size(len(rows), max(map(len, rows)), name)
-    frame = pd.DataFrame(rows, dtype=object).map(plain_cell)
-    return Grid(_series(frame), "workbook", notes=tuple(notes))
-
-
-def _check_archive(data: bytes, name: str) -> None:
-    """Check what a workbook unpacks to, and how far its cells reach: a reader makes room for all of that rectangle."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
-    if "xl/workbook.xml" not in names:
-        raise InvalidInput("file", name, "must be a workbook of Excel (.xlsx or .xls), a text or Parquet")
-    total = 0
-    for member in archive.infolist():
-        rows = columns = 0
-        rest = b""
-        try:
-            with archive.open(member) as file:
-                while block := file.read(BLOCK):
-                    total += len(block)
-                    if total > UNPACKED_MAX:
-                        raise InvalidInput("file", name, f"must not unpack to more than {UNPACKED_MAX} bytes")
-                    if member.filename.startswith("xl/worksheets/"):
-                        for column, row in REFERENCE.findall(rest + block):
-                            rows, columns = max(rows, int(row)), max(columns, _place(column))
-                        rest = block[-32:]
-        except BROKEN as error:
-            raise InvalidInput("file", name, f"must be a whole workbook ({error})") from None
-        check_size(rows, columns, name)
-
-
-def _place(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number
-
-
-def plain_cell(cell: object) -> object:
-    """Return a workbook's cell as a number, or as text: moments by ISO 8601."""
-    if isinstance(cell, bool):
-        return str(cell)
-    if isinstance(cell, int | float):
-        return float(cell)
-    if isinstance(cell, timedelta):
-        seconds = round(cell.total_seconds())
-        return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    if isinstance(cell, datetime | date | time):
-        return cell.isoformat()
-    return "" if cell is None else str(cell)
-
-
-def _parquet(data: bytes, name: str) -> Grid:
+def _parquet(data: bytes, name: str, cells: int) -> Grid:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        check_size(file.metadata.num_rows, file.metadata.num_columns, name)
+        schema = pq.read_schema(io.BytesIO(data))
+        if wrong := [field.name for field in schema if pa.types.is_nested(field.type)]:
+            raise InvalidInput("file", name, f"must have one value a cell; {wrong[0][:80]!r} holds lists")
+        # A text that stands in many rows is written once: it is kept so until it is known how long all are.
+        texts = [each.name for each in schema if _is_text(each.type)]
+        file = pq.ParquetFile(io.BytesIO(data), read_dictionary=texts)
+        check_size(file.metadata.num_rows, file.metadata.num_columns, name, cells)
+        unpacked = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
+        if unpacked > UNPACKED_MAX:
+            raise InvalidInput("file", name, f"must not unpack to more than {UNPACKED_MAX} bytes")
         table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput("file", name, f"must be a whole Parquet file ({str(error)[:80]})") from None
-    if wrong := [field.name for field in table.schema if pa.types.is_nested(field.type)]:
-        raise InvalidInput("file", name, f"must have one value a cell; {wrong[0]!r} holds lists")
+    if sum(map(_characters, table.columns)) > UNPACKED_MAX:
+        raise InvalidInput("file", name, f"must not unpack to more than {UNPACKED_MAX} bytes")
     frame = table.to_pandas(ignore_metadata=True)
     return Grid(
         tuple(_cells(frame.iloc[:, n]) for n in range(frame.shape[1])),
@@ -349,8 +263,28 @@ def _parquet(data: bytes, name: str) -> Grid:
     )
 
 
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(is_a(kind) for is_a in kinds)
+
+
+def _characters(column: Any) -> int:
+    """Return how long the texts of a column are in all."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return 0
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
+    return sum(pc.sum(each).as_py() or 0 for each in lengths)
+
+
 def _cells(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return a typed column as numbers, or as text: moments by ISO 8601."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
     if pd.api.types.is_bool_dtype(column):
         return column.astype(float).astype(object)
     if pd.api.types.is_numeric_dtype(column):
