@@ -101,15 +101,17 @@ class Tokens(_Section):
 class Limits(_Section):
     """Bounds on what one request may carry.
 
-    Units: `body_bytes`, `document_bytes` and `readings_bytes` bytes, unpacked, too; `values` samples a channel, `batch`
-        windows a request.
-    Source: 10,000 readings of twenty channels are some 8 MB of JSON; a day of samples at 0.1 Hz is 8,640 values; the
-        quickstart's own largest body is under 1 kB.
+    Units: `body_bytes`, `document_bytes` and `readings_bytes` bytes, unpacked, too; `file_cells` rows times columns of
+        a file of readings, `values` samples a channel, `batch` windows a request.
+    Source: 10,000 readings of twenty channels are some 8 MB of JSON; 16 MB of CSV have some two million cells, and
+        Parquet or a workbook of that size may unpack to a hundred times more; a day of samples at 0.1 Hz is 8,640
+        values; the quickstart's own largest body is under 1 kB.
     """
 
     body_bytes: int = 1_000_000
     document_bytes: int = 50_000_000
     readings_bytes: int = 16_000_000
+    file_cells: int = Field(4_000_000, ge=1000)
     values: int = Field(10_000, ge=3)
     values_min: int = Field(3, ge=1)
     batch: int = Field(256, ge=1)

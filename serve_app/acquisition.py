@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.datasets.mapping import Mapped, Wanted, map_channels
+from pipelines.datasets.mapping import Mapped, Wanted, map_channels, of_machine
 from pipelines.errors import InvalidInput, MalformedBody, TooLarge
 from pipelines.machines.family import Channel, Family
 from pipelines.signals.tabular import Column, Table, read_table
+from pipelines.signals.tabular.bounds import CELLS_MAX
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
 from serve_app.store.columns import EPOCH, ReadingColumns, micros_of
@@ -199,23 +200,23 @@ def _shown(value: object) -> str:
 # --- files
 
 
-def read_file(body: bytes, family: Family, columns: Mapping[str, str], zone: str | None, now: datetime) -> Acquired:
-    """Read CSV or Parquet: columns by name, or by quantity and unit, brought to the family's units.
+def read_file(body: bytes, family: Family, wanted: Wanted, now: datetime, cells: int = CELLS_MAX) -> Acquired:
+    """Read CSV, Excel or Parquet: columns by name, or by quantity and unit, brought to the family's units.
 
     Args:
         body: The file.
         family: Whose channels are looked for.
-        columns: By channel, the header of its column, where people say it.
-        zone: Of moments that name none.
+        wanted: What people say of the file.
         now: By the service's clock.
+        cells: As in `read_table`.
 
     Raises:
         InvalidInput: It cannot be read, is of several machines, holds no channel of the family, or moments that cannot
             be kept.
     """
-    table = read_table(body, "body", zone)
+    table = of_machine(read_table(body, "body", wanted.zone, cells), wanted.machine)
     _check_table(table, now)
-    mapped = map_channels(table, family, Wanted(columns, zone), any_value=True)
+    mapped = map_channels(table, family, wanted, any_value=True)
     micros = np.asarray(table.times).astype("datetime64[us]").astype(np.int64)
     parts, suspects, empty = [], list[Suspect](), 0
     by_header = {column.header: name for name, column in mapped.columns.items()}
@@ -245,8 +246,6 @@ def _check_table(table: Table, now: datetime) -> None:
         raise InvalidInput("zone", table.report.time, "must be said, as ?zone=Europe/Berlin: the moments name none")
     if len(table.rows) > ROWS_MAX:
         raise InvalidInput("readings", len(table.rows), f"must hold 1 to {ROWS_MAX} moments")
-    if len(table.report.machines) > 1:
-        raise InvalidInput("machine", ", ".join(table.report.machines), "must be one: these are readings of a system")
     for place in (int(np.argmin(table.times)), int(np.argmax(table.times))):
         at = _moments(table.times[place : place + 1])[0]
         check_moment(at, f"line {table.rows[place] + 1}", at.isoformat(), now)

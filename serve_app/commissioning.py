@@ -92,8 +92,7 @@ class Commissioning:
         family = await self._families.of(tenant_id, system.family)
         if len(windows) < LEAST:
             raise InvalidInput("data", len(windows), f"must hold at least {LEAST} windows of {family.window_s:g} s")
-        rows = make_feature_table(windows, [None] * len(windows), family).raw
-        normal = await asyncio.to_thread(commission, rows, family)
+        normal = await asyncio.to_thread(_commission_windows, windows, family)
         told = f"{_told(normal, len(windows))}, from {source}"
         await self._store.systems.commission(tenant_id, system_id, normal, len(windows), told, actor)
 
@@ -168,6 +167,10 @@ def _check_count(count: int, field: str) -> None:
 
 def _commission(windows: Sequence[Mapping[str, Any]], family: Family) -> Normal:
     return commission(_rows(windows, family), family)
+
+
+def _commission_windows(windows: Sequence[Window], family: Family) -> Normal:
+    return commission(make_feature_table(windows, [None] * len(windows), family).raw, family)
 
 
 def _rows(windows: Sequence[Mapping[str, Any]], family: Family) -> Floats:

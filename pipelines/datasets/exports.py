@@ -5,16 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipelines.datasets.mapping import Mapped, Wanted, map_channels
+from pipelines.datasets.mapping import Mapped, Wanted, map_channels, of_machine, readings_of
 from pipelines.errors import InvalidInput, NotFound
+from pipelines.machines.commissioning import LEAST, NEEDED
 from pipelines.machines.family import Family
-from pipelines.signals.tabular import Table, read_table
+from pipelines.machines.proposal import Proposal, propose
+from pipelines.signals.tabular import Report, Table, read_table
+from pipelines.signals.tabular.bounds import CELLS_MAX
 from pipelines.signals.windows import Floats, Window, filled
 
 MACHINE, TIME, ROW = "machine", "time", "row"
@@ -23,7 +29,43 @@ FASTER = 0.75
 # Steps of the rate that are no gap yet. Source: own choice; one reading may be late, or lost.
 GAP = 2.5
 
+# Windows that a machine is commissioned from, at most. Source: the memory of a baseline; more would be forgotten.
+WINDOWS_MAX = 400
+
 Tell = Callable[[str], object]
+
+
+class Proposed(NamedTuple):
+    """A machine kind that a file shows.
+
+    Attributes:
+        report: How the file was read.
+        lines: What was found how, what is odd, and how many machines there are, in words.
+    """
+
+    proposal: Proposal
+    report: Report
+    lines: tuple[str, ...]
+
+
+def proposed(source: Path | bytes, title: str, wanted: Wanted, cells: int = CELLS_MAX) -> Proposed:
+    """Propose a machine kind from a file of readings.
+
+    Args:
+        source: The file, or where it is.
+        title: One line for people.
+        wanted: What people say of the file.
+        cells: As in `read_table`.
+
+    Raises:
+        InvalidInput: It cannot be read, or no column has a unit.
+    """
+    table = read_table(source, zone=wanted.zone, cells=cells)
+    readings, lines = readings_of(table, wanted)
+    proposal = propose(title, readings, table.step_s)
+    count = len(table.report.machines)
+    several = [f"{count} machines: a system for each"] if count > 1 else []
+    return Proposed(proposal, table.report, (*lines, *proposal.notes, *several))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +150,42 @@ def cut(frame: pd.DataFrame, family: Family, channels: Sequence[str]) -> tuple[p
 
 
 def windows_in(
-    family: Family, source: Path, wanted: Wanted, tell: Tell, begin: datetime | None = None, end: datetime | None = None
+    family: Family,
+    source: Path | bytes,
+    wanted: Wanted,
+    tell: Tell,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+    cells: int = CELLS_MAX,
 ) -> list[Window]:
-    """Return the windows of one machine in a file, one behind the other, of the family's length.
+    """Return the windows of one machine in a file, of the family's length: at most `WINDOWS_MAX`, from all over it.
 
-    A gap ends a window; samples that are missing stand on the line between their neighbours, as far as the family
-    allows, and a channel that lacks more is not measured in that window.
+    They lie one behind the other; where that is fewer than a commissioning has, each has half of the one before it. A
+    gap ends a window; samples that are missing stand on the line between their neighbours, as far as the family allows,
+    and a channel that lacks more is not measured in that window.
 
     Args:
+        family: Of the machine.
+        source: The file, or where it is.
+        wanted: What people say of it.
         tell: Told line by line how it was read.
         begin: Of the readings that count; all when left out.
         end: Likewise.
+        cells: As in `read_table`.
 
     Raises:
-        InvalidInput: It cannot be read, holds no channel of the family, or several machines.
+        InvalidInput: It cannot be read, holds no channel of the family, or several machines of which none is named.
     """
-    table = read_table(source, zone=wanted.zone)
-    mapped = map_channels(table, family, wanted)
-    frame, told = frame_of(table, mapped, family, source.name.partition(".")[0])
-    for line in (*table.report.lines(), *(f"  {line}" for line in (*mapped.lines, *told))):
+    if begin is not None and end is not None and end <= begin:
+        raise InvalidInput("to", end.isoformat(), "must be later than from")
+    table = read_table(source, zone=wanted.zone, cells=cells)
+    for line in table.report.lines():
         tell(line)
-    if (machines := sorted(set(frame[MACHINE].tolist()))) and len(machines) > 1:
-        raise InvalidInput("machine", len(machines), f"must be one: the file holds {', '.join(map(str, machines[:5]))}")
+    table = of_machine(table, wanted.machine)
+    mapped = map_channels(table, family, wanted)
+    frame, told = frame_of(table, mapped, family, table.report.name.partition(".")[0])
+    for line in (*mapped.lines, *told):
+        tell(f"  {line}")
     family_hz = next(iter(family.channels.values())).rate_hz
     # Readings that come more slowly than the family's make windows of as many samples.
     rate_hz = min(family_hz, 1 / table.step_s) if table.step_s > 0 else family_hz
@@ -145,15 +201,25 @@ def windows_in(
     else:
         breaks = np.zeros(0, dtype=np.int64)
     length = max(1, round(family.window_s * family_hz))
-    found, short = [], 0
-    for piece in np.split(np.arange(len(frame)), breaks):
-        short += len(piece) % length
-        for first in range(0, len(piece) - length + 1, length):
-            values = {name: frame[name].to_numpy()[piece[first : first + length]] for name in mapped.values}
-            if (window := _whole(values, rate_hz, family)) is not None:
-                found.append(window)
-    tell(f"  {len(found)} windows of {length / rate_hz:g} s; {short} samples at ends and gaps fill none")
+    firsts, short = _starts(len(frame), breaks, length, length)
+    if LEAST <= len(firsts) < NEEDED:
+        firsts, _ = _starts(len(frame), breaks, length, max(1, length // 2))
+    chosen_firsts = firsts[np.linspace(0, len(firsts) - 1, min(len(firsts), WINDOWS_MAX)).astype(np.int64)]
+    values = {name: frame[name].to_numpy() for name in mapped.values}
+    pieces = ({name: each[first : first + length] for name, each in values.items()} for first in chosen_firsts)
+    found = [window for piece in pieces if (window := _whole(piece, rate_hz, family)) is not None]
+    halves = ", each with half of the one before it" if len(firsts) > 1 and firsts[1] - firsts[0] < length else ""
+    tell(f"  {len(firsts)} windows of {length / rate_hz:g} s{halves}; {short} samples at ends and gaps fill none")
+    if len(found) < len(firsts):
+        tell(f"  {len(found)} of the windows are taken, from all over the file")
     return found
+
+
+def _starts(samples: int, breaks: NDArray[np.int64], length: int, step: int) -> tuple[NDArray[np.int64], int]:
+    """Return where windows begin between gaps, and how many samples would fill none that lie one behind the other."""
+    edges = list(pairwise([0, *breaks.tolist(), samples]))
+    firsts = [np.arange(low, high - length + 1, step) for low, high in edges]
+    return np.concatenate(firsts).astype(np.int64), sum((high - low) % length for low, high in edges)
 
 
 def _whole(values: Mapping[str, Floats], rate_hz: float, family: Family) -> Window | None:

@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +53,15 @@ class Wanted:
     Attributes:
         columns: By channel, the header of its column, with a unit in brackets behind it where the file has none.
         zone: Of moments that name none.
+        machine: Whose readings count, where the file holds those of several; all when empty.
     """
 
     columns: Mapping[str, str]
     zone: str | None = None
+    machine: str = ""
 
     @classmethod
-    def of(cls, words: Sequence[str], zone: str = "") -> "Wanted":
+    def of(cls, words: Sequence[str], zone: str = "", machine: str = "") -> "Wanted":
         """Read `pressure=HPU2.PT101.PV [bar]`.
 
         Raises:
@@ -68,7 +70,31 @@ class Wanted:
         pairs = [word.partition("=") for word in words]
         if wrong := [word for word, (_, mark, header) in zip(words, pairs, strict=True) if not mark or not header]:
             raise InvalidInput("channel", wrong[0], "must be a channel and a column, as pressure='PT101 [bar]'")
-        return cls({name.strip(): header.strip() for name, _, header in pairs}, zone or None)
+        return cls({name.strip(): header.strip() for name, _, header in pairs}, zone or None, machine)
+
+
+def of_machine(table: Table, name: str) -> Table:
+    """Return what a file holds of one machine; all of it where no name is given.
+
+    Raises:
+        InvalidInput: It holds several and none is named, or none of this name.
+    """
+    there = table.report.machines
+    if not name and len(there) < 2:
+        return table
+    if table.machines is None or name not in there:
+        held = f"the file holds {', '.join(there[:20])}" if there else "the file names no machine"
+        raise InvalidInput("machine", name or len(there), f"must be one: {held}")
+    keep = table.machines == name
+    return replace(
+        table,
+        times=None if table.times is None else table.times[keep],
+        machines=table.machines[keep],
+        channels=tuple(replace(column, values=column.values[keep]) for column in table.channels),
+        texts={header: words[keep] for header, words in table.texts.items()},
+        rows=table.rows[keep],
+        left=tuple(cells.of_machine(name) for cells in table.left),
+    )
 
 
 def map_channels(table: Table, family: Family, wanted: Wanted, any_value: bool = False) -> Mapped:

@@ -28,6 +28,7 @@ from serve_app.api import (
     replay,
     systems,
 )
+from serve_app.api.files import FileReader
 from serve_app.api.middleware.fast_path import FastPath
 from serve_app.api.middleware.request import RequestMiddleware, json_only
 from serve_app.api.ports import Services
@@ -74,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.authenticator = auth.Authenticator(services)
     app.state.detection = Detection(services)
     app.state.listeners = set()
+    app.state.files = FileReader(services.settings.limits)
     app.state.health_check = health.HealthCheck(services)
     for module in (
         auth,

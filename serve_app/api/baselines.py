@@ -1,14 +1,23 @@
 """What is normal for a system: shown, learned from live or stored windows, widened by people, and forgotten."""
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from hashlib import sha256
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
+
+from pipelines.datasets.exports import windows_in
+from pipelines.datasets.mapping import Wanted
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
+from serve_app.api.files import Columns, Files, Machine, Zone, in_words_of_the_api, words_of_the_api
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.files import BODY, TaughtReply
 from serve_app.api.schemas.life import BaselineBody, BaselineReply
 from serve_app.api.systems import SystemId
 from serve_app.commissioning import Commissioning
+from serve_app.families import Families
 
 router = APIRouter(prefix="/api/systems", tags=["systems"])
 
@@ -41,6 +50,47 @@ async def teach_baseline(system_id: SystemId, body: BaselineBody, caller: Editor
         system = await services.store.systems.get(caller.tenant_id, system_id)
         await commissioning.finish(caller.tenant_id, system, caller.name)
     return JSONResponse(await commissioning.show(caller.tenant_id, system_id))
+
+
+@router.post(
+    "/{system_id}/baseline/file/",
+    response_model=TaughtReply,
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 429),
+    openapi_extra={"requestBody": BODY},
+    summary="Teach what is normal for a system from a file",
+)
+async def teach_baseline_from_file(
+    system_id: SystemId,
+    request: Request,
+    caller: Editor,
+    services: Ports,
+    files: Files,
+    begin: Annotated[AwareDatetime | None, Query(alias="from", description="Of the readings that count")] = None,
+    end: Annotated[AwareDatetime | None, Query(alias="to", description="Outside the span")] = None,
+    zone: Zone = None,
+    column: Columns = None,
+    machine: Machine = "",
+    dry_run: Annotated[bool, Query(description="Only say how the file is read")] = False,
+) -> Response:
+    """Learn from readings while the machine ran well, in place of what was normal before; the file is not kept.
+
+    Bodies may be packed by gzip (`content-encoding: gzip`).
+    """
+    commissioning, lines = Commissioning(services.store), list[str]()
+    system = await services.store.systems.get(caller.tenant_id, system_id)
+    family = await Families(services.store).of(caller.tenant_id, system.family)
+    with words_of_the_api():
+        wanted = Wanted.of(column or [], zone or "", machine)
+    body = await files.body(request)
+    given = family, body, wanted, lines.append, begin, end, files.limits.file_cells
+    windows = await files.run(windows_in, *given)
+    if not dry_run:
+        source = f"a file of {len(body)} bytes, SHA-256 {sha256(body).hexdigest()[:16]}"
+        with words_of_the_api():
+            await commissioning.teach(caller.tenant_id, system_id, windows, source, caller.name)
+    shown = await commissioning.show(caller.tenant_id, system_id)
+    told = list(map(in_words_of_the_api, lines))
+    return JSONResponse({"dry_run": dry_run, "windows_read": len(windows), "read": told, "baseline": shown})
 
 
 @router.delete(

@@ -2,16 +2,20 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from pipelines.datasets.exports import proposed
+from pipelines.datasets.mapping import Wanted
 from pipelines.errors import Conflict, Forbidden, NotFound
-from pipelines.machines.definition import Definition, find_family
+from pipelines.machines.definition import Definition, Name, find_family
 from pipelines.machines.family import Family, family_names, read_family
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
+from serve_app.api.files import Columns, Files, Zone, in_words_of_the_api, words_of_the_api
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.families import FamiliesReply, FamilyBody, FamilyReply, NewFamilyBody
+from serve_app.api.schemas.files import BODY, ProposalReply
 from serve_app.store.families import VERSIONS_MAX
 from serve_app.store.records import StoredFamily
 
@@ -49,6 +53,43 @@ async def define_family(body: NewFamilyBody, caller: Editor, services: Ports) ->
     definition = Definition.model_validate(body.model_dump(exclude={"name"})).to_json()
     stored = await services.store.families.add(caller.tenant_id, body.name, definition, caller.name)
     return JSONResponse(_own(stored), 201, {"location": f"/api/families/{stored.name}/"})
+
+
+@router.post(
+    "/proposal/",
+    response_model=ProposalReply,
+    responses=problems.documented(400, 401, 403, 409, 413, 415, 429),
+    openapi_extra={"requestBody": BODY},
+    summary="Propose a machine kind from a file",
+)
+async def propose_family(
+    request: Request,
+    caller: Editor,
+    files: Files,
+    name: Annotated[Name, Query(description="That systems will bear")],
+    title: Annotated[str, Query(max_length=200, description="One line for people; the name when left out")] = "",
+    zone: Zone = None,
+    column: Columns = None,
+) -> Response:
+    """Return a definition for `POST /api/families/`, what is asked about, and how the file was read; keep nothing.
+
+    Bodies may be packed by gzip (`content-encoding: gzip`).
+    """
+    if name in family_names():
+        raise Conflict("family", name)
+    with words_of_the_api():
+        wanted = Wanted.of(column or [], zone or "")
+    body = await files.body(request)
+    found = await files.run(proposed, body, title or name, wanted, files.limits.file_cells)
+    definition = found.proposal.definition.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(
+        {
+            "definition": {"name": name, **definition},
+            "asked": list(found.proposal.asked),
+            "notes": list(map(in_words_of_the_api, found.lines)),
+            "report": found.report.plain(),
+        }
+    )
 
 
 @router.get("/{name}/", response_model=FamilyReply, responses=problems.documented(401, 404), summary="Read one")

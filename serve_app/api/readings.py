@@ -13,12 +13,13 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
 from pipelines.datasets.mapping import Wanted
-from pipelines.errors import InvalidInput, MalformedBody
+from pipelines.errors import InvalidInput
 from pipelines.machines.family import Family
-from serve_app.acquisition import AHEAD, EARLIEST, GZIP, Acquired, read_file, read_json, unpacked
+from serve_app.acquisition import AHEAD, EARLIEST, read_file, read_json
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
-from serve_app.api.middleware.request import CSV_TYPE, JSON_TYPE, PARQUET_TYPE, media_type
+from serve_app.api.files import Columns, Files, Machine, Zone, words_of_the_api
+from serve_app.api.middleware.request import CSV_TYPE, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
 from serve_app.api.systems import SystemId
@@ -29,9 +30,6 @@ from serve_app.store.records import Series
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 POINTS, POINTS_MAX, CHANNELS_MAX = 1000, 5000, 64
 USUAL_SPAN = timedelta(days=1)
-# What a body of each type begins with, where anything is certain; workbooks and archives are none of them.
-BEGINNING = {PARQUET_TYPE: b"PAR1"}
-OTHER = (b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 router = APIRouter(prefix="/api/systems", tags=["systems"])
 
@@ -48,10 +46,10 @@ async def send_readings(
     request: Request,
     caller: Worker,
     services: Ports,
-    zone: Annotated[str | None, Query(max_length=64, description="Of a file's moments that name none")] = None,
-    column: Annotated[
-        list[str] | None, Query(max_length=CHANNELS_MAX, description="Of a file: pressure=PT101 [bar]")
-    ] = None,
+    files: Files,
+    zone: Zone = None,
+    column: Columns = None,
+    machine: Machine = "",
 ) -> Response:
     """Keep 1 to 10,000 rows, each value once; what is out of range, of bad quality or of no channel is set aside.
 
@@ -59,40 +57,18 @@ async def send_readings(
     """
     system = await services.store.systems.get(caller.tenant_id, system_id)
     family = await Families(services.store).of(caller.tenant_id, system.family)
-    body, kind = await request.body(), media_type(request.headers.get("content-type", ""))
-    packing = request.headers.get("content-encoding", "identity").strip().lower()
-    limit = services.settings.limits.readings_bytes
-    found = await asyncio.to_thread(_acquire, body, kind, packing, limit, family, column or [], zone)
+    body, now = await files.body(request), datetime.now(UTC)
+    if media_type(request.headers.get("content-type", "")) in (JSON_TYPE, ""):
+        found = await asyncio.to_thread(read_json, body, family, now)
+    else:
+        with words_of_the_api():
+            wanted = Wanted.of(column or [], zone or "", machine)
+        found = await files.run(read_file, body, family, wanted, now, files.limits.file_cells)
     store = services.store.readings
     stored = await store.add(caller.tenant_id, system_id, found.readings, found.suspects, caller.name)
     counts = stored._asdict()
     logs.note(system_id=system_id, **counts)
     return JSONResponse({"system_id": system_id, **counts, "empty": found.empty, "notes": list(found.notes)})
-
-
-def _acquire(
-    body: bytes, kind: str, packing: str, limit: int, family: Family, columns: Sequence[str], zone: str | None
-) -> Acquired:
-    """Read a body by its type.
-
-    Raises:
-        MalformedBody: It is not what its headers say.
-        InvalidInput: As `read_json` and `read_file`, or its packing is not known.
-    """
-    if packing not in ("identity", "gzip"):
-        raise InvalidInput("content-encoding", packing, "must be gzip or identity")
-    if packing == "gzip" or body[:2] == GZIP:
-        body = unpacked(body, limit)
-    now = datetime.now(UTC)
-    if kind in (JSON_TYPE, ""):
-        return read_json(body, family, now)
-    if not body.startswith(BEGINNING.get(kind, b"")) or (kind == CSV_TYPE and body.startswith(OTHER)):
-        raise MalformedBody(f"must be {kind}, as content-type says")
-    try:
-        return read_file(body, family, Wanted.of(columns).columns, zone, now)
-    except InvalidInput as error:  # files are read on the command line, too, where columns are said otherwise
-        rule = error.rule.replace("--channel ", "?column=").replace("--channel", "?column=")
-        raise InvalidInput(error.field, error.value, rule) from None
 
 
 @router.get(

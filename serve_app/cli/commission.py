@@ -35,6 +35,7 @@ def commission(
     ] = None,
     channel: ChannelOption = None,
     zone: ZoneOption = "",
+    machine: Annotated[str, typer.Option(help="Whose readings count, where the file has several machines.")] = "",
 ) -> None:
     """Show what is normal for a system, and how far it is from being known; or teach it, or forget it."""
     if finish + forget + (begin is not None or data is not None) > 1:
@@ -52,7 +53,7 @@ def commission(
         commissioning, tenant_id = Commissioning(store), await store.tenants.get(tenant)
         if data is not None:
             family = await Families(store).of(tenant_id, (await store.systems.get(tenant_id, system)).family)
-            windows = windows_in(family, data, Wanted.of(channel or (), zone), tell, *span)
+            windows = windows_in(family, data, Wanted.of(channel or (), zone, machine), tell, *span)
             await commissioning.teach(tenant_id, system, windows, data.name, getuser())
         elif finish:
             await commissioning.finish(tenant_id, await store.systems.get(tenant_id, system), getuser())

@@ -130,17 +130,11 @@ def remove_family(name: NameArgument, tenant: OwnerOption = "demo") -> None:
 
 def _proposed(source: Path, title: str, channel: Sequence[str], zone: str) -> str:
     """Return a definition from a file, as YAML, and tell on stderr how it was read and what is asked."""
-    from pipelines.datasets.mapping import Wanted, readings_of
-    from pipelines.machines.proposal import propose
-    from pipelines.signals.tabular import read_table
+    from pipelines.datasets.exports import proposed
+    from pipelines.datasets.mapping import Wanted
 
-    wanted = Wanted.of(channel, zone)
-    table = read_table(source, zone=wanted.zone)
-    readings, lines = readings_of(table, wanted)
-    proposal = propose(title, readings, table.step_s)
-    machines = [] if table.machines is None else sorted(set(table.machines.tolist()))
-    several = [f"{len(machines)} machines: a system for each"] if len(machines) > 1 else []
-    for line in (*table.report.lines(), *(f"  {line}" for line in (*lines, *proposal.notes, *several))):
+    proposal, report, lines = proposed(source, title, Wanted.of(channel, zone))
+    for line in (*report.lines(), *(f"  {line}" for line in lines)):
         tell(line)
     for line in proposal.asked:
         tell(f"  left out until you say it by --channel: {line}")

@@ -21,6 +21,7 @@ ASIDE = PATH + "quarantine/"
 AT = "2026-03-01T06:00:00Z"
 SPAN = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}
 CSV = {"content-type": "text/csv"}
+XLSX = {"content-type": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 
 
@@ -223,6 +224,8 @@ def test_a_bad_body_names_field_and_rule(
         (b" " * 17_000_000, {"content-type": "application/json"}, 413, "too-large"),
         (b"{}", {"content-type": "application/json", "content-encoding": "br"}, 422, "invalid-input"),
         (b"PK\x03\x04", CSV, 400, "malformed-body"),
+        (b"PK\x03\x04", XLSX, 422, "invalid-input"),
+        (b"time,pressure", XLSX, 400, "malformed-body"),
         (b"time,pressure", PARQUET, 400, "malformed-body"),
         (b"PAR1", PARQUET, 422, "invalid-input"),
         (b"", CSV, 422, "invalid-input"),

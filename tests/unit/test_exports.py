@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.datasets.exports import Source, opened
+from pipelines.datasets.exports import Source, opened, windows_in
 from pipelines.datasets.mapping import Wanted
 from pipelines.datasets.recordings import entities, read_recordings
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import read_family
 from pipelines.scoring.score import score
+from pipelines.signals.windows import Window, mended
 from tests.contract.examples import bundle, family
 from tests.unit.test_tabular import CASES, needs_cases
 
@@ -223,3 +224,40 @@ def test_an_order_of_words_is_refused() -> None:
     assert [places.tolist() for _, places in entities("file", "step", frame)] == [[1, 0]]
     with pytest.raises(InvalidInput, match=r"row\[0\]\.word: must be a number or a moment"):
         list(entities("file", "word", frame))
+
+
+def of_bar(seconds: int) -> bytes:
+    """A file of a pump for some seconds."""
+    rows = (f"2026-03-02T06:{n // 60:02d}:{n % 60:02d}Z,{100 + n % 7}" for n in range(seconds))
+    return "\n".join(["time,pressure [bar]", *rows]).encode()
+
+
+def test_windows_of_a_short_file_share_their_halves() -> None:
+    """Six to nineteen windows become more; fewer stay as few as they are, and more lie one behind the other."""
+    family, told = read_family("generic").model_copy(update={"window_s": 10.0}), list[str]()
+    counts = [len(windows_in(family, of_bar(seconds), Wanted({}), told.append)) for seconds in (50, 60, 190, 200)]
+    assert counts == [5, 11, 37, 20]
+    assert [line for line in told if "half of the one before" in line] == [
+        f"  {count} windows of 10 s, each with half of the one before it; 0 samples at ends and gaps fill none"
+        for count in (11, 37)
+    ]
+
+
+def test_a_large_file_is_taken_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more windows than a commissioning remembers, the first and the last among them."""
+    monkeypatch.setattr("pipelines.datasets.exports.WINDOWS_MAX", 30)
+    family, told = read_family("generic").model_copy(update={"window_s": 5.0}), list[str]()
+    found = windows_in(family, of_bar(600), Wanted({}), told.append)
+    assert len(found) == 30
+    assert "30 of the windows" in told[-1]
+    assert [found[0].values["pressure"][0], found[-1].values["pressure"][-1]] == [100.0, 100.0 + 599 % 7]
+
+
+def test_a_window_is_mended_as_the_service_mends_it() -> None:
+    """A channel that lacks few samples is whole, and says how many; one that lacks many is left as it is."""
+    holes = np.array([1.0, np.nan, 3.0, 4.0, 5.0])
+    window = Window({"few": holes, "many": np.where(holes > 3, np.nan, holes), "whole": np.arange(5.0)}, 1.0)
+    found = mended(window, 0.2)
+    assert (found.values["few"].tolist(), found.missing) == ([1, 2, 3, 4, 5], (("few", 1),))
+    assert np.isnan(found.values["many"]).sum() == 3
+    assert mended(found, 0.2) is found

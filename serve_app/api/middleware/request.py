@@ -20,8 +20,13 @@ JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 CSV_TYPE = "text/csv"
 PARQUET_TYPE = "application/vnd.apache.parquet"
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS_TYPE = "application/vnd.ms-excel"
+BINARY_TYPE = "application/octet-stream"
+FILE_TYPES = (CSV_TYPE, XLSX_TYPE, XLS_TYPE, PARQUET_TYPE, BINARY_TYPE)
 UPLOADS = "/api/rag/documents/"  # the one path that takes a form
-READINGS = re.compile(r"/api/systems/[^/]+/readings/")  # the one that takes files as they are
+READINGS = re.compile(r"/api/systems/[^/]+/readings/")  # takes files as they are, and JSON
+FILES = re.compile(r"/api/systems/[^/]+/baseline/file/|/api/families/proposal/")  # take files alone
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Source: OWASP Secure Headers Project, its list for REST APIs.
 SECURITY = (
@@ -46,7 +51,7 @@ class RequestMiddleware:
     Attributes:
         body_bytes: Most bytes a body may have, counted as they arrive.
         document_bytes: The same for an upload, the form around the file included.
-        readings_bytes: The same for readings.
+        readings_bytes: The same for readings and files of them.
     """
 
     def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int, readings_bytes: int) -> None:
@@ -109,7 +114,7 @@ class RequestMiddleware:
     def _limit_of(self, path: str) -> int:
         if path == UPLOADS:
             return self.document_bytes
-        return self.readings_bytes if READINGS.fullmatch(path) else self.body_bytes
+        return self.readings_bytes if READINGS.fullmatch(path) or FILES.fullmatch(path) else self.body_bytes
 
 
 class ClientGone(Exception):
@@ -171,7 +176,9 @@ async def json_only(request: Request) -> None:
 def types_of(path: str) -> tuple[str, ...]:
     """Return the content types that a path takes."""
     if READINGS.fullmatch(path):
-        return JSON_TYPE, CSV_TYPE, PARQUET_TYPE
+        return JSON_TYPE, *FILE_TYPES
+    if FILES.fullmatch(path):
+        return FILE_TYPES
     return (FORM_TYPE if path == UPLOADS else JSON_TYPE,)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from serve_app.api.schemas.base import Reply
+from serve_app.api.schemas.files import FILES
 
 ROW = {"at": "2026-11-02T06:00:00Z", "pressure": 101.2, "temperature": 45.3, "flow": 25.0, "vibration": 0.54}
 # Rows are read by hand, so that one bad value is set aside and refuses nothing: the contract is told here.
@@ -40,11 +41,7 @@ BODY: dict[str, Any] = {
             },
             "example": {"readings": [ROW]},
         },
-        "text/csv": {
-            "schema": {"type": "string", "description": "A file as loggers write it: docs/files.md"},
-            "example": "time,pressure [bar],temperature [degC]\n2026-11-02T06:00:00Z,101.2,45.3\n",
-        },
-        "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+        **FILES,
     },
 }
 

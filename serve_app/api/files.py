@@ -1,0 +1,142 @@
+"""Files of readings that come as the body of a request: unpacked, told by their type, read in a thread, few at a time.
+
+Readers say what is wrong in the words of the command line; here it is said in those of the API.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+from pydantic import StringConstraints
+
+from configs.settings import Limits
+from pipelines.errors import InvalidInput, MalformedBody, Overloaded
+from serve_app.acquisition import GZIP, unpacked
+from serve_app.api.middleware.request import CSV_TYPE, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
+
+# Files that one process reads at once, how long a request waits for its turn, and how long for its file. Source: own
+# choice; 16 MB of CSV take some ten seconds of one core, and detect must have the others.
+AT_ONCE, WAIT_S, READ_S = 2, 30.0, 90.0
+COLUMNS_MAX = 64
+# What a body of each type begins with, where anything is certain; a text begins as none of them.
+PARQUET, ZIP, COMPOUND = b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+BEGINNING = {PARQUET_TYPE: (PARQUET,), XLSX_TYPE: (ZIP, COMPOUND), XLS_TYPE: (ZIP, COMPOUND)}
+# What a field is called where it is a query parameter or the body.
+FIELDS = {"channel": "column", "data": "file"}
+OPTION = re.compile(r"--channel (\w+)='([^']*)'")
+
+Found = TypeVar("Found")
+
+Column = Annotated[str, StringConstraints(max_length=300)]
+Columns = Annotated[
+    list[Column] | None, Query(max_length=COLUMNS_MAX, description="What a column is: pressure=PT101 [bar]")
+]
+Zone = Annotated[str | None, Query(max_length=64, description="Of moments that name none, as Europe/Berlin")]
+Machine = Annotated[str, Query(max_length=200, description="Whose readings count, where a file has several machines")]
+
+
+class FileReader:
+    """Reads files for requests, a few at a time: whoever waits too long is told to come again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def body(self, request: Request) -> bytes:
+        """Return the file in a request's body, without its packing.
+
+        Raises:
+            MalformedBody: It is not what its headers say.
+            InvalidInput: Its packing is not known.
+            TooLarge: It unpacks to more than a body may have.
+        """
+        kind, packing = media_type(request.headers.get("content-type", "")), packing_of(request)
+        content = await request.body()
+        if packing == "gzip" or content[:2] == GZIP:
+            content = await asyncio.to_thread(unpacked, content, self.limits.readings_bytes)
+        check_beginning(content, kind)
+        return content
+
+    async def run(self, work: Callable[..., Found], *given: Any) -> Found:
+        """Read in a thread, in turn.
+
+        Raises:
+            Overloaded: Others are read for too long.
+            InvalidInput: As the work raises it, or it takes too long.
+        """
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Overloaded(int(WAIT_S)) from None
+        reading = asyncio.ensure_future(asyncio.to_thread(_read, work, given))
+        # A thread cannot be ended: its turn is over when it is, and not when nobody waits for it any more.
+        reading.add_done_callback(self._over)
+        try:
+            async with asyncio.timeout(READ_S):
+                return await asyncio.shield(reading)
+        except TimeoutError:
+            rule = f"must be read within {READ_S:g} s: cut the file into parts"
+            raise InvalidInput("file", "body", rule) from None
+
+    def _over(self, reading: "asyncio.Future[Any]") -> None:
+        self._turns.release()
+        if not reading.cancelled():
+            reading.exception()  # whoever waited has it; where nobody does, it is not told twice
+
+
+def _read(work: Callable[..., Found], given: tuple[Any, ...]) -> Found:
+    with words_of_the_api():
+        return work(*given)
+
+
+def packing_of(request: Request) -> str:
+    """Return how a body is packed.
+
+    Raises:
+        InvalidInput: In a way that is not known.
+    """
+    packing = request.headers.get("content-encoding", "identity").strip().lower()
+    if packing not in ("identity", "gzip"):
+        raise InvalidInput("content-encoding", packing, "must be gzip or identity")
+    return packing
+
+
+def check_beginning(content: bytes, kind: str) -> None:
+    """Check that a body begins as one of its type does.
+
+    Raises:
+        MalformedBody: It is another one.
+    """
+    if not content.startswith(BEGINNING.get(kind, b"")) or (
+        kind == CSV_TYPE and content.startswith((PARQUET, ZIP, COMPOUND))
+    ):
+        raise MalformedBody(f"must be {kind}, as content-type says")
+
+
+@contextmanager
+def words_of_the_api() -> Iterator[None]:
+    """Say what readers refuse by the names of the query's parameters."""
+    try:
+        yield
+    except InvalidInput as error:
+        field = FIELDS.get(error.field, error.field)
+        raise InvalidInput(field, error.value, in_words_of_the_api(error.rule)) from None
+
+
+def in_words_of_the_api(text: str) -> str:
+    """Return what a reader says with the names of the query's parameters in place of options."""
+    plain = OPTION.sub(r"?column=\1=\2", text)
+    return plain.replace("--channel ", "?column=").replace("--channel", "?column=")
+
+
+async def file_reader(request: Request) -> FileReader:
+    """Return this application's reader."""
+    reader: FileReader = request.app.state.files
+    return reader
+
+
+Files = Annotated[FileReader, Depends(file_reader)]
