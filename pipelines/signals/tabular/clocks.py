@@ -79,6 +79,8 @@ WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|
 # Cells that a format is looked for in, and the share of them that must be moments. Source: own choice; a summary at the
 # end and a page's repeated header are far fewer.
 PROBED, ENOUGH = 400, 0.6
+# Of so many cells from all over a column one at least has what moments have, or none is looked at more closely.
+GLANCED, LIKELY = 40, re.compile(MARKED + r"|[^\W\d_]{3}")
 LONGEST = 48
 
 
@@ -90,6 +92,9 @@ def read_moments(column: "pd.Series[str]", us: bool = False) -> Moments | None:
     """
     if (found := _stamps(column)) is not None:
         return found
+    glanced = [cell.strip() for cell in column.iloc[:: max(1, len(column) // GLANCED)].tolist()]
+    if any(glanced) and not any(LIKELY.search(cell[:LONGEST]) for cell in glanced):
+        return None
     text = column.str.strip().str.slice(0, LONGEST)
     probe = text[text != ""].iloc[: max(1, len(text))]
     probe = probe.iloc[:: max(1, len(probe) // PROBED)]
