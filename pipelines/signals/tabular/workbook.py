@@ -24,7 +24,7 @@ REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
 OTHER_FORMATS = {"xl/workbook.bin", "content.xml", "mimetype"}
 PROCESS = Path(__file__).with_name("workbook_process.py")
 # Memory and time of the process that reads: for itself, and for each cell that is allowed. Source: own measurement,
-# a workbook of 4 million numbers takes 0.9 GB and 6 s on one core of two; an honest one has some reserve.
+# half a million numbers take 83 MB and 1.3 s of the processor; a workbook of long texts has some reserve.
 MEMORY, MEMORY_A_CELL = 2**30, 200
 SECONDS, CELLS_A_SECOND = 20, 200_000
 
