@@ -288,30 +288,52 @@ def _notes(table: Table, mapped: Mapped) -> tuple[str, ...]:
     return (*mapped.lines, *report.notes, *(f"left out: {omission}" for omission in report.left_out))
 
 
-def latest_window(series: Sequence[Series], family: Family) -> tuple[dict[str, list[float | None]], float]:
+class LatestWindow(NamedTuple):
+    """A window that readings show.
+
+    Attributes:
+        samples: By channel; None where there is none.
+        rate_hz: The family's, or the readings' where they are slower.
+        end: Moment of the last sample.
+        length_s: From its first sample to its last; None where no two readings tell their rate.
+    """
+
+    samples: dict[str, list[float | None]]
+    rate_hz: float
+    end: datetime
+    length_s: float | None
+
+
+def latest_window(series: Sequence[Series], family: Family, most: int) -> LatestWindow:
     """Return the newest window that readings show: at each step of its rate the last value, None where there is none.
 
     A value holds for a step and a half, of a channel that is read more slowly for three of its own steps.
 
-    Returns:
-        By channel the samples, and samples a second: the family's rate, or the readings' where they are slower.
+    Args:
+        series: The readings.
+        family: Whose length and rate it has.
+        most: Samples of a channel at most.
 
     Raises:
-        InvalidInput: They are of no channel of the family.
+        InvalidInput: They are of no channel of the family, or it would have more samples.
     """
     ends = [each.points[-1][0] for each in series if each.channel in family.channels and each.points]
     if not ends:
         raise InvalidInput("sensor_data", None, "must be sent: no readings of this system's channels are stored")
-    return window_to(series, family, max(ends))
+    return window_to(series, family, max(ends), most)
 
 
-def window_to(series: Sequence[Series], family: Family, end: datetime) -> tuple[dict[str, list[float | None]], float]:
+def window_to(series: Sequence[Series], family: Family, end: datetime, most: int) -> LatestWindow:
     """Return the window that ends at a moment, as `latest_window` does; empty where none of its channels was read.
 
     Args:
         series: Of the window and of the time before it, in which slow channels were read last.
         family: Its length and rate.
         end: The moment of its last sample.
+        most: Samples of a channel at most.
+
+    Raises:
+        InvalidInput: It would have more samples.
     """
     known = {each.channel: each.points for each in series if each.channel in family.channels and each.points}
     moments = {name: np.array([at.timestamp() for at, _ in points]) for name, points in known.items()}
@@ -319,6 +341,9 @@ def window_to(series: Sequence[Series], family: Family, end: datetime) -> tuple[
     family_hz = next(iter(family.channels.values())).rate_hz
     step_s = max(1 / family_hz, min(filter(None, steps.values()), default=0.0))
     count = max(1, round(family.window_s * family_hz))
+    if count > most:
+        rule = f"must be sent: {family.window_s:g} s at {family_hz:g} Hz are more than {most} samples of a channel"
+        raise InvalidInput("sensor_data", count, rule)
     grid = end.timestamp() - step_s * np.arange(count - 1, -1, -1)
     found: dict[str, list[float | None]] = {}
     for name, points in known.items():
@@ -327,4 +352,4 @@ def window_to(series: Sequence[Series], family: Family, end: datetime) -> tuple[
         held &= grid - moments[name][np.maximum(places, 0)] <= max(1.5 * step_s, 3 * steps[name])
         if held.any():
             found[name] = [points[at][1] if there else None for at, there in zip(places, held, strict=True)]
-    return found, 1 / step_s
+    return LatestWindow(found, 1 / step_s, end, step_s * (count - 1) if any(steps.values()) else None)

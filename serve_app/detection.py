@@ -23,30 +23,44 @@ from pipelines.machines.family import Family, name_of
 from pipelines.signals.channels import read_window
 from pipelines.signals.reading import is_known
 from pipelines.signals.windows import Window, to_store
-from serve_app.acquisition import latest_window
+from serve_app.acquisition import LatestWindow, latest_window
 from serve_app.api.ports import Services
 from serve_app.commissioning import Commissioning, state_of
 from serve_app.families import Families
 from serve_app.shared import logs
 from serve_app.shared.cache import MemberVersions, answer_key
-from serve_app.store.records import StoredDiagnosis, System
+from serve_app.store.life import check_newer
+from serve_app.store.records import StoredDiagnosis, System, written
 
 # Who has ended a commissioning that ended by itself, in the audit.
 COMMISSIONED_BY = "commissioning"
 # How far back the newest window is looked for, and in how many readings of a channel at most. Source: own choice; three
-# windows hold one of readings that come three times as slowly, and 100 Hz for a minute are 18,000.
-WINDOWS_BACK, LEAST_BACK_S, VALUES_BACK = 3, 60.0, 20_000
+# windows hold one of readings that come three times as slowly, and have 30,000 samples at most.
+WINDOWS_BACK, LEAST_BACK_S, VALUES_BACK = 3, 60.0, 40_000
+# How many times farther it is looked for where readings come more slowly than that, and how far at most. Source: own
+# choice; sixty readings of a day each.
+BACK_AGAIN, FARTHEST_BACK_S = 20, 60 * 86_400.0
+# Readings farther ahead of the service's clock are of a clock that goes wrong: what others show is judged meanwhile.
+# Source: own choice.
+CLOCKS_APART = timedelta(minutes=1)
 # How metrics call all families that tenants defined: their labels are bounded.
 OWN_FAMILY = "own"
 
 
 class _Told(NamedTuple):
-    """What is said of a window that is answered, beside what is asked of it."""
+    """What is said of a window that is answered, beside what is asked of it.
+
+    Attributes:
+        end: When it ended, where it was cut from stored readings.
+        late: As in `Detection.watched`.
+        newer: Whether it is refused where it, or a newer one, is judged already.
+    """
 
     trace_id: UUID
     begun: float
     end: datetime | None = None
     late: bool = False
+    newer: bool = False
 
 
 class Detection:
@@ -69,7 +83,7 @@ class Detection:
     ) -> tuple[bytes, bool]:
         """Judge a window of a tenant's own system, store the diagnosis, and learn from it.
 
-        Without samples it is the newest one that the system's stored readings show.
+        Without samples it is the newest one that the system's stored readings show, once.
 
         The request that stores the last window that commissioning needs ends it before it answers.
 
@@ -83,16 +97,18 @@ class Detection:
             NotFound: The tenant has no such system.
             UnknownFamily: The system's family is no longer shipped.
             InvalidInput: The window breaks a rule of the system's family.
+            AlreadyJudged: The newest window was judged before.
             Unavailable: Ensemble or database is down.
         """
         limits = self.services.settings.limits
         system, normal = await self.services.store.systems.machine(tenant_id, system_id)
         family = await self.families.of(tenant_id, system.family)
+        until = None
         if samples is None:
-            samples, rate_hz = await self._newest(tenant_id, system_id, family)
+            samples, rate_hz, until, _ = await self._newest(tenant_id, system, family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = _asked(window, tenant_id, system, normal, family)
-        return await self._answered(asked, system, _Told(trace_id, begun))
+        return await self._answered(asked, system, _Told(trace_id, begun, until, newer=until is not None))
 
     async def watched(
         self, tenant_id: int, system_id: int, family: Family, window: Window, trace_id: UUID, end: datetime, late: bool
@@ -142,20 +158,29 @@ class Detection:
         def answer(now: System) -> bytes:
             # The window was judged in the state that was read, whatever has become of it meanwhile.
             now = replace(now, state=system.state)
-            return answer_of(judgement, system.system_id, told.trace_id, told.begun, now)
+            return answer_of(judgement, system.system_id, told.trace_id, told.begun, now, told.end)
 
-        kept = await self.services.store.diagnoses.record(asked.owner, stored, learned, changed, level, answer)
+        taught = learned, changed, level
+        kept = await self.services.store.diagnoses.record(asked.owner, stored, *taught, answer, told.newer)
         await self._end_commissioning(asked.owner, kept.system)
         return kept.answer, judgement.is_anomaly
 
-    async def _newest(self, tenant_id: int, system_id: int, family: Family) -> tuple[Mapping[str, Any], float]:
-        readings = self.services.store.readings
-        end = await readings.newest(tenant_id, system_id)
+    async def _newest(self, tenant_id: int, system: System, family: Family) -> LatestWindow:
+        """Return the newest window of stored readings; how far back it reaches, the readings show."""
+        readings, limits = self.services.store.readings, self.services.settings.limits
+        channels, soon = list(family.channels), datetime.now(UTC) + CLOCKS_APART
+        end = await readings.newest(tenant_id, system.system_id, channels, soon)
         if end is None:
-            return latest_window((), family)
-        span = timedelta(seconds=WINDOWS_BACK * family.window_s + LEAST_BACK_S)
-        series = await readings.span(tenant_id, system_id, end - span, end + timedelta(seconds=1), VALUES_BACK)
-        return latest_window(series, family)
+            return latest_window((), family, limits.values)
+        check_newer(system, end)
+        back_s = WINDOWS_BACK * family.window_s + LEAST_BACK_S
+        while True:
+            within = end - timedelta(seconds=back_s), end + timedelta(microseconds=1)
+            series = await readings.span(tenant_id, system.system_id, *within, VALUES_BACK, channels)
+            found = latest_window(series, family, limits.values)
+            if back_s >= FARTHEST_BACK_S or (found.length_s is not None and found.length_s <= back_s):
+                return found
+            back_s = min(BACK_AGAIN * back_s, FARTHEST_BACK_S)
 
     async def _end_commissioning(self, tenant_id: int, system: System) -> None:
         """End a commissioning that has its windows; where that fails the window has its answer all the same."""
@@ -249,7 +274,12 @@ def _with_baseline(inspection: Inspection, judged: Judgement | BaseException) ->
 
 
 def answer_of(
-    judgement: Judgement, system_id: int, trace_id: UUID, begun: float, system: System | None = None
+    judgement: Judgement,
+    system_id: int,
+    trace_id: UUID,
+    begun: float,
+    system: System | None = None,
+    until: datetime | None = None,
 ) -> bytes:
     """Return the answer, a JSON object: the findings as they came, between what is of this call and its system alone.
 
@@ -259,10 +289,16 @@ def answer_of(
         trace_id: Of the answer.
         begun: As in `Detection.own`.
         system: As the window leaves it; None where it is nobody's.
+        until: When the window ended, where it was cut from stored readings.
     """
-    ends = ({} if system is None else {"system": state_of(system)}) | {
-        "cache_hit": judgement.cache_hit,
-        "total_processing_time_ms": round(1e3 * (time.perf_counter() - begun), 3),
-        "trace_id": trace_id,
-    }
+    told = {} if until is None else {"window_end": written(until)}
+    ends = (
+        ({} if system is None else {"system": state_of(system)})
+        | told
+        | {
+            "cache_hit": judgement.cache_hit,
+            "total_processing_time_ms": round(1e3 * (time.perf_counter() - begun), 3),
+            "trace_id": trace_id,
+        }
+    )
     return b'{"system_id":%d,%b,%b' % (system_id, judgement.findings[1:-1], orjson.dumps(ends)[1:])

@@ -19,7 +19,7 @@ from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
 from serve_app.acquisition import window_to
-from serve_app.detection import Detection
+from serve_app.detection import CLOCKS_APART, Detection
 from serve_app.shared import logs
 from serve_app.store.records import EventKind, Happened, Series, System, Watch
 
@@ -53,7 +53,7 @@ class Watching:
             return
         cut = _Cut(self._detection, tenant_id, system, family)
         watch = await self._store.watches.get(tenant_id, system_id)
-        newest = await self._store.readings.newest(tenant_id, system_id)
+        newest = await cut.newest()
         if watch is None or newest is None:
             return
         more = await self._whole(cut, watch, newest)
@@ -107,6 +107,11 @@ class _Cut:
         rate_hz = max(channel.rate_hz for channel in family.channels.values())
         self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (rate_hz * family.window_s))))
 
+    async def newest(self) -> datetime | None:
+        """Return the moment of the newest reading, but for those of clocks that run ahead."""
+        until = datetime.now(UTC) + CLOCKS_APART
+        return await self._store.readings.newest(*self.own, list(self._family.channels), until)
+
     async def settled(self, newest: datetime) -> datetime:
         """Return up to when readings of all channels are there, or those of the others are a window further."""
         begin = newest - 2 * self.length
@@ -135,7 +140,7 @@ class _Cut:
 
     async def _following(self, after: datetime) -> datetime | None:
         """Return the moment of the first reading of the family's channels after another one."""
-        newest = await self._store.readings.newest(*self.own)
+        newest = await self.newest()
         if newest is None or newest <= after:
             return None
         series = await self._store.readings.span(
@@ -147,9 +152,10 @@ class _Cut:
         """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
         if not any(_reads(each, end - self.length, end) for each in self._known(series)):
             return
-        samples, rate_hz = window_to(series, self._family, end)
+        limits = self._detection.services.settings.limits
         try:
-            window = read_window(samples, rate_hz, self._family, self._detection.services.settings.limits, "readings")
+            found = window_to(series, self._family, end, limits.values)
+            window = read_window(found.samples, found.rate_hz, self._family, limits, "readings")
         except InvalidInput as error:
             if not late and not self._told:
                 await self.tell("window.unread", end, str(error))

@@ -25,7 +25,7 @@ from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply,
 from serve_app.api.systems import SystemId
 from serve_app.families import Families
 from serve_app.shared import logs
-from serve_app.store.records import Series
+from serve_app.store.records import Series, written
 
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 POINTS, POINTS_MAX, CHANNELS_MAX = 1000, 5000, 64
@@ -126,7 +126,7 @@ async def read_quarantine(
     found = await services.store.readings.quarantined(caller.tenant_id, system_id, after, limit + 1)
     page = found[:limit]
     following = page[-1].quarantine_id if len(found) > limit else None
-    shown = [{**asdict(each), "at": _written(each.at), "created_at": each.created_at.isoformat()} for each in page]
+    shown = [{**asdict(each), "at": written(each.at), "created_at": each.created_at.isoformat()} for each in page]
     return JSONResponse({"quarantine": shown, "next": following})
 
 
@@ -144,10 +144,6 @@ def _span(begin: datetime | None, end: datetime | None, now: datetime) -> tuple[
     return begin.astimezone(UTC), max(end, begin).astimezone(UTC)
 
 
-def _written(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _shown(each: Series, family: Family) -> dict[str, Any]:
     known = family.channels.get(each.channel)
     return {
@@ -155,7 +151,7 @@ def _shown(each: Series, family: Family) -> dict[str, Any]:
         "unit": None if known is None else known.unit,
         "count": each.count,
         "downsampled": each.count > len(each.points),
-        "at": [_written(at) for at, _ in each.points],
+        "at": [written(at) for at, _ in each.points],
         "values": [value for _, value in each.points],
     }
 
@@ -165,7 +161,7 @@ def _csv(found: Sequence[Series]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("at", "channel", "value"))
     for each in found:
-        writer.writerows((_written(at), each.channel, value) for at, value in each.points)
+        writer.writerows((written(at), each.channel, value) for at, value in each.points)
     return text.getvalue()
 
 

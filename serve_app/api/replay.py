@@ -26,7 +26,7 @@ from serve_app.store.records import StoredDiagnosis
 router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
 
 # What an answer says of its own making, and not of the machine.
-OWN = ("system_id", "system", "cache_hit", "total_processing_time_ms", "trace_id")
+OWN = ("system_id", "system", "window_end", "cache_hit", "total_processing_time_ms", "trace_id")
 TIMES = "processing_time_ms"
 
 

@@ -27,7 +27,7 @@ DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnos
 
 JUDGED_AGAIN = "judged again, as readings came late"
 # What a window changes of its system.
-LEFT = ("alarm", "learned", "evidence")
+LEFT = ("alarm", "learned", "evidence", "judged_until")
 
 
 class _Record(NamedTuple):
@@ -36,6 +36,7 @@ class _Record(NamedTuple):
     alarm: bool | None
     level: int
     answer: Callable[[System], bytes] | None
+    newer: bool
 
 
 class Diagnoses:
@@ -54,6 +55,7 @@ class Diagnoses:
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
+        newer: bool = False,
     ) -> Kept:
         """Store an answer, what its window taught, and how the window leaves the system: all or nothing.
 
@@ -66,12 +68,14 @@ class Diagnoses:
             alarm: Whether the window is one, where that has changed.
             level: Of the window, as `pipelines/machines/alarm` counts them.
             answer: Writes the answer from the system as the window leaves it; the diagnosis' own where it is None.
+            newer: Whether its window must have ended later than the last one of stored readings that was judged.
 
         Raises:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
             Conflict: An answer with this trace id is stored already.
+            AlreadyJudged: A window of stored readings was judged meanwhile that ended then or later.
         """
-        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer))
+        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer, newer))
 
     async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Kept | Exception]:
         try:
@@ -186,7 +190,7 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
         if record.diagnosis.late:  # it was counted before
             told.append(Happened(number, at, "window.late", JUDGED_AGAIN, record.diagnosis.trace_id))
         else:
-            system = after(system, record.level, record.alarm, at)
+            system = after(system, record.level, record.alarm, at, record.diagnosis.window_end, record.newer)
         told += happened(systems_now[number], system, at, record.diagnosis.trace_id)
         systems_now[number] = system
         if system.state == "monitoring" and record.learned is not None and number in known:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import AlreadyJudged, InvalidInput
 from pipelines.machines.alarm import ABSTAINED, LIMIT, Evidence
 from pipelines.machines.commissioning import State
-from serve_app.store.records import EventKind, Happened, System
+from serve_app.store.records import EventKind, Happened, System, written
 
 # What a system begins with, the first time and after its normal was forgotten.
 ANEW: Mapping[str, Any] = {"state": "commissioning", "learned": 0, "alarm": False, "evidence": ()}
@@ -20,7 +20,9 @@ def evidence_of(system: System) -> Evidence:
     return Evidence.from_numbers(system.evidence) if system.evidence else Evidence.none()
 
 
-def after(system: System, level: int, alarm: bool | None, at: datetime) -> System:
+def after(
+    system: System, level: int, alarm: bool | None, at: datetime, until: datetime | None = None, newer: bool = False
+) -> System:
     """Return a system as one more stored window leaves it.
 
     While it is commissioned every window counts, and no evidence but what lies beyond a limit; in maintenance none
@@ -31,7 +33,16 @@ def after(system: System, level: int, alarm: bool | None, at: datetime) -> Syste
         level: Of the window, as `pipelines/machines/alarm` counts them.
         alarm: Whether the window is one, where that has changed.
         at: When it came.
+        until: When it ended, where it was cut from stored readings.
+        newer: Whether it must have ended later than any of them before.
+
+    Raises:
+        AlreadyJudged: It did not.
     """
+    if until is not None:
+        if newer:
+            check_newer(system, until)
+        system = replace(system, judged_until=max(until, system.judged_until or until))
     if alarm is not None:
         system = replace(system, alarm=alarm)
     if system.state == "maintenance":
@@ -63,6 +74,16 @@ def happened(before: System, now: System, at: datetime | None = None, trace_id: 
         kind: EventKind = "alarm.raised" if is_now.raised else "alarm.cleared"
         found.append(Happened(now.system_id, at, kind, is_now.words(), trace_id))
     return found
+
+
+def check_newer(system: System, until: datetime) -> None:
+    """Check that a window of stored readings ends later than the last one that was judged.
+
+    Raises:
+        AlreadyJudged: It does not.
+    """
+    if system.judged_until is not None and until <= system.judged_until:
+        raise AlreadyJudged(written(system.judged_until))
 
 
 def commissioned(system: System, windows: int) -> dict[str, Any]:

@@ -211,6 +211,7 @@ class DiagnosisStore(Protocol):
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
+        newer: bool = False,
     ) -> Kept:
         """Store an answer, what its window taught, and how the window leaves the system: all or nothing."""
         ...
@@ -272,8 +273,8 @@ class ReadingStore(Protocol):
         """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
         ...
 
-    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
-        """Return the moment of a system's newest reading."""
+    async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
+        """Return the moment of a system's newest reading of some channels up to a moment, to the minute at worst."""
         ...
 
     async def quarantined(

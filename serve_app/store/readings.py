@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from psycopg import errors
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,10 +13,10 @@ from pipelines.errors import InvalidInput, NotFound
 from serve_app.store.audit import note
 from serve_app.store.columns import ReadingColumns
 from serve_app.store.database import Database
-from serve_app.store.records import COMMAND_LINE, Quarantined, Reading, Series, Stored, Suspect
+from serve_app.store.records import COMMAND_LINE, EPOCH, Quarantined, Reading, Series, Stored, Suspect
 from serve_app.store.rollups import AS_ROLLUPS, add_up, sum_up
-from serve_app.store.spans import STEPS, Piece, Point, in_order, pieces, width_of
-from serve_app.store.tables import quarantine, rollups, systems
+from serve_app.store.spans import STEPS, Piece, Point, cell_of, in_order, pieces, width_of
+from serve_app.store.tables import quarantine, systems
 from serve_app.store.watches import arrived, lock_readings
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
@@ -27,9 +27,6 @@ VALUES_MAX = 200_000
 OLD_DAYS = "must not be of more than 400 different days that lie more than 400 days back, 1200 of all tenants together"
 # Rows before which it pays to ask whether their span is empty. Source: own choice; an answer costs as much as ten rows.
 MANY = 100
-
-# Days within which a system's newest reading is looked for before all are. Source: own choice.
-LOOKED_BACK = (2, 40)
 
 QUARANTINED = tuple(quarantine.c[name] for name in Quarantined.__dataclass_fields__)
 # What is asked of either, and within which piece of a span.
@@ -67,6 +64,14 @@ SELECT :tenant, :system, * FROM unnest(
     CAST(:channels AS text[]), CAST(:moments AS timestamptz[]), CAST(:values AS text[]), CAST(:reasons AS text[]))
 ON CONFLICT DO NOTHING
 """)
+# By days, of the last one by minutes: it may hold what is later.
+NEWEST = text("""
+SELECT max(last[1]) FROM rollups WHERE tenant_id = :tenant AND system_id = :system
+    AND at >= :begin AND at <= :until AND last[1] <= :epoch AND channel = ANY(CAST(:channels AS text[]))
+    AND (step_s = 86400 OR step_s = 60 AND at >= :today)
+""")
+# How far back it is looked for, one after the other: each day is a table of its own. Source: own choice.
+NEWEST_BACK = (timedelta(days=2), timedelta(days=60), None)
 THINNED = """
 SELECT channel, min(least), max(greatest), min(first), max(last) FROM ({0}) AS part
 GROUP BY channel, floor(extract(epoch FROM at - :origin) / :width)
@@ -174,16 +179,19 @@ class Readings:
                 found |= _thinned(rows)
         return [Series(name, counts[name], in_order(found[name])) for name in sorted(counts)]
 
-    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
-        """Return the moment of a system's newest reading; None where it has none."""
-        own = rollups.c.system_id == system_id, rollups.c.step_s == STEPS[0]
-        query = select(func.max(rollups.c.last[1]))
-        for days in (*LOOKED_BACK, None):  # each day that is looked at is a table that is opened
-            since = [] if days is None else [rollups.c.at >= datetime.now(UTC) - timedelta(days=days)]
-            async with self._database.tenant(tenant_id) as connection:
-                epoch = (await connection.execute(query.where(*own, *since))).scalar()
-            if epoch is not None:
-                return datetime.fromtimestamp(epoch, UTC)
+    async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
+        """Return the moment of a system's newest reading up to a moment; None where it has none.
+
+        In a minute that holds later ones, too, none counts.
+        """
+        known: dict[str, Any] = {"tenant": tenant_id, "system": system_id, "channels": list(channels), "until": until}
+        known |= {"epoch": until.timestamp(), "today": cell_of(until, STEPS[0])}
+        async with self._database.tenant(tenant_id) as connection:
+            for back in NEWEST_BACK:
+                begin = EPOCH if back is None else known["today"] - back
+                epoch = (await connection.execute(NEWEST, known | {"begin": begin})).scalar()
+                if epoch is not None:
+                    return datetime.fromtimestamp(epoch, UTC)
         return None
 
     async def quarantined(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> list[Quarantined]:

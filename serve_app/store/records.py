@@ -21,6 +21,11 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 COMMAND_LINE = "command line"  # who did it, in the audit, where a command was run on the machine itself
 
 
+def written(at: datetime) -> str:
+    """Return a moment as answers write it: ISO 8601, of UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling; the only source of the tenant.
@@ -93,6 +98,7 @@ class System:
         commissioned_since: When the present commissioning began.
         limits: By channel `low` and `high`, where people say that it must keep above or below.
         evidence: That it is not well, over its windows, as `Evidence.to_numbers` writes it; empty while there is none.
+        judged_until: When the last window of its stored readings ended that was judged; None while there was none.
     """
 
     system_id: int
@@ -106,6 +112,7 @@ class System:
     commissioned_since: datetime = EPOCH
     limits: Limits = field(default_factory=dict)
     evidence: tuple[float, ...] = ()
+    judged_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

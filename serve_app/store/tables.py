@@ -128,6 +128,7 @@ systems = Table(
     Column("commissioned_since", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("limits", JSONB, nullable=False, server_default=text("'{}'")),
     Column("evidence", ARRAY(Double), nullable=False, server_default=text("'{}'")),
+    Column("judged_until", DateTime(timezone=True)),
     UniqueConstraint("tenant_id", "system_id", name="systems_own"),
     CheckConstraint("state IN ('commissioning', 'monitoring', 'maintenance')", "systems_state"),
 )

@@ -351,6 +351,7 @@ class MemoryDiagnoses:
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
+        newer: bool = False,
     ) -> Kept:
         tenant, system = self._rows.owned.get(diagnosis.system_id, (0, None))
         if system is None or tenant != tenant_id:
@@ -358,7 +359,7 @@ class MemoryDiagnoses:
         if any(stored.trace_id == diagnosis.trace_id for _, stored, _ in self._rows.recorded):
             raise Conflict("trace_id", diagnosis.trace_id)
         at = diagnosis.window_end or diagnosis.created_at
-        now = system if diagnosis.late else after(system, level, alarm, at)
+        now = system if diagnosis.late else after(system, level, alarm, at, diagnosis.window_end, newer)
         self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
         if diagnosis.late:
             late = Happened(system.system_id, at, "window.late", JUDGED_AGAIN, diagnosis.trace_id)
@@ -472,9 +473,13 @@ class MemoryReadings:
             found.append(Series(name, len(all_points), in_order(shown)))
         return found
 
-    async def newest(self, tenant_id: int, system_id: int) -> datetime | None:
+    async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
         owner, _ = self._rows.owned.get(system_id, (0, None))
-        own = (at for system, _, at in self._rows.values if (system, owner) == (system_id, tenant_id))
+        own = (
+            at
+            for system, name, at in self._rows.values
+            if (system, owner) == (system_id, tenant_id) and name in channels and at <= until
+        )
         return max(own, default=None)
 
     async def quarantined(

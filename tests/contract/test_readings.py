@@ -12,8 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serve_app.acquisition import ROWS_MAX
+from serve_app.api.schemas.detection import DetectReply
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
-from tests.contract.calls import DETECT, LogIn, assert_problem
+from tests.contract.calls import DETECT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
 PATH = "/api/systems/1/readings/"
@@ -364,3 +365,57 @@ def test_slower_readings_make_a_window_of_as_many_samples(client: TestClient, he
     window = bench.diagnoser.asked[-1].window
     assert window.values["flow"].tolist() == [21.0, 22.0, 23.0, 24.0, 25.0]
     assert window.rate_hz == pytest.approx(1 / 15)
+
+
+@pytest.mark.parametrize("every_s", [60, 600, 86_400])
+def test_readings_of_any_pace_make_a_window(client: TestClient, headers: LogIn, bench: Bench, every_s: int) -> None:
+    """One a minute, an hour or a day: as far back as they lie apart."""
+    begin = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    rows = [{"at": (begin + timedelta(seconds=every_s * n)).isoformat(), "flow": 20.0 + n} for n in range(9)]
+    send(client, headers, *rows)
+    answer = client.post(DETECT, json={"system_id": 1}, headers=headers())
+    assert answer.status_code == 200, answer.text
+    window = bench.diagnoser.asked[-1].window
+    assert window.values["flow"].tolist() == [24.0, 25.0, 26.0, 27.0, 28.0]
+    assert window.rate_hz == pytest.approx(1 / every_s)
+
+
+def test_the_newest_window_is_judged_once(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """The answer says when it ended; without a newer reading it is not judged again, and that is said."""
+    rows = [{"at": f"2026-03-01T06:00:{second:02}Z", "flow": 25.0} for second in range(6)]
+    send(client, headers, *rows[:5])
+    first = client.post(DETECT, json={"system_id": 1}, headers=headers()).json()
+    assert first["window_end"] == "2026-03-01T06:00:04Z"
+    DetectReply.model_validate(first)
+    send(client, headers, rows[0] | {"flow": 26.0}, {"at": "2026-03-01T05:59:59Z", "flow": 25.0})
+    for path, body in ((DETECT, {"system_id": 1}), ("/api/diagnostics/diagnose/", {"system_id": 1})):
+        problem = assert_problem(client.post(path, json=body, headers=headers()), 409, "already-judged")
+        assert (problem["field"], problem["value"]) == ("sensor_data", "2026-03-01T06:00:04Z")
+    assert client.post(DETECT, json=WINDOW, headers=headers()).json().get("window_end") is None
+    send(client, headers, rows[5])
+    batch = {"items": [{"system_id": 1}, {"system_id": 1}]}
+    results = client.post(DETECT + "batch/", json=batch, headers=headers()).json()["results"]
+    assert sorted(each.get("window_end", each.get("code", "")) for each in results) == ["", "2026-03-01T06:00:05Z"]
+    replayed = client.post(f"/api/diagnostics/{first['trace_id']}/replay/", headers=headers()).json()
+    assert replayed["identical"], replayed
+
+
+def test_a_clock_ahead_hides_no_readings(client: TestClient, headers: LogIn) -> None:
+    """One reading of an hour ahead neither is the newest window, nor keeps those of now from being judged."""
+    now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+    ahead = {"at": (now + timedelta(hours=1)).isoformat(), "flow": 25.0}
+    send(client, headers, ahead, *({"at": (now + timedelta(seconds=n)).isoformat(), "flow": 25.0} for n in range(5)))
+    end = client.post(DETECT, json={"system_id": 1}, headers=headers()).json()["window_end"]
+    assert datetime.fromisoformat(end) == now + timedelta(seconds=4)
+
+
+def test_a_window_of_too_many_samples_is_refused_at_once(client: TestClient, headers: LogIn) -> None:
+    """A day at 100 kHz is never laid out, whatever a family says."""
+    family = {"name": "fast", "title": "x", "window_s": 86_400, "channels": {"p": {"unit": "bar", "rate_hz": 1e5}}}
+    assert client.post("/api/families/", json=family, headers=headers("engineer")).status_code == 201
+    made = client.post("/api/systems/", json={"name": "x", "family": "fast"}, headers=headers("engineer"))
+    row = {"at": AT, "p": 100.0}
+    assert client.post(made.headers["location"] + "readings/", json={"readings": [row]}, headers=headers()).is_success
+    refused = client.post(DETECT, json={"system_id": made.json()["system_id"]}, headers=headers())
+    problem = assert_problem(refused, 422, "invalid-input")
+    assert "8640000000" in str(problem["value"])

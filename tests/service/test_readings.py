@@ -13,8 +13,9 @@ from sqlalchemy.pool import NullPool
 
 from configs.settings import Retention
 from pipelines.errors import InvalidInput, NotFound, Unavailable
+from serve_app.store.columns import ReadingColumns
 from serve_app.store.protocols import StoreParts
-from serve_app.store.readings import DAYS_MAX, VALUES_MAX
+from serve_app.store.readings import DAYS_MAX, NEWEST, VALUES_MAX, _write
 from serve_app.store.records import Reading, Series
 from serve_app.store.repository import Store
 from serve_app.store.spans import STEPS
@@ -44,12 +45,26 @@ async def span(parts: StoreParts, plant: Plant, points: int, days: float = 100.0
 async def test_the_newest_reading_is_known(parts: StoreParts) -> None:
     """Whatever the order in which they came; of a system that sent none, and to another tenant, there is none."""
     ours, theirs = await make_plant(parts), await make_plant(parts)
-    assert await parts.readings.newest(ours.tenant_id, ours.system.system_id) is None
     moments = [BEGIN + timedelta(days=1, seconds=7), BEGIN + timedelta(days=2, microseconds=250_000), BEGIN]
+    last, number = moments[1], ours.system.system_id
+    assert await parts.readings.newest(ours.tenant_id, number, ["flow"], last) is None
     for at in moments:
-        await parts.readings.add(ours.tenant_id, ours.system.system_id, [Reading("flow", at, 25.0)])
-    assert await parts.readings.newest(ours.tenant_id, ours.system.system_id) == moments[1]
-    assert await parts.readings.newest(theirs.tenant_id, ours.system.system_id) is None
+        await parts.readings.add(ours.tenant_id, number, [Reading("flow", at, 25.0)])
+    assert await parts.readings.newest(ours.tenant_id, number, ["flow", "level"], last) == last
+    for later in (timedelta(days=1), timedelta(days=30), timedelta(days=3000)):
+        assert await parts.readings.newest(ours.tenant_id, number, ["flow"], last + later) == last
+    assert await parts.readings.newest(ours.tenant_id, number, ["level"], last) is None
+    assert await parts.readings.newest(theirs.tenant_id, number, ["flow"], last) is None
+
+
+async def test_what_is_ahead_of_a_moment_is_not_the_newest(parts: StoreParts) -> None:
+    """Later readings of the same day hide none that came before; none before is none."""
+    plant = await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    await parts.readings.add(*own, series(range(3), every_s=1200))
+    until = BEGIN + timedelta(seconds=1300)
+    assert await parts.readings.newest(*own, ["pressure"], until) == BEGIN + timedelta(seconds=1200)
+    assert await parts.readings.newest(*own, ["pressure"], BEGIN - timedelta(seconds=1)) is None
 
 
 async def test_a_reading_is_kept_once(parts: StoreParts) -> None:
@@ -252,6 +267,27 @@ async def test_days_are_tables(store: Store, url: str) -> None:
             ("readings_20260506", 1.0),
             ("readings_20260507", 2.0),
         ]
+
+
+async def test_a_writer_touches_its_own_days_alone(store: Store, url: str) -> None:
+    """However many days there are: each is a table that a statement would have to plan with, and to lock."""
+    plant = await make_plant(store)
+    days = [reading_of(1.0, datetime(2026, 4, 1, tzinfo=UTC) + timedelta(days=day)) for day in range(8)]
+    await store.readings.add(plant.tenant_id, plant.system.system_id, days)
+    locked = text(
+        "SELECT DISTINCT relname FROM pg_locks JOIN pg_class ON oid = relation"
+        " WHERE pid = pg_backend_pid() AND relname ~ '^(readings|rollups)_[0-9]*$'"
+    )
+    changed = ReadingColumns.of([days[3]._replace(value=2.0)])
+    async with store.readings._database.tenant(plant.tenant_id) as connection:
+        await _write(connection, plant.tenant_id, plant.system.system_id, changed, "ann")
+        names = sorted((await connection.execute(locked)).scalars())
+    assert names == ["readings_20260404", "rollups_20260404"]
+    async with store.readings._database.tenant(plant.tenant_id) as connection:
+        query = {"tenant": plant.tenant_id, "system": plant.system.system_id, "channels": ["pressure"]}
+        moments = {"begin": BEGIN, "until": BEGIN, "today": BEGIN, "epoch": BEGIN.timestamp()}
+        await connection.execute(NEWEST, query | moments)
+        assert [name for name in (await connection.execute(locked)).scalars() if "_2026040" in name] == []
 
 
 async def test_a_new_day_waits_for_nobody(store: Store, url: str) -> None:

@@ -1,5 +1,6 @@
 """Bodies and answers of detect, on the public face (`api/diagnostics`) and the internal one (`api/internal`)."""
 
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,7 +17,9 @@ class DetectBody(Body):
     model_config = example(system_id=1, sensor_data=HEALTHY)
 
     system_id: Key
-    sensor_data: Samples | None = Field(default=None, description="Left out, the newest window of stored readings")
+    sensor_data: Samples | None = Field(
+        default=None, description="Left out, the newest window of stored readings, once"
+    )
     sampling_hz: Rate = None
 
 
@@ -172,6 +175,9 @@ class DetectReply(Reply):
     hypotheses: list[HypothesisReply] = Field(default=[], description="Absent where nothing is told from physics")
     system: SystemStateReply | None = Field(
         default=None, description="As the window leaves it; absent where the window is no system's"
+    )
+    window_end: datetime | None = Field(
+        default=None, description="When the newest window of stored readings ended; absent where samples were sent"
     )
     cache_hit: bool
     total_processing_time_ms: float
