@@ -20,7 +20,7 @@ from pipelines.signals.tabular.bounds import CELLS_MAX
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
 from serve_app.store.columns import EPOCH, ReadingColumns, micros_of
-from serve_app.store.records import Reading, Series, Suspect
+from serve_app.store.records import Quarantined, Reading, Series, Suspect
 
 # Moments of one request. Source: the contract.
 ROWS_MAX = 10_000
@@ -288,6 +288,30 @@ def _notes(table: Table, mapped: Mapped) -> tuple[str, ...]:
     return (*mapped.lines, *report.notes, *(f"left out: {omission}" for omission in report.left_out))
 
 
+def accepted(found: Sequence[Quarantined], family: Family) -> dict[int, Reading]:
+    """Return by number the readings that values are which people accept, whatever is plausible.
+
+    Raises:
+        InvalidInput: One is of no channel of the family, is no finite number, or is another one's of its moment.
+    """
+    rows: dict[int, Reading] = {}
+    moments: set[tuple[str, datetime]] = set()
+    for each in found:
+        if each.channel not in family.channels:
+            raise InvalidInput("accept", each.quarantine_id, f"must be of a channel of the family {family.name}")
+        try:
+            value = float(each.value)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InvalidInput("accept", each.quarantine_id, f"must be a number, not {each.value[:40]!r}: dismiss it")
+        if (each.channel, each.at) in moments:
+            raise InvalidInput("accept", each.quarantine_id, "must be the only one of its channel and moment")
+        moments.add((each.channel, each.at))
+        rows[each.quarantine_id] = Reading(each.channel, each.at, value)
+    return rows
+
+
 class LatestWindow(NamedTuple):
     """A window that readings show.
 
@@ -307,7 +331,8 @@ class LatestWindow(NamedTuple):
 def latest_window(series: Sequence[Series], family: Family, most: int) -> LatestWindow:
     """Return the newest window that readings show: at each step of its rate the last value, None where there is none.
 
-    A value holds for a step and a half, of a channel that is read more slowly for three of its own steps.
+    A value holds for a step and a half, of a channel that is read more slowly for three of its own steps. What people
+    accepted beyond what is plausible is missing here: no window may hold it.
 
     Args:
         series: The readings.
@@ -350,6 +375,8 @@ def window_to(series: Sequence[Series], family: Family, end: datetime, most: int
         places = np.searchsorted(moments[name], grid + 1e-6, side="right") - 1
         held = places >= 0
         held &= grid - moments[name][np.maximum(places, 0)] <= max(1.5 * step_s, 3 * steps[name])
+        values = np.array([value for _, value in points])[places]
+        held &= (values >= family.channels[name].low) & (values <= family.channels[name].high)
         if held.any():
-            found[name] = [points[at][1] if there else None for at, there in zip(places, held, strict=True)]
+            found[name] = [value if there else None for value, there in zip(values.tolist(), held, strict=True)]
     return LatestWindow(found, 1 / step_s, end, step_s * (count - 1) if any(steps.values()) else None)

@@ -15,13 +15,13 @@ from pydantic import AwareDatetime
 from pipelines.datasets.mapping import Wanted
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import Family
-from serve_app.acquisition import AHEAD, EARLIEST, read_file, read_json
+from serve_app.acquisition import AHEAD, EARLIEST, accepted, read_file, read_json
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.files import Columns, Files, Machine, Zone, words_of_the_api
 from serve_app.api.middleware.request import CSV_TYPE, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
-from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
+from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply, SettleBody, SettledReply
 from serve_app.api.systems import SystemId
 from serve_app.families import Families
 from serve_app.shared import logs
@@ -128,6 +128,25 @@ async def read_quarantine(
     following = page[-1].quarantine_id if len(found) > limit else None
     shown = [{**asdict(each), "at": written(each.at), "created_at": each.created_at.isoformat()} for each in page]
     return JSONResponse({"quarantine": shown, "next": following})
+
+
+@router.post(
+    "/{system_id}/readings/quarantine/",
+    response_model=SettledReply,
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415),
+    summary="Decide on what was set aside",
+)
+async def settle_quarantine(system_id: SystemId, body: SettleBody, caller: Worker, services: Ports) -> Response:
+    """Accept values as readings, and dismiss others; neither is listed any more, and the audit says who did it."""
+    store = services.store
+    system = await store.systems.get(caller.tenant_id, system_id)
+    family = await Families(store).of(caller.tenant_id, system.family)
+    found = await store.readings.set_aside(caller.tenant_id, system_id, [*body.accept, *body.dismiss])
+    rows = accepted([each for each in found if each.quarantine_id in set(body.accept)], family)
+    await store.readings.settle(caller.tenant_id, system_id, rows, body.dismiss, caller.name)
+    counts = {"accepted": len(body.accept), "dismissed": len(body.dismiss)}
+    logs.note(system_id=system_id, **counts)
+    return JSONResponse({"system_id": system_id, **counts})
 
 
 def _span(begin: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:

@@ -277,6 +277,21 @@ class ReadingStore(Protocol):
         """Return the moment of a system's newest reading of some channels up to a moment, to the minute at worst."""
         ...
 
+    async def set_aside(self, tenant_id: int, system_id: int, numbers: Sequence[int]) -> Sequence[Quarantined]:
+        """Return what was set aside under some numbers, and waits for a decision."""
+        ...
+
+    async def settle(
+        self,
+        tenant_id: int,
+        system_id: int,
+        accepted: Mapping[int, Reading],
+        dismissed: Sequence[int] = (),
+        actor: str = COMMAND_LINE,
+    ) -> None:
+        """Decide on what was set aside: what is a reading from now on, and what is none."""
+        ...
+
     async def quarantined(
         self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
     ) -> Sequence[Quarantined]:

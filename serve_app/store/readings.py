@@ -1,11 +1,11 @@
 """Readings of machines: each kept once, summed up by minute, hour and day, and read so that no peak is lost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from psycopg import errors
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -196,10 +196,59 @@ class Readings:
 
     async def quarantined(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> list[Quarantined]:
         """Return a page of what was set aside, in the order in which it came."""
-        own = quarantine.c.system_id == system_id, quarantine.c.quarantine_id > after
-        query = select(*QUARANTINED).where(*own).order_by(quarantine.c.quarantine_id).limit(limit)
+        query = _aside(system_id).where(quarantine.c.quarantine_id > after).limit(limit)
         async with self._database.tenant(tenant_id) as connection:
             return [Quarantined(*row) for row in await connection.execute(query)]
+
+    async def set_aside(self, tenant_id: int, system_id: int, numbers: Sequence[int]) -> list[Quarantined]:
+        """Return what was set aside under some numbers, and waits for a decision, in the order of the numbers.
+
+        Raises:
+            NotFound: One of them is none of this system, or was decided on.
+        """
+        query = _aside(system_id).where(quarantine.c.quarantine_id.in_(set(numbers)))
+        async with self._database.tenant(tenant_id) as connection:
+            found = [Quarantined(*row) for row in await connection.execute(query)]
+        check_all(numbers, {each.quarantine_id for each in found})
+        return found
+
+    async def settle(
+        self,
+        tenant_id: int,
+        system_id: int,
+        accepted: Mapping[int, Reading],
+        dismissed: Sequence[int] = (),
+        actor: str = COMMAND_LINE,
+    ) -> None:
+        """Decide on what was set aside: all of it, or nothing where somebody else has decided on a part.
+
+        Args:
+            tenant_id: Whose.
+            system_id: Which.
+            accepted: By number the reading that the value is from now on.
+            dismissed: Numbers of those that are none.
+            actor: For the audit.
+
+        Raises:
+            NotFound: One of them is none of this system, or was decided on.
+        """
+        rows = ReadingColumns.of(list(accepted.values()))
+        await self._make_days(tenant_id, rows.days())
+        async with self._database.tenant(tenant_id) as connection:
+            await _claim(connection, system_id)
+            await _write(connection, tenant_id, system_id, rows, actor)
+            for decision, numbers in (("accepted", list(accepted)), ("dismissed", dismissed)):
+                await _decide(connection, tenant_id, system_id, decision, numbers, actor)
+
+
+def check_all(numbers: Iterable[int], found: set[int]) -> None:
+    """Check that all numbers were found.
+
+    Raises:
+        NotFound: One was not.
+    """
+    if missing := sorted(set(numbers) - found):
+        raise NotFound("quarantine_id", missing[0])
 
 
 def check_bounds(values: int, days: set[date]) -> None:
@@ -256,6 +305,24 @@ async def _set_aside(connection: AsyncConnection, tenant_id: int, system_id: int
         columns = zip(("channels", "moments", "values", "reasons"), zip(*suspects, strict=True), strict=True)
         given: dict[str, Any] = {name: list(column) for name, column in columns}
         await connection.execute(SET_ASIDE, given | {"tenant": tenant_id, "system": system_id})
+
+
+def _aside(system_id: int) -> Select[tuple[Any, ...]]:
+    """Return the query of what waits for a decision, in the order in which it came."""
+    own = quarantine.c.system_id == system_id, quarantine.c.settled.is_(None)
+    return select(*QUARANTINED).where(*own).order_by(quarantine.c.quarantine_id)
+
+
+async def _decide(
+    connection: AsyncConnection, tenant_id: int, system_id: int, decision: str, numbers: Sequence[int], actor: str
+) -> None:
+    if not numbers:
+        return
+    own = quarantine.c.system_id == system_id, quarantine.c.quarantine_id.in_(numbers), quarantine.c.settled.is_(None)
+    query = update(quarantine).where(*own).values(settled=decision).returning(quarantine.c.quarantine_id)
+    check_all(numbers, set((await connection.execute(query)).scalars()))
+    detail = f"{len(numbers)} values that were set aside, {min(numbers)} to {max(numbers)}"
+    await note(connection, tenant_id, actor, f"readings.{decision}", f"system {system_id}", detail)
 
 
 def _source(parts: Sequence[Piece]) -> tuple[str, dict[str, Any]]:

@@ -228,7 +228,10 @@ quarantine = Table(
     # In the key: a second bad value of a moment takes nothing of the first.
     *(Column(name, Text, primary_key=True) for name in ("value", "reason")),
     _created(),
+    # What people decided of it: it stays, so that the same value sent again is not asked about again.
+    Column("settled", Text),
     _own_system(),
+    CheckConstraint("settled IN ('accepted', 'dismissed')", "quarantine_settled"),
 )
 Index("quarantine_by_system", quarantine.c.tenant_id, quarantine.c.system_id, quarantine.c.quarantine_id)
 Index("quarantine_by_time", quarantine.c.created_at, postgresql_using="brin")

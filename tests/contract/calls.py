@@ -63,6 +63,7 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("POST", "/api/systems/1/readings/", {"readings": [{"at": "2026-03-01T00:00:00Z", "pressure": 101.2}]}),
     ("GET", "/api/systems/1/readings/", None),
     ("GET", "/api/systems/1/readings/quarantine/", None),
+    ("POST", "/api/systems/1/readings/quarantine/", {"dismiss": [1]}),
     ("GET", "/api/models/", None),
     ("POST", "/api/models/hdx-generic-catboost/promote/", {"version": "2"}),
     ("POST", "/api/models/hdx-generic-catboost/rollback/", None),

@@ -14,7 +14,7 @@ from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.diagnoses import JUDGED_AGAIN
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, after, changes_to, commissioned, happened
-from serve_app.store.readings import check_bounds
+from serve_app.store.readings import check_all, check_bounds
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -71,6 +71,7 @@ class Rows:
     suspects: dict[tuple[int, Suspect], Quarantined] = field(default_factory=dict)
     watched: dict[int, Watch] = field(default_factory=dict)
     happened: list[tuple[int, Event]] = field(default_factory=list)
+    settled: set[int] = field(default_factory=set)
 
     def tell(self, tenant_id: int, happened: Iterable[Happened]) -> None:
         for each in happened:
@@ -487,7 +488,30 @@ class MemoryReadings:
     ) -> Sequence[Quarantined]:
         owner, _ = self._rows.owned.get(system_id, (0, None))
         own = [kept for (system, _), kept in self._rows.suspects.items() if (system, owner) == (system_id, tenant_id)]
-        return [kept for kept in own if kept.quarantine_id > after][:limit]
+        waiting = [kept for kept in own if kept.quarantine_id not in self._rows.settled]
+        return [kept for kept in waiting if kept.quarantine_id > after][:limit]
+
+    async def set_aside(self, tenant_id: int, system_id: int, numbers: Sequence[int]) -> Sequence[Quarantined]:
+        waiting = await self.quarantined(tenant_id, system_id, limit=len(self._rows.suspects))
+        found = [kept for kept in waiting if kept.quarantine_id in numbers]
+        check_all(numbers, {kept.quarantine_id for kept in found})
+        return found
+
+    async def settle(
+        self,
+        tenant_id: int,
+        system_id: int,
+        accepted: Mapping[int, Reading],
+        dismissed: Sequence[int] = (),
+        actor: str = COMMAND_LINE,
+    ) -> None:
+        await self.set_aside(tenant_id, system_id, [*accepted, *dismissed])
+        await self.add(tenant_id, system_id, list(accepted.values()), actor=actor)
+        self._rows.settled |= {*accepted, *dismissed}
+        for decision, numbers in (("accepted", list(accepted)), ("dismissed", dismissed)):
+            if numbers:
+                detail = f"{len(numbers)} values that were set aside, {min(numbers)} to {max(numbers)}"
+                await self._store.audit.note(tenant_id, actor, f"readings.{decision}", f"system {system_id}", detail)
 
 
 class MemoryWatches:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from serve_app.acquisition import ROWS_MAX
 from serve_app.api.schemas.detection import DetectReply
-from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply
+from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply, SettledReply
 from tests.contract.calls import DETECT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 
@@ -300,6 +300,39 @@ def test_any_moment_may_end_a_span(client: TestClient, headers: LogIn, moment: s
         200,
         422,
     }
+
+
+def test_what_was_set_aside_is_accepted_or_dismissed(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """Accepted it is read back, and missing in a window where none may hold it; what is no number is refused."""
+    rows = [{"at": f"2026-03-01T06:00:{second:02}Z", "flow": 25.0} for second in range(10)]
+    rows[8] = {"at": rows[8]["at"], "flow": 1234}
+    send(client, headers, *rows, {"at": AT, "pressure": "high", "speed": 7}, {"at": AT, "flow": -3})
+    numbers = {
+        each["value"]: each["quarantine_id"]
+        for each in client.get(ASIDE, headers=headers("viewer")).json()["quarantine"]
+    }
+    bodies: list[tuple[Any, str]] = [
+        ({"accept": [numbers["high"]]}, "accept"),
+        ({"accept": [numbers["7"]]}, "accept"),
+        ({}, ""),
+        ({"accept": [numbers["1234"]], "dismiss": [numbers["1234"]]}, ""),
+        ({"dismiss": ["1"]}, "dismiss[0]"),
+        ({"dismiss": list(range(1, 1002))}, "dismiss"),
+    ]
+    for body, field in bodies:
+        problem = assert_problem(client.post(ASIDE, json=body, headers=headers()), 422, "invalid-input")
+        assert problem.get("field", "") in (field, "body"), problem
+    assert_problem(client.post(ASIDE, json={"dismiss": [10**9]}, headers=headers()), 404, "not-found")
+    assert len(aside(client, headers)) == 4
+    body = {"accept": [numbers["1234"]], "dismiss": [numbers["high"], numbers["7"]]}
+    reply = client.post(ASIDE, json=body, headers=headers())
+    SettledReply.model_validate(reply.json())
+    assert reply.json() == {"system_id": 1, "accepted": 1, "dismissed": 2}
+    assert [value for _, value, _ in aside(client, headers)] == ["-3"]
+    assert max(read(client, headers)["flow"]["values"]) == 1234
+    assert client.post(DETECT, json={"system_id": 1}, headers=headers()).status_code == 200
+    assert bench.diagnoser.asked[-1].window.values["flow"].tolist() == [25.0] * 5
+    assert (1, "operator", "readings.dismissed", "system 1") in bench.store.audited
 
 
 def test_quarantine_is_paged(client: TestClient, headers: LogIn) -> None:

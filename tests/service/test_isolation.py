@@ -183,6 +183,18 @@ FOREIGN: dict[str, Deed] = {
 }
 
 
+async def _settle(store: Store, mine: int, theirs: House) -> None:
+    number = theirs.system.system_id
+    (aside,) = await store.readings.quarantined(theirs.tenant_id, number)
+    try:
+        await store.readings.settle(mine, number, {}, [aside.quarantine_id])
+    finally:
+        assert await store.readings.quarantined(theirs.tenant_id, number) == [aside]
+
+
+FOREIGN["settle"] = _settle
+
+
 @pytest.mark.parametrize("deed", FOREIGN.values(), ids=FOREIGN)
 async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) -> None:
     """Another tenant's system or diagnosis reads as absent, and nothing of it changes."""

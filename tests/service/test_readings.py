@@ -97,6 +97,37 @@ async def test_what_is_set_aside_is_listed_once(parts: StoreParts) -> None:
     assert [each.value for each in rest] == ["c"]
 
 
+async def test_what_is_set_aside_is_decided_on_once(parts: StoreParts) -> None:
+    """Accepted it is a reading, dismissed none; neither waits any more, sent again neither, and the audit knows who."""
+    plant, other = await make_plant(parts), await make_plant(parts)
+    own = plant.tenant_id, plant.system.system_id
+    await parts.readings.add(*own, [], [suspect_of(value) for value in ("800", "801", "802")])
+    one, two, three = await parts.readings.quarantined(*own)
+    first = Reading("pressure", one.at, 800.0)
+    for stranger in ((other.tenant_id, own[1]), (other.tenant_id, other.system.system_id)):
+        with pytest.raises(NotFound, match="quarantine_id"):
+            await parts.readings.settle(*stranger, {}, [two.quarantine_id])
+    with pytest.raises(NotFound, match="quarantine_id"):
+        await parts.readings.settle(*own, {one.quarantine_id: first}, [two.quarantine_id, 2**60])
+    assert len(await parts.readings.quarantined(*own)) == 3
+    await parts.readings.settle(*own, {one.quarantine_id: first}, [two.quarantine_id], "ann")
+    assert await parts.readings.quarantined(*own) == [three]
+    assert await parts.readings.set_aside(*own, [three.quarantine_id]) == [three]
+    day = timedelta(days=1)
+    (found,) = await parts.readings.span(*own, one.at - day, one.at + day, 10)
+    assert found.points == ((one.at, 800.0),)
+    for number in (one.quarantine_id, two.quarantine_id):
+        with pytest.raises(NotFound, match="quarantine_id"):
+            await parts.readings.settle(*own, {}, [number])
+    await parts.readings.add(*own, [], [suspect_of("800"), suspect_of("801")])
+    assert await parts.readings.quarantined(*own) == [three]
+    notes = [note for note in await parts.audit.newest(plant.tenant_id, 9) if note.action.startswith("readings.")]
+    assert {(note.actor, note.action) for note in notes} == {
+        ("ann", "readings.accepted"),
+        ("ann", "readings.dismissed"),
+    }
+
+
 @pytest.mark.parametrize(("points", "days"), [(100, 0.02), (100, 1.0), (40, 30.0), (8, 90.0), (1000, 0.02)])
 async def test_no_peak_is_lost(parts: StoreParts, points: int, days: float) -> None:
     """However few points are asked for, the least, the greatest, the first and the last reading are among them."""

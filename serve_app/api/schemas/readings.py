@@ -1,11 +1,11 @@
 """Bodies and answers of `api/readings`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from serve_app.api.schemas.base import Reply
+from serve_app.api.schemas.base import Body, Reply, example
 from serve_app.api.schemas.files import FILES
 
 ROW = {"at": "2026-11-02T06:00:00Z", "pressure": 101.2, "temperature": 45.3, "flow": 25.0, "vibration": 0.54}
@@ -87,6 +87,33 @@ class QuarantinedReply(Reply):
     value: str
     reason: str
     created_at: datetime = Field(description="When it came")
+
+
+Numbers = Annotated[list[Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]], Field(max_length=1000)]
+
+
+class SettleBody(Body):
+    """What becomes of values that were set aside, each by its `quarantine_id`; all of it, or nothing."""
+
+    model_config = example(accept=[17, 18], dismiss=[19])
+
+    accept: Numbers = Field(default=[], description="Those that are readings all the same")
+    dismiss: Numbers = Field(default=[], description="Those that are none")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        both = [*self.accept, *self.dismiss]
+        if not both or len(set(both)) < len(both):
+            raise ValueError("must name 1 to 1000 of either, each once")
+        return self
+
+
+class SettledReply(Reply):
+    """How many were decided on."""
+
+    system_id: int
+    accepted: int
+    dismissed: int
 
 
 class QuarantineReply(Reply):
