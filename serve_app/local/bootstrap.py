@@ -37,6 +37,7 @@ from serve_app.shared.credentials import storage_key, webhook_secret
 from serve_app.store.migrate import create_database, migrate
 
 CLI = (sys.executable, "-m", "serve_app.cli")
+AGAIN_S = 0.1  # after an interrupt that was lost; source: own choice, the callback has ended by then
 START_S = 300.0  # the slowest start seen, a first one beside a full build, took under a third of it
 
 
@@ -210,9 +211,7 @@ def run(settings: Settings, console: Console) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     check_ports(settings)
     with ExitStack() as stack:
-        # Set for both: a shell starts background jobs with SIGINT ignored.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+        stop_on_signals()
         # A command that works without a service stops what it has started; it ends first, and the next one finds ours.
         starting = stack.enter_context(ExitStack())
         with steps.step("PostgreSQL"):
@@ -258,8 +257,25 @@ def watch(children: Sequence[Child]) -> NoReturn:
         time.sleep(0.5)
 
 
+def stop_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, once, wherever they come."""
+    # Set for both: a shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    sys.unraisablehook = _again_when_lost
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     # A second Ctrl-C must not cut the stopping short: what it would have stopped next would stay.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _again_when_lost(lost: "sys.UnraisableHookArgs") -> None:
+    """Interrupt once more where the interrupt fell into a callback that cannot raise, and was lost there."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    else:
+        sys.__unraisablehook__(lost)

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +47,25 @@ def test_a_dashboard_that_does_not_answer_is_named() -> None:
         for ask in (dashboard.deployments, dashboard.running, lambda: dashboard.deploy({})):
             with pytest.raises(Unavailable, match=f"ray.*does not answer.*{silent.getsockname()[1]}"):
                 ask()
+
+
+def test_a_signal_within_a_callback_stops_all_the_same() -> None:
+    """What a finaliser raises is lost, an interrupt too; it comes again, and is no less the last one."""
+    script = """
+import os, signal, time
+from serve_app.local.bootstrap import stop_on_signals
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+stop_on_signals()
+Finalised()
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("stopped")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "stopped\n"
