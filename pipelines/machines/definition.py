@@ -1,8 +1,10 @@
 """Machine kinds that people define: what a definition may say, and the family that detectors read of it."""
 
 import re
+import unicodedata
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -30,6 +32,13 @@ TEXT_MAX = 100_000
 SPREAD = 0.01
 # The same as a share of what is plausible, for channels that are compared by difference. Source: own choice.
 SPREAD_OF_RANGE = 0.005
+# Samples a second: the most that a window may be sent at, and one a month. Source: `channels.RATE_MAX_HZ`, own choice.
+RATES = (1e-7, 1e5)
+# Least spread, as a share of what is plausible: distances are squared, and set beside each other. Source: own choice,
+# well within the sixteen digits of a number.
+SPREAD_LEAST = 1e-9
+# Names of a row's own members, beside which no channel can be sent: the moment.
+TAKEN = frozenset({"at"})
 # Letters of any script first: what stands between name and statistic of a feature must not stand in a name.
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[^\W_][\w .,()/%+-]{0,63}$")]
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
@@ -52,13 +61,18 @@ class ChannelDefinition(_Part):
     typical: Number | None = Field(None, description="Level of a healthy machine, until a system has its own normal")
     spread: Size | None = Field(None, description="Standard deviation of that level between healthy windows")
     relation: Literal["ratio", "difference"] | None = Field(None, description="How a level is compared with normal")
-    rate_hz: Size = Field(1.0, description="Samples a second, where a request names none")
+    rate_hz: float = Field(
+        1.0, allow_inf_nan=False, ge=RATES[0], le=RATES[1], description="Samples a second, where a request names none"
+    )
     column: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Its column in recordings")
     required: bool = Field(True, description="Whether an answer without it is worth less")
 
     @field_validator("unit")
     @classmethod
     def _as_families_write_it(cls, unit: str) -> str:
+        unit = unit.strip()
+        if not unit or not unit.isprintable():
+            raise ValueError("must be of printable characters")
         return read_unit(unit) or unit
 
     @model_validator(mode="after")
@@ -69,6 +83,8 @@ class ChannelDefinition(_Part):
             raise ValueError(f"low and high must be given: nothing is known of what is plausible in {self.unit}")
         if low >= high:
             raise ValueError(f"low must be below high, got {low:g} and {high:g}")
+        if self.spread is not None and self.spread < SPREAD_LEAST * (high - low):
+            raise ValueError(f"spread must be at least {SPREAD_LEAST * (high - low):g}, got {self.spread:g}")
         if self.typical is not None and not low <= self.typical <= high:
             raise ValueError(f"typical must be between low and high, {low:g} and {high:g}, got {self.typical:g}")
         if self.relation == "ratio" and known is None and low < 0:
@@ -106,6 +122,18 @@ class Definition(_Part):
     missing: float = Field(0.2, ge=0, lt=1, description="Share of a channel's samples that may be null in a window")
     severity: SeverityDefinition | None = None
 
+    @model_validator(mode="after")
+    def _names_apart(self) -> Self:
+        seen: dict[str, str] = {}
+        for name in self.channels:
+            if name in TAKEN:
+                raise ValueError(f"{name} names the moment of readings: name the channel otherwise")
+            plain = " ".join(unicodedata.normalize("NFKC", name).split())
+            if plain in seen:
+                raise ValueError(f"{seen[plain]!r} and {name!r} look alike: name one otherwise")
+            seen[plain] = name
+        return self
+
     def to_json(self) -> str:
         """Return it as it is kept: equal definitions give equal text."""
         return self.model_dump_json(exclude_defaults=True)
@@ -118,7 +146,16 @@ def are_other_channels(before: str, after: str) -> bool:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML without aliases: a few bytes of them are gigabytes of nodes."""
+    """YAML without aliases, a few bytes of which are gigabytes of nodes, and without a name that stands there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a name's second value, and read everything else."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.YAMLError(f"{key.value[:80]!r}, which stands there twice")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse an alias, and read everything else."""
@@ -138,7 +175,7 @@ def read_definition(text: str) -> Definition:
         raise InvalidInput("definition", len(text), f"must have at most {TEXT_MAX} characters")
     try:
         given = yaml.load(text, _Plain)  # noqa: S506 (a safe loader that refuses more)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # a tag finds no value
         raise InvalidInput("definition", str(error).split("\n")[0], "must be YAML or JSON") from None
     return Definition.model_validate(given)
 

@@ -106,6 +106,14 @@ def test_equal_definitions_are_one_family() -> None:
         ({"a": {"unit": "bar", "low": float("nan")}}, "channels.a.low"),
         ({"a": {"unit": "bar", "rate_hz": -1}}, "channels.a.rate_hz"),
         ({"a": {"unit": "bar", "colour": "red"}}, "channels.a.colour"),
+        ({"a": {"unit": "bar", "rate_hz": 1e12}}, "channels.a.rate_hz"),
+        ({"a": {"unit": "bar", "rate_hz": 1e-300}}, "channels.a.rate_hz"),
+        ({"a": {"unit": "bar", "spread": 1e-300}}, "channels.a"),
+        ({"a": {"unit": " ", "low": 0, "high": 1}}, "channels.a.unit"),
+        ({"a": {"unit": "\u202ebar", "low": 0, "high": 1}}, "channels.a.unit"),
+        ({"at": {"unit": "bar"}}, ""),
+        ({"a": {"unit": "bar"}, "a ": {"unit": "bar"}}, ""),
+        ({"\u00e9": {"unit": "bar"}, "e\u0301": {"unit": "bar"}}, ""),
     ],
 )
 def test_what_breaks_a_rule_is_named(channels: dict[str, Any], field: str) -> None:
@@ -113,6 +121,22 @@ def test_what_breaks_a_rule_is_named(channels: dict[str, Any], field: str) -> No
     with pytest.raises(ValidationError) as caught:
         Definition.model_validate(PRESS | {"channels": channels})
     assert field in {".".join(map(str, item["loc"])) for item in caught.value.errors()}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "title: a\ntitle: b",
+        "channels: {p: {unit: bar}, p: {unit: psi}}",
+        "a: !!int ''",
+        "a: !!bool x",
+        "a: !!timestamp x",
+    ],
+)
+def test_yaml_that_says_nothing_certain_is_refused(written: str) -> None:
+    """A name that stands there twice, and a tag whose value is none."""
+    with pytest.raises(InvalidInput, match="must be YAML or JSON"):
+        read_definition(written)
 
 
 def test_definitions_come_as_yaml_or_json() -> None:
