@@ -287,7 +287,9 @@ def in_units(name: str, units: tuple[tuple[str, str], ...]) -> Family:
 def _spoken(channel: Channel, unit: str) -> Channel:
     given = np.array([channel.low, channel.high, channel.typical, channel.typical + channel.spread])
     low, high, typical, above = convert(given, channel.unit, unit).tolist()
-    bounds = {"low": float(f"{low:.6g}"), "high": float(f"{high:.6g}")}
+    # What lies on an end in one unit lies on it in the other, whatever the last digit of the conversion; zero is exact.
+    margin = 1e-9 * (high - low)
+    bounds = {"low": low - margin * (low != 0), "high": high + margin}
     return channel.model_copy(update=bounds | {"unit": unit, "typical": typical, "spread": above - typical})
 
 

@@ -123,6 +123,14 @@ def test_what_breaks_a_rule_is_named(channels: dict[str, Any], field: str) -> No
     assert field in {".".join(map(str, item["loc"])) for item in caught.value.errors()}
 
 
+def test_the_ends_of_a_range_are_those_of_any_unit() -> None:
+    """700 bar are plausible, and so is as much in psi; a thousandth more is not, in either."""
+    for unit, family in (("bar", read_family("generic")), ("psi", in_units("generic", (("pressure", "psi"),)))):
+        for pressure, fits in ((700.0, True), (0.0, True), (700.001, False), (-0.001, False)):
+            (value,) = convert(np.array([pressure]), "bar", unit).tolist()
+            assert (family.channels["pressure"].low <= value <= family.channels["pressure"].high) is fits
+
+
 @pytest.mark.parametrize(
     "written",
     [
