@@ -23,10 +23,12 @@ from pipelines.detectors.bundle import MemberVotes
 from pipelines.detectors.untrained import BUILT_IN, untrained
 from pipelines.diagnosis.ensemble import judge
 from pipelines.diagnosis.findings import judgement_of
+from pipelines.diagnosis.labels import labelled
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus, Versions
 from pipelines.errors import HdxError, NoQuorum, Unavailable, cause_of, reason_of
 from pipelines.machines.definition import find_family
 from pipelines.machines.family import Family
+from pipelines.machines.labelling import OTHER_READING, reading_digest
 from pipelines.promotion.tenant_models import tenant_of
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Floats
@@ -152,8 +154,10 @@ class Ensemble:
         wanted = dict(versions)
         asked = [detector for detector in self._voters if not wanted or detector in wanted]
         if family.definition:
-            votes, absent = _untrained(asked, family, table, detail)
-            quorum = 1
+            named = wanted or dict(own)
+            votes, absent = await self._of_own_family(asked, family, table, detail, hash_buckets, named, not wanted)
+            family, votes = labelled(family, votes)
+            quorum = len(asked) if wanted else 1
         else:
             named = wanted or dict(own)
             table_of = family.name, table, detail, hash_buckets
@@ -164,6 +168,33 @@ class Ensemble:
             quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
         found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
         return [judgement_of(diagnosis) for diagnosis in found]
+
+    async def _of_own_family(
+        self,
+        asked: Sequence[str],
+        family: Family,
+        table: FeatureTable,
+        detail: Detail,
+        hash_buckets: Floats,
+        named: Mapping[str, str],
+        live: bool,
+    ) -> tuple[dict[str, MemberVotes], dict[str, str]]:
+        """Return the votes on a family that a tenant defined, and why others have none.
+
+        The tenant's trained versions vote where they read windows as the family does today. What needs no training
+        votes where none is trained, and live also in place of one that cannot.
+        """
+        trained = [detector for detector in asked if tenant_of(named.get(detector, ""))]
+        ballots = (self._vote(each, family.name, table, detail, hash_buckets, named[each]) for each in trained)
+        replies = dict(zip(trained, await asyncio.gather(*ballots), strict=True))
+        known = {d: r for d, r in replies.items() if isinstance(r, MemberVotes) and r.reading == reading_digest(family)}
+        lost = {d: r if isinstance(r, str) else OTHER_READING for d, r in replies.items() if d not in known}
+        stand_ins = [detector for detector in asked if detector not in replies or (live and detector in lost)]
+        votes, absent = _untrained(stand_ins, family, table, detail)
+        votes |= known
+        absent |= lost
+        # Sums run in the order of answers, live and in replays.
+        return {d: votes[d] for d in asked if d in votes}, {d: r for d, r in absent.items() if d not in votes}
 
     async def _vote(
         self, detector: str, family: str, table: FeatureTable, detail: Detail, hash_buckets: Floats, version: str

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -197,32 +196,46 @@ def windows_in(
                 at = np.datetime64(int(edge.timestamp() * 1e9), "ns")
                 chosen &= moments >= at if below else moments < at
         frame, moments = frame[chosen], moments[chosen]
-        breaks = np.flatnonzero(np.diff(moments).astype(np.int64) > GAP / rate_hz * 1e9) + 1
     else:
-        breaks = np.zeros(0, dtype=np.int64)
+        moments = None
     length = max(1, round(family.window_s * family_hz))
-    firsts, short = _starts(len(frame), breaks, length, length)
-    if LEAST <= len(firsts) < NEEDED:
-        firsts, _ = _starts(len(frame), breaks, length, max(1, length // 2))
-    chosen_firsts = firsts[np.linspace(0, len(firsts) - 1, min(len(firsts), WINDOWS_MAX)).astype(np.int64)]
+    places, short = spans(moments, len(frame), rate_hz, length)
+    halves = ""
+    if LEAST <= len(places) < NEEDED:
+        places, _ = spans(moments, len(frame), rate_hz, length, max(1, length // 2))
+        halves = ", each with half of the one before it"
+    taken = np.linspace(0, len(places) - 1, min(len(places), WINDOWS_MAX)).astype(np.int64).tolist()
     values = {name: frame[name].to_numpy() for name in mapped.values}
-    pieces = ({name: each[first : first + length] for name, each in values.items()} for first in chosen_firsts)
-    found = [window for piece in pieces if (window := _whole(piece, rate_hz, family)) is not None]
-    halves = ", each with half of the one before it" if len(firsts) > 1 and firsts[1] - firsts[0] < length else ""
-    tell(f"  {len(firsts)} windows of {length / rate_hz:g} s{halves}; {short} samples at ends and gaps fill none")
-    if len(found) < len(firsts):
+    pieces = ({name: each[places[number]] for name, each in values.items()} for number in taken)
+    found = [window for piece in pieces if (window := whole(piece, rate_hz, family)) is not None]
+    tell(f"  {len(places)} windows of {length / rate_hz:g} s{halves}; {short} samples at ends and gaps fill none")
+    if len(found) < len(places):
         tell(f"  {len(found)} of the windows are taken, from all over the file")
     return found
 
 
-def _starts(samples: int, breaks: NDArray[np.int64], length: int, step: int) -> tuple[NDArray[np.int64], int]:
-    """Return where windows begin between gaps, and how many samples would fill none that lie one behind the other."""
-    edges = list(pairwise([0, *breaks.tolist(), samples]))
-    firsts = [np.arange(low, high - length + 1, step) for low, high in edges]
-    return np.concatenate(firsts).astype(np.int64), sum((high - low) % length for low, high in edges)
+def spans(
+    moments: NDArray[np.datetime64] | None, count: int, rate_hz: float, length: int, step: int = 0
+) -> tuple[list[NDArray[np.int64]], int]:
+    """Return the places of each window's samples, and how many would fill none that lie one behind the other.
+
+    Args:
+        moments: Of the samples of one machine; a gap ends a window. None where they have an order alone.
+        count: Of the samples.
+        rate_hz: Of the samples.
+        length: Samples of a window.
+        step: Samples from the begin of one to that of the next; 0 for one behind the other.
+    """
+    steps = np.zeros(0, dtype=np.int64) if moments is None else np.diff(moments).astype(np.int64)
+    breaks = np.flatnonzero(steps > GAP / rate_hz * 1e9) + 1
+    found, short = list[NDArray[np.int64]](), 0
+    for piece in np.split(np.arange(count, dtype=np.int64), breaks):
+        short += len(piece) % length
+        found += [piece[first : first + length] for first in range(0, len(piece) - length + 1, step or length)]
+    return found, short
 
 
-def _whole(values: Mapping[str, Floats], rate_hz: float, family: Family) -> Window | None:
+def whole(values: Mapping[str, Floats], rate_hz: float, family: Family) -> Window | None:
     """Return a window of the channels that lack no more samples than the family allows."""
     missing = {name: int(np.isnan(samples).sum()) for name, samples in values.items()}
     kept = {n: filled(each) for n, each in values.items() if missing[n] <= family.missing * len(each)}

@@ -84,6 +84,7 @@ def feedback_examples(
         {head: len(spec.classes) for head, spec in family.heads.items()},
         np.array([f"feedback {remark.system}" for remark in remarks]),
         np.full(len(remarks), WEIGHT, dtype=np.int64),
+        bool(family.definition),
     )
 
 
@@ -100,7 +101,7 @@ def _grades(remark: Remark, family: Family) -> dict[str, int]:
     one class that this component's fault can be, if there is but one.
     """
     if not remark.anomalous:
-        return {family.components[name].head: 0 for name in family.anomaly}
+        return {family.components[name].head: 0 for name in family.anomaly or family.components}
     part = family.components.get(remark.component or "")
     if part is None or len(part.faulty) > 1:
         return {}
@@ -115,4 +116,5 @@ def together(recorded: Examples, remarked: Examples) -> Examples:
 
     heads = {name: np.concatenate([labels, remarked.heads[name]]) for name, labels in recorded.heads.items()}
     table = joined([recorded.table, remarked.table])
-    return Examples(table, column("anomaly"), heads, recorded.classes, column("groups"), column("weight"))
+    parts = (column("anomaly"), heads, recorded.classes, column("groups"), column("weight"))
+    return Examples(table, *parts, recorded.whole)

@@ -87,6 +87,7 @@ class Examples:
         classes: By head, how many classes it has.
         groups: `str[N]` recording or condition block; a split never cuts through one.
         weight: `int64[N]` how often each counts in a fit.
+        whole: Whether the normal ones say, too, what is known: where all are of the machines that will be judged.
     """
 
     table: FeatureTable
@@ -95,6 +96,7 @@ class Examples:
     classes: Mapping[str, int]
     groups: NDArray[np.str_]
     weight: NDArray[np.int64]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

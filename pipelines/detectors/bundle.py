@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -16,24 +15,22 @@ from numpy.typing import NDArray
 
 from pipelines.detectors.base import Detail, Detector, Examples, FeatureTable
 from pipelines.detectors.members import registry
+from pipelines.detectors.ranges import known_range, outside_range
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable, UnknownFamily
 from pipelines.machines.baseline import SETTLED
-from pipelines.machines.family import Family, read_family
-from pipelines.signals.features import channels_of
-from pipelines.signals.reading import feature_of, make_feature_table, read_names
+from pipelines.machines.definition import find_family
+from pipelines.machines.family import Family, family_names
+from pipelines.machines.labelling import Label, reading_digest
+from pipelines.signals.reading import make_feature_table, read_names
 from pipelines.signals.windows import Floats, Window
 
 CARD = "card.json"
 # What a version may consist of: formats that hold numbers and no code.
 NATIVE = (".cbm", ".ubj", ".onnx", ".json")
+OWN = ("definition", "labels")  # on cards of families that people defined alone
 OUTSIDE = "outside the range the models know"
 INSUFFICIENT = "insufficient data"
-RANGE_QUANTILES = (0.001, 0.999)
-RANGE_MARGIN = 0.25
-# Share of one channel's columns that may lie outside the range before a member abstains.
-# Source: water loop with the flow regime of `other` left out: a third of the flow's columns, its levels, lie outside.
-OUTSIDE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,8 @@ class Card:
         fingerprint: SHA-256 of the data.
         rows: Windows it was fitted on.
         settings: Of the fit, where a search has found better ones than the shipped.
+        definition: Of the family as it was then, where people defined it.
+        labels: What the heads of such a version tell apart.
 
     The time of the fit is the registry's to tell: the same data, seed and settings give the same card, byte for byte.
     """
@@ -70,6 +69,8 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    definition: str = ""
+    labels: tuple[Label, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -78,7 +79,11 @@ class Card:
 
     def to_json(self) -> str:
         """Return the card as JSON; equal cards give equal text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        values = asdict(self)
+        for name in OWN:
+            if not values[name]:
+                del values[name]
+        return json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Card":
@@ -91,6 +96,7 @@ class Card:
             values: dict[str, Any] = json.loads(text)
             sequences = ("features", "low", "high", "notes")
             values |= {name: tuple(values[name]) for name in sequences}
+            values["labels"] = tuple(Label(head, part, tuple(all_)) for head, part, all_ in values.get("labels", ()))
             values.pop("created_at", None)  # on cards of earlier versions
             return cls(**values)
         except (TypeError, ValueError, KeyError, RecursionError) as error:
@@ -109,6 +115,8 @@ class MemberVotes:
         contributions: `float64[N, R]` exact additive shares of each column in the calibrated log-odds, or None.
         base: `float64[N]` what the shares add to; both together are the calibrated log-odds.
         reasons: Per window why it abstains, empty where it votes.
+        labels: Of a version of a family that people defined: what its heads tell apart, each called by its component.
+        reading: Of such a version: how it reads windows, as `reading_digest` tells.
     """
 
     detector: str
@@ -120,6 +128,8 @@ class MemberVotes:
     milliseconds: float
     reasons: tuple[str, ...]
     base: Floats
+    labels: tuple[Label, ...] = ()
+    reading: str = ""
 
     def silent(self, rows: NDArray[np.bool_], reasons: Sequence[str]) -> "MemberVotes":
         """Return these votes with an abstention on some of the windows.
@@ -177,6 +187,11 @@ class Bundle:
     card: Card
     detector: Detector
 
+    @property
+    def family(self) -> Family:
+        """The family that it judges: as it is shipped, or as its tenant had defined it."""
+        return find_family(self.card.family, self.card.definition)
+
     def _read(self, table: FeatureTable) -> FeatureTable:
         """Return the table as this version reads it: columns that came later stand at the end.
 
@@ -206,73 +221,27 @@ class Bundle:
         silent = empty | unknown
         reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, unknown, strict=True))
         shares, count = _widened(ballot.contributions, len(table.columns)), len(ballot.anomaly)
+        called = {each.head: each.component for each in self.card.labels}
         return MemberVotes(
             detector=self.card.detector,
             versions=(version,) * count,
             weight=np.full(count, self.card.weight),
             anomaly=np.where(silent, np.nan, Platt(self.card.slope, self.card.intercept).apply(ballot.anomaly)),
-            heads={name: np.where(silent[:, None], np.nan, head) for name, head in ballot.heads.items()},
+            heads={
+                called.get(name, name): np.where(silent[:, None], np.nan, head) for name, head in ballot.heads.items()
+            },
             contributions=None if shares is None else np.where(silent[:, None], 0.0, shares * self.card.slope),
             milliseconds=1e3 * (time.perf_counter() - begun),
             reasons=reasons,
             base=np.full(count, self.card.slope * ballot.base + self.card.intercept),
+            labels=tuple(each._replace(head=each.component) for each in self.card.labels),
+            reading=reading_digest(self.family) if self.card.definition else "",
         )
 
 
 def _widened(shares: Floats | None, columns: int) -> Floats | None:
     """Return shares with zeros for the columns that a version does not read: `float64[N, R]`."""
     return None if shares is None else np.pad(shares, ((0, 0), (0, columns - shares.shape[1])))
-
-
-Range = tuple[tuple[float | None, ...], tuple[float | None, ...]]
-
-
-def outside_range(table: FeatureTable, low: Sequence[float | None], high: Sequence[float | None]) -> NDArray[np.bool_]:
-    """Tell which windows lie outside the known range by too many of any one channel's columns.
-
-    Shapes: `bool[N]`.
-    """
-    first, last = (np.array(side, dtype=np.float64) for side in (low, high))
-    known = ~np.isnan(table.read)
-    # A column without a range was never seen; comparisons with NaN say no.
-    strange = known & ~((table.read >= first) & (table.read <= last))
-    uses = _uses(table.columns)
-    outside: NDArray[np.bool_] = np.any(strange @ uses > OUTSIDE_SHARE * np.maximum(known @ uses, 1.0), axis=1)
-    return outside
-
-
-@cache
-def _uses(columns: tuple[str, ...]) -> Floats:
-    """Return which channel each column is of; a cross feature is of none.
-
-    Shapes: `float64[R, C]`.
-    """
-    parts = [channels_of(feature_of(column)) for column in columns]
-    channels = sorted({part[0] for part in parts if len(part) == 1})
-    return np.array([[float(part == (channel,)) for channel in channels] for part in parts])
-
-
-def known_range(examples: Examples) -> Range:
-    """Return where each column's known range begins and ends: the outer quantiles over the anomalous windows, widened.
-
-    Only where a member has seen faults can its silence about faults be believed: a regime that was always
-    healthy in training is no more known than one never seen.
-    """
-    low: list[float | None] = []
-    high: list[float | None] = []
-    seen_faults = examples.anomaly if examples.anomaly.any() else ~examples.anomaly
-    for column in examples.table.read[seen_faults].T:
-        seen = column[np.isfinite(column)]
-        if not len(seen):
-            low.append(None)
-            high.append(None)
-            continue
-        first, last = (float(edge) for edge in np.quantile(seen, RANGE_QUANTILES))
-        # A feature that never varied in training still has a rounding error.
-        margin = max(RANGE_MARGIN * (last - first), 1e-6 * max(abs(first), abs(last), 1.0))
-        low.append(first - margin)
-        high.append(last + margin)
-    return tuple(low), tuple(high)
 
 
 def assemble(
@@ -295,6 +264,7 @@ def assemble(
     raw, truth = held_out
     platt = fit_platt(raw, truth)
     low, high = known_range(examples)
+    heads = family.heads.items() if family.definition and detector.supervised else ()
     card = Card(
         family=family.name,
         detector=detector.name,
@@ -310,6 +280,8 @@ def assemble(
         settings=dict(settings or {}),
         metrics=dict(metrics or {}),
         notes=notes,
+        definition=family.definition,
+        labels=tuple(Label(name, each.column, each.classes) for name, each in heads),
     )
     return Bundle(card, detector)
 
@@ -350,8 +322,10 @@ def _rebuilt(files: Mapping[str, bytes], family: Family | None) -> Bundle:
     member = registry().get(card.detector)
     if member is None:
         raise ArtefactRejected(card.detector, "no such detector")
+    if card.definition and card.family in family_names():
+        raise ArtefactRejected(card.family, "is shipped, and nobody's to define")
     try:
-        kind = family or read_family(card.family)
+        kind = family or find_family(card.family, card.definition)
     except UnknownFamily as error:
         raise ArtefactRejected(card.family, "no such family") from error
     if card.features != read_names(kind):
@@ -377,7 +351,7 @@ def probe(bundle: Bundle, family: Family | None = None) -> None:
     Raises:
         ArtefactRejected: It fails, or gives no probability.
     """
-    kind = family or read_family(bundle.card.family)
+    kind = family or bundle.family
     table = make_feature_table([probe_window(kind)], [None], kind)
     try:
         raw = bundle.detector.vote(table, "score").anomaly

@@ -327,5 +327,7 @@ def take(registry: Registry, name: str, version: str) -> Held:
     meant = model_name(bundle.card.family, bundle.card.detector, owner_of(name))
     if meant != name:
         raise ArtefactRejected(name, f"version {version} is of {meant}")
+    if bundle.card.definition and not owner_of(name):
+        raise ArtefactRejected(name, f"version {version} is of a family that one tenant defined")
     probe(bundle)
     return Held(release, bundle, tuple(files))

@@ -8,8 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from pipelines.detectors.bundle import CARD, Bundle, pack
-from pipelines.machines.family import Family
-from pipelines.promotion.mlflow_client import Registry, model_name
+from pipelines.errors import InvalidInput
+from pipelines.machines.family import Family, digest_of
+from pipelines.promotion.mlflow_client import OWN, Registry, model_name
 from pipelines.training import flavor
 from pipelines.training.tuning import Trial
 
@@ -40,12 +41,17 @@ def publish(
         provenance: Logged as parameters.
         trials: Logged as runs below this one.
         tenant_id: Whose own model it is; 0 for one that all tenants share.
+
+    Raises:
+        InvalidInput: It is of a family that a tenant has defined, and of no tenant.
     """
     from mlflow.models import Model
 
     import mlflow
 
     card = bundle.card
+    if card.definition and not tenant_id:
+        raise InvalidInput("tenant", tenant_id, f"must be the one whose family {card.family} is")
     name = model_name(card.family, card.detector, tenant_id)
     files = pack(bundle)
     digest = sha256(files[CARD]).hexdigest()
@@ -54,7 +60,8 @@ def publish(
     # The library reports every step it takes on stdout and stderr; the caller reports the outcome.
     quiet = io.StringIO()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_experiment(f"hdx-{card.family}")
+    # What a tenant has defined is its own, runs included; other tenants' families may bear the same name.
+    mlflow.set_experiment(f"hdx-{card.family}{OWN}{tenant_id}" if card.definition else f"hdx-{card.family}")
     with redirect_stdout(quiet), redirect_stderr(quiet), mlflow.start_run(run_name=card.detector):
         mlflow.log_params({"seed": card.seed, "rows": card.rows, "features": len(card.features)})
         mlflow.log_params({**card.settings, **provenance})
@@ -74,6 +81,8 @@ def publish(
     client = mlflow.MlflowClient()
     client.set_model_version_tag(name, version, "sha256", digest)
     client.set_model_version_tag(name, version, "data_fingerprint", card.fingerprint)
+    if card.definition:
+        client.set_model_version_tag(name, version, "definition", digest_of(card.definition))
     client.update_model_version(name, version, describe(bundle, family))
     client.set_registered_model_alias(name, alias if first or promote else CHALLENGER, version)
     return version

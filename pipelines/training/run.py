@@ -5,6 +5,7 @@ Its run in MLflow says enough of it to make the same version again, byte for byt
 
 import platform
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from importlib.metadata import version as installed
 from typing import NamedTuple
 
@@ -71,9 +72,9 @@ def learn(
     """
     with open_executor(plan.workers) as executor:
         progress("features", 0, 1)
-        examples = examples_of(recordings, family, executor.tables)
-        if remarks:
-            examples = together(examples, feedback_examples(in_order(remarks), family, executor.tables))
+        parts = [examples_of(recordings, family, executor.tables)] if len(recordings.windows) else []
+        parts += [feedback_examples(in_order(remarks), family, executor.tables)] if remarks else []
+        examples = reduce(together, parts)
         task = Task(family, examples, plan.seed, fingerprint_of(recordings.fingerprint, remarks))
         trials = _search(executor, task, plan.trials, progress)
         chosen = [(name, best([trial for trial in trials if trial.detector == name])) for name in registry()]
@@ -114,7 +115,7 @@ def _fit(task: Task, chosen: tuple[str, Settings]) -> dict[str, bytes]:
 
 def provenance_of(examples: Examples, feedback_rows: int) -> dict[str, str]:
     """Return split, environment and share of feedback of a training."""
-    left_out = [len(np.unique(examples.groups[rows])) for _, rows in folds(examples.groups, FOLDS)]
+    left_out = [len(np.unique(examples.groups[rows])) for _, rows in folds(examples.groups, FOLDS, examples.anomaly)]
     return {
         "folds": str(len(left_out)),
         "groups": str(sum(left_out)),

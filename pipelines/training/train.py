@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Models
+from pipelines.datasets.feedback import UNKNOWN
 from pipelines.datasets.recordings import Recordings, read_recordings
 from pipelines.datasets.simulator import simulate_recordings
 from pipelines.detectors.base import Detector, Examples, FeatureTable
-from pipelines.detectors.bundle import Bundle, assemble, known_range, outside_range
+from pipelines.detectors.bundle import Bundle, assemble
 from pipelines.detectors.members import registry
+from pipelines.detectors.ranges import known_range, outside_range
 from pipelines.errors import InvalidInput
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
@@ -57,7 +59,8 @@ def examples_of(recordings: Recordings, family: Family, tables: MakeFeatureTable
     Raises:
         InvalidInput: A label is none of the head's classes.
     """
-    heads = {name: numbered(recordings.labels[head.column], head.classes) for name, head in family.heads.items()}
+    own = bool(family.definition)
+    heads = {name: numbered(recordings.labels[head.column], head.classes, own) for name, head in family.heads.items()}
     if family.label:
         anomaly = recordings.labels[family.label].astype(bool)
     else:
@@ -65,12 +68,16 @@ def examples_of(recordings: Recordings, family: Family, tables: MakeFeatureTable
         anomaly = np.logical_or.reduce(wrong)
     table = tables(recordings.windows, recordings.baselines, family)
     sizes = {name: len(head.classes) for name, head in family.heads.items()}
-    return Examples(table, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64))
+    return Examples(table, anomaly, heads, sizes, recordings.groups, np.ones(len(anomaly), dtype=np.int64), own)
 
 
-def numbered(values: NDArray[np.generic], classes: Sequence[object]) -> NDArray[np.int64]:
-    """Return each value's place among the classes."""
-    places = {grade: place for place, grade in enumerate(classes)}
+def numbered(values: NDArray[np.generic], classes: Sequence[object], gaps: bool = False) -> NDArray[np.int64]:
+    """Return each value's place among the classes.
+
+    Args:
+        gaps: Whether None says that a class is not known, -1.
+    """
+    places = {grade: place for place, grade in enumerate(classes)} | ({None: UNKNOWN} if gaps else {})
     try:
         return np.array([places[value] for value in values.tolist()], dtype=np.int64)
     except KeyError as error:
@@ -89,24 +96,47 @@ def take(examples: Examples, rows: NDArray[np.int64]) -> Examples:
     """Return some of the examples."""
     heads = {name: labels[rows] for name, labels in examples.heads.items()}
     table = examples.table.rows(rows)
-    return Examples(
-        table, examples.anomaly[rows], heads, examples.classes, examples.groups[rows], examples.weight[rows]
+    return replace(
+        examples,
+        table=table,
+        anomaly=examples.anomaly[rows],
+        heads=heads,
+        groups=examples.groups[rows],
+        weight=examples.weight[rows],
     )
 
 
-def folds(groups: NDArray[np.str_], count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(
+    groups: NDArray[np.str_], count: int, anomaly: NDArray[np.bool_] | None = None
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split by group into rows to fit on and rows left out; `count` 0 leaves out one group at a time.
 
+    Args:
+        anomaly: `bool[N]`. Where few groups have anomalies, groups go to the parts so that no fit lacks either kind.
+
     Raises:
-        InvalidInput: There is but one group.
+        InvalidInput: There is but one group, or all anomalous or all normal windows are of one.
     """
-    from sklearn.model_selection import GroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     known = len(np.unique(groups))
     if known < 2:
         raise InvalidInput("data", known, "must hold at least two groups, to leave one out")
-    splitter = GroupKFold(known if not count else min(count, known))
-    return list(splitter.split(groups, groups=groups))
+    parts = known if not count else min(count, known)
+    found = list(GroupKFold(parts).split(groups, groups=groups))
+    if anomaly is None or _both_in_each(anomaly, found):
+        return found
+    # The splitter wants as many windows of either kind as parts.
+    parts = max(2, min(parts, int(anomaly.sum()), int((~anomaly).sum())))
+    found = list(StratifiedGroupKFold(parts).split(groups, anomaly, groups)) if min(parts, anomaly.sum()) > 1 else []
+    if not found or not _both_in_each(anomaly, found):
+        rule = "must show both normal and anomalous windows in at least two groups, to leave one out"
+        raise InvalidInput("data", known, rule)
+    return found
+
+
+def _both_in_each(anomaly: NDArray[np.bool_], found: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bool:
+    return all(anomaly[fit_rows].any() and not anomaly[fit_rows].all() for fit_rows, _ in found)
 
 
 def out_of_fold(detector: type[Detector], examples: Examples, seed: int, settings: Settings = SHIPPED) -> Floats:
@@ -114,7 +144,7 @@ def out_of_fold(detector: type[Detector], examples: Examples, seed: int, setting
     scores = np.full(len(examples.anomaly), np.nan)
     # The heads do not enter the score: leaving them out saves most of the time.
     plain = replace(examples, heads={}, classes={})
-    for fit_rows, left_out in folds(examples.groups, FOLDS):
+    for fit_rows, left_out in folds(examples.groups, FOLDS, examples.anomaly):
         taken, table = take(plain, fit_rows), plain.table.rows(left_out)
         fitted = detector.fit(taken, seed, **settings)
         outside = outside_range(table, *known_range(taken)) if detector.supervised else False

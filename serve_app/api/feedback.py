@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import Family
+from pipelines.machines.labelling import CALLED, CALLED_RULE
 from serve_app.api import problems
 from serve_app.api.auth import Worker
 from serve_app.api.ports import Ports
@@ -68,11 +69,17 @@ def truth_of(prediction: dict[str, Any], body: FeedbackBody) -> bool:
 def check_component(family: Family, body: FeedbackBody, anomalous: bool) -> None:
     """Check that a component is one that the family has, and is named only where something was wrong.
 
+    A family that a tenant has defined has no list: whatever its people call a part is one.
+
     Raises:
         InvalidInput: It is not.
     """
     known = family.components
-    if body.component not in known:
+    if family.definition:
+        # A training names the parts by these very words: shown in answers, and one of a bounded number.
+        if not CALLED.match(body.component or ""):
+            raise InvalidInput("component", body.component, CALLED_RULE)
+    elif body.component not in known:
         rule = f"must be one of {', '.join(known)}" if known else "must be left out: this family names no component"
         raise InvalidInput("component", body.component, rule)
     if not anomalous:

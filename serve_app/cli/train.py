@@ -1,29 +1,31 @@
 """`hdx train`: fits the detectors of a family and registers them in MLflow with their evidence."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.table import Table
 
 from configs.settings import Settings, read_settings
 from pipelines.datasets.feedback import Remark
-from pipelines.machines.family import Family
+from pipelines.machines.family import Family, family_names
 from serve_app.cli.options import (
     ChannelOption,
     DataOption,
     DryRunOption,
-    FamilyOption,
     SeedOption,
     ZoneOption,
     known_family,
     recordings,
 )
-from serve_app.cli.progress import Step, bar, console
+from serve_app.cli.progress import Step, bar, console, tell
 
 if TYPE_CHECKING:
+    from pipelines.datasets.mapping import Wanted
     from pipelines.training.run import Plan
+    from serve_app.store.repository import Store
 
 app = typer.Typer()
 
@@ -33,22 +35,37 @@ FEEDBACK_MAX = 20_000
 
 @app.command()
 def train(
-    family: FamilyOption,
+    family: Annotated[str, typer.Option("--family", help="Kind of machine, shipped or one of your own.")],
     data: DataOption = None,
     seed: SeedOption = 7,
     promote: Annotated[bool, typer.Option(help="Make the new versions champions even where there are some.")] = False,
     feedback: Annotated[bool, typer.Option("--feedback", help="Learn from what people said of answers, too.")] = False,
-    tenant: Annotated[str, typer.Option(help="Whose feedback; that of all tenants when left out.")] = "",
+    tenant: Annotated[
+        str, typer.Option(help="Whose feedback, that of all when left out; of a family of your own: whose, demo.")
+    ] = "",
     trials: Annotated[int, typer.Option(min=0, help="Settings to try for each detector beside the shipped ones.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that Ray runs at once; 1: this process.")] = 1,
     channel: ChannelOption = None,
     zone: ZoneOption = "",
     dry_run: DryRunOption = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="Column of labels, for a family of your own, named as the part it is of; repeat."),
+    ] = None,
 ) -> None:
     """Train the detectors of a family, and register them in MLflow with their evidence, as challengers."""
     from pipelines.training.run import Plan
     from serve_app.local.offline import check_registry, open_registry
 
+    if family not in family_names():
+        from pipelines.datasets.mapping import Wanted
+
+        said = Wanted.of(channel or (), zone)
+        given = Given(data, said, label or (), feedback or data is None, dry_run)
+        console.print(train_defined(family, tenant or "demo", given, Plan(seed, trials, workers), promote))
+        return
+    if label:
+        raise typer.BadParameter("--label is for families of your own: shipped ones name their label columns")
     if tenant and not feedback:
         raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
     settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
@@ -62,6 +79,54 @@ def train(
         with open_registry(settings, console), bar() as step:
             trained = train_family(settings, kind, path, plan, remarks, promote, step)
     console.print(trained)
+
+
+class Given(NamedTuple):
+    """What a family of a tenant's own is trained on.
+
+    Attributes:
+        labels: Columns of labels; those that look like such when none is named.
+        feedback: Whether what people said of answers counts.
+    """
+
+    data: Path | None
+    wanted: "Wanted"
+    labels: Sequence[str]
+    feedback: bool
+    dry_run: bool
+
+
+def train_defined(name: str, tenant: str, given: Given, plan: "Plan", promote: bool) -> Table | str:
+    """Train the detectors of a family that a tenant has defined, and register them as the tenant's own.
+
+    Raises:
+        InvalidInput: The tenant has no such family, or its labels are too few or break a rule.
+    """
+    from pipelines.datasets.labelled import read_labelled
+    from pipelines.training.labelled_family import prepare
+    from serve_app.cli.users import with_store
+    from serve_app.local.offline import check_registry, open_registry
+    from serve_app.training import remarks_on, train_own
+
+    settings, kind = read_settings(), known_family(name, tenant)
+    if not given.dry_run:
+        check_registry(settings)
+
+    async def read(store: "Store") -> tuple[int, int, list[Remark]]:
+        tenant_id = await store.tenants.get(tenant)
+        said = await remarks_on(store, tenant_id, kind, FEEDBACK_MAX, tell) if given.feedback else []
+        return tenant_id, (await store.families.get(tenant_id, name)).version, said
+
+    tenant_id, version, remarks = with_store(read)
+    recorded = None if given.data is None else read_labelled(kind, given.data, given.wanted, given.labels, tell)
+    prepared = prepare(kind, recorded, remarks, tell)
+    if given.dry_run:
+        return f"names {', '.join(prepared.family.components) or 'no component'}"
+    table = Table("model", "version", "AUC, groups left out", box=None)
+    with open_registry(settings, console), bar() as step:
+        for made in train_own(settings, tenant_id, version, prepared, plan, promote, step):
+            table.add_row(made.name, made.version, f"{made.skill:.4f}")
+    return table
 
 
 async def remarks_of(settings: Settings, family: Family, tenant: str) -> list[Remark]:

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import NotFound
+from pipelines.machines.family import OWN_MARK
 from serve_app.store.audit import note as note_audit
 from serve_app.store.database import Database
 from serve_app.store.records import Labelled, StoredFeedback, Verdict, Verified
@@ -32,6 +33,7 @@ LABELLED = (
     ANOMALOUS.label("truth"),
     feedback.c.component,
     feedback.c.created_at,
+    diagnoses.c.created_at.label("answered_at"),
 )
 
 
@@ -77,18 +79,22 @@ class Feedback:
         async with self._database.transaction("hdx.learning", "all", long=True) as connection:
             return [Verified(*tuple(row)) for row in await connection.execute(query)]
 
-    async def labelled(self, family: str, limit: int, tenant_id: int | None = None) -> list[Labelled]:
+    async def labelled(
+        self, family: str, limit: int, tenant_id: int | None = None, own: bool = False
+    ) -> list[Labelled]:
         """Return the windows of a family that people have spoken of, the newest word first.
 
         Args:
             family: Of the windows.
             limit: Most windows.
             tenant_id: Whose; None for those of all tenants, as a model that they share is trained on.
+            own: Whether the tenant has defined the family: the windows are of any version of it.
         """
+        is_of = diagnoses.c.family.like(f"{family}{OWN_MARK}%") if own else diagnoses.c.family == family
         query = (
             select(*LABELLED)
             .join_from(feedback, diagnoses, feedback.c.trace_id == diagnoses.c.trace_id)
-            .where(feedback.c.tenant_id == diagnoses.c.tenant_id, diagnoses.c.family == family)
+            .where(feedback.c.tenant_id == diagnoses.c.tenant_id, is_of)
             .order_by(feedback.c.created_at.desc(), feedback.c.trace_id)
             .limit(limit)
         )

@@ -191,6 +191,7 @@ class Labelled:
         truth: Whether it is anomalous.
         component: What was off nominal, where somebody said so.
         created_at: When it was said.
+        answered_at: When the window was judged.
     """
 
     trace_id: UUID
@@ -202,6 +203,7 @@ class Labelled:
     truth: bool
     component: str | None
     created_at: datetime
+    answered_at: datetime
 
 
 class Kept(NamedTuple):

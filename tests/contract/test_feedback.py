@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
+from serve_app.api.schemas.families import EXAMPLE
 from serve_app.api.schemas.feedback import FeedbackReply
 from tests.contract.calls import DETECT, WINDOW, LogIn, assert_problem
 from tests.contract.stand_ins import API_KEY, Bench
@@ -76,6 +77,26 @@ def test_what_does_not_fit_is_named(
     assert value is ... or problem["value"] == value
     assert rule in problem["rule"]
     assert bench.store.said == {}
+
+
+def test_of_a_family_of_ones_own_any_word_names_the_part(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """What people call the part is kept as they say it; what cannot be shown, or is longer than a name, is refused."""
+    engineer = headers("engineer")
+    assert client.post("/api/families/", json={"name": "press", **EXAMPLE}, headers=engineer).status_code == 201
+    new = {"name": "Press", "family": "press"}
+    system = client.post("/api/systems/", json=new, headers=engineer).json()["system_id"]
+    bench.diagnoser.alarm = True
+    body = {"system_id": system, "sensor_data": {"pressure": [180.0, 181.0, 179.5]}}
+    trace_id = client.post(DETECT, json=body, headers=engineer).json()["trace_id"]
+    place = f"/api/diagnostics/{trace_id}/feedback/"
+    for component in ("Уплотнение 2", "main pump"):
+        said = client.post(place, json={"verdict": "confirmed", "component": component}, headers=engineer)
+        assert (said.status_code, said.json()["component"]) == (200, component)
+    for component in ("../x", "", "a\x07b", "x" * 65):
+        wrong = client.post(place, json={"verdict": "confirmed", "component": component}, headers=engineer)
+        assert assert_problem(wrong, 422, "invalid-input")["field"] == "component"
+    wrong = client.post(place, json={"verdict": "false_alarm", "component": "main pump"}, headers=engineer)
+    assert "nothing was wrong" in assert_problem(wrong, 422, "invalid-input")["rule"]
 
 
 def test_an_abstention_cannot_be_confirmed(client: TestClient, headers: LogIn, bench: Bench) -> None:

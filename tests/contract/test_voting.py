@@ -19,9 +19,10 @@ from pipelines.detectors.base import FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.detectors.untrained import BUILT_IN
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
-from pipelines.errors import NotFound, Unavailable, UnknownFamily
+from pipelines.errors import NoQuorum, NotFound, Unavailable, UnknownFamily
 from pipelines.machines.commissioning import commission
 from pipelines.machines.definition import ChannelDefinition, Definition, find_family
+from pipelines.machines.labelling import OTHER_READING, Label, reading_digest
 from pipelines.signals.reading import make_feature_table
 from pipelines.signals.windows import Window
 
@@ -174,3 +175,56 @@ async def test_a_family_that_people_defined_is_judged_by_its_own_normal() -> Non
     (again,) = await graph.diagnose([asked[1]._replace(versions=(("adaptive", BUILT_IN),))])
     assert isinstance(again, Judgement)
     assert again.score == ill.score
+
+
+def trained_on(table: FeatureTable, detector: str, reading: str, grades: tuple[int | str, ...]) -> MemberVotes:
+    """Votes of a version that a tenant has trained: it names the pump, surely off in its last grade."""
+    head = np.tile(np.eye(len(grades))[-1], (len(table.raw), 1))
+    votes = replace(votes_on(table, detector), versions=("t7/1",) * len(table.raw), heads={"pump": head})
+    return replace(votes, labels=(Label("pump", "pump", grades),), reading=reading)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_tenant_has_trained_votes_on_its_family(fails: bool) -> None:
+    """One that reads windows as the family does, and of two that grade a part otherwise the first in answers is heard.
+
+    Live the built-in member votes for an adaptive version that cannot be had; in a replay nobody votes for another.
+    """
+    definition = Definition(title="Unit", channels={"pressure": ChannelDefinition(unit="bar")}).to_json()
+    family, reading = find_family("unit", definition), reading_digest(find_family("unit", definition))
+
+    def replica(detector: str, reading: str, grades: tuple[int | str, ...], lost: bool = False) -> Any:
+        async def vote(table: FeatureTable) -> MemberVotes:
+            if lost:
+                raise Unavailable(detector, "its file is gone")
+            return trained_on(table, detector, reading, grades)
+
+        found = Replica(vote, [])
+        found.vote.options = lambda **_: found.vote
+        return found
+
+    members = {
+        "catboost": replica("catboost", reading, (0, 1)),
+        "xgboost": replica("xgboost", reading, ("ok", "worn")),
+        "random_forest": replica("random_forest", "of other units", (0, 1)),
+        "adaptive": replica("adaptive", reading, (0, 1), fails),
+    }
+    own = tuple((name, "t7/1") for name in members)
+    window = Window({"pressure": np.random.default_rng(1).normal(180, 1, 30)}, 1.0)
+    normal = commission(make_feature_table([window] * 20, [None] * 20, family).raw, family)
+    asked = Inspection(window, family.key, normal, owner=7, own=own, definition=definition)
+    graph = Ensemble(members, 2, 0.2)
+    (answer,) = await graph.diagnose([asked])
+    assert isinstance(answer, Judgement)
+    found = json.loads(answer.findings)
+    adaptive = BUILT_IN if fails else "t7/1"
+    assert answer.versions == {"catboost": "t7/1", "xgboost": "t7/1", "adaptive": adaptive}
+    assert found["prediction"]["components"] == [{"component": "pump", "probability": 1.0, "grade": 1}]
+    reasons = {vote["ml_model"]: vote.get("reason") for vote in found["ml_predictions"]}
+    assert (reasons["random_forest"], reasons["adaptive"]) == (OTHER_READING, None)
+    versions = tuple(answer.versions.items())
+    (again,) = await graph.diagnose([asked._replace(own=(), versions=versions)])
+    assert isinstance(again, Judgement)
+    assert (again.score, again.versions) == (answer.score, answer.versions)
+    (lost,) = await graph.diagnose([asked._replace(own=(), versions=own)])
+    assert isinstance(lost, NoQuorum)

@@ -55,7 +55,7 @@ class ColumnReading:
 
     Attributes:
         header: As it stands in the file.
-        role: `time`, `machine`, `tag`, `value`, `quality`, `unit`, `channel`, `text` or `empty`.
+        role: `time`, `machine`, `tag`, `value`, `quality`, `unit`, `channel`, `text`, `label` or `empty`.
         quantity: What its words or its unit say that it measures; None where nothing does.
         unit: Canonical name of the unit it was read in; None where there is none.
         asked: What has to be said by people, as a question; empty where nothing has.

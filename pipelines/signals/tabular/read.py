@@ -1,9 +1,10 @@
 """Reads one file of readings into channels with units, one row a moment, and a report of all that was left out."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,9 @@ from pipelines.signals.windows import Floats
 
 # A line above the header that names the zone.
 ZONE = re.compile(r"time ?zone|zeitzone|часовой пояс|\btz\b", re.IGNORECASE)
+LABEL = "label"
+# Tells by header and cells, as text, whether a column is what people say of the rows, and no reading.
+IsLabel = Callable[[str, "pd.Series[Any]"], bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +87,13 @@ class Table:
     left: tuple[LeftCells, ...] = ()
 
 
-def read_table(source: Path | bytes, name: str = "", zone: str | None = None, cells: int = CELLS_MAX) -> Table:
+def read_table(
+    source: Path | bytes,
+    name: str = "",
+    zone: str | None = None,
+    cells: int = CELLS_MAX,
+    is_label: IsLabel | None = None,
+) -> Table:
     """Read a file of CSV, text, Excel or Parquet, packed by gzip or not.
 
     Args:
@@ -91,6 +101,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None, ce
         name: To tell it by; the path's own when left out.
         zone: Of moments that name none, as `Europe/Berlin`; they are taken as UTC when left out.
         cells: Rows times columns, at most, in the file and in what becomes of it.
+        is_label: Which columns are kept as text, whatever they are called or hold; none when left out.
 
     Raises:
         InvalidInput: It cannot be read, or is over a limit.
@@ -98,7 +109,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None, ce
     name = name or (source.name if isinstance(source, Path) else "file")
     grid = open_grid(source, name, cells)
     body = find_body(grid, name)
-    reading = _begun(grid, body, name, cells)
+    reading = _begun(grid, body, name, cells, is_label)
     zone = zone or next((named for line in body.preamble if ZONE.search(line) and (named := header_zone(line))), None)
     moments, columns, zone = find_time(reading.fields, zone)
     reading.moments = moments
@@ -117,7 +128,7 @@ def read_table(source: Path | bytes, name: str = "", zone: str | None = None, ce
     return _table(reading, merged, texts, shape, columns, zone, rows_read)
 
 
-def _begun(grid: Grid, body: Body, name: str, cells: int) -> Reading:
+def _begun(grid: Grid, body: Body, name: str, cells: int, is_label: IsLabel | None) -> Reading:
     account = Account()
     for note in grid.notes:
         account.note(note)
@@ -126,6 +137,9 @@ def _begun(grid: Grid, body: Body, name: str, cells: int) -> Reading:
     fields, rows = without_noise(fields_of(grid, body), body, account)
     if not fields:
         raise InvalidInput("file", name, "must hold rows of numbers")
+    for field in fields if is_label else ():
+        if is_label is not None and is_label(field.header, field.words):
+            field.role, field.named, field.heading, field.unit = LABEL, None, Heading(field.header), None
     fields, rows, blocks = stacked(fields, rows, cells)
     if len(np.unique(blocks)) > 1:
         account.note(f"{blocks.max() + 1} columns of moments, each for the columns after it: brought together")
@@ -240,7 +254,8 @@ def _wide(reading: Reading, cells: int) -> tuple[Merged, dict[str, NDArray[np.ob
         merged = merge(frame, names, reading.account)
     sorter = np.argsort(reading.rows, kind="stable")
     places = sorter[np.searchsorted(reading.rows, merged.rows, sorter=sorter)]
-    return merged, {each.header: each.words.to_numpy(dtype=object)[places] for each in reading.with_role("text")}
+    texts = [*reading.with_role("text"), *reading.with_role(LABEL)]
+    return merged, {each.header: each.words.to_numpy(dtype=object)[places] for each in texts}
 
 
 def _quantity(each: Field) -> str | None:

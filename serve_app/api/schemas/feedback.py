@@ -18,7 +18,11 @@ class FeedbackBody(Body):
         description="`confirmed`: the answer is right, alarm or not; `false_alarm`: nothing was wrong; "
         "`missed`: something was wrong"
     )
-    component: Text | None = Field(default=None, max_length=100, description="What was wrong, one of the family's own")
+    component: Text | None = Field(
+        default=None,
+        max_length=100,
+        description="What was wrong: a component of a shipped family; of a family of your own, as you call the part",
+    )
     note: Text = Field(default="", max_length=2000)
 
 
