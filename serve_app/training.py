@@ -8,12 +8,17 @@ from typing import NamedTuple
 
 from configs.settings import Settings
 from pipelines.datasets.feedback import Remark
+from pipelines.detectors.adaptive import Adaptive
+from pipelines.detectors.bundle import Bundle
+from pipelines.detectors.members import registry
+from pipelines.detectors.untrained import untrained
 from pipelines.errors import UnknownFamily
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.definition import find_family
 from pipelines.machines.family import Family, digest_of, family_names
-from pipelines.machines.labelling import reading_digest
-from pipelines.promotion.mlflow_client import model_name
+from pipelines.machines.labelling import OTHER_READING, Label, reading_digest, with_labels
+from pipelines.promotion.mlflow_client import Registry, model_name
+from pipelines.promotion.model_loader import take
 from pipelines.signals.reading import is_known
 from pipelines.training.labelled_family import Prepared
 from pipelines.training.publish import publish
@@ -58,6 +63,31 @@ async def remarks_on(store: Store, tenant_id: int, family: Family, most: int, te
         Remark(f"{each.tenant_id}/{each.system_id}", each.window, each.baseline, each.truth, each.component)
         for each in ordered
     ]
+
+
+def members_of_own(source: Registry, tenant_id: int, family: Family, tell: Tell) -> tuple[Family, dict[str, Bundle]]:
+    """Return who judges a family that a tenant has defined, as the service asks them, and the family as they name it.
+
+    Raises:
+        Unavailable: The registry does not answer, or a champion does not load.
+    """
+    members: dict[str, Bundle] = {}
+    known: dict[str, Label] = {}
+    for detector in registry():
+        release = source.champion(family.name, detector, tenant_id)
+        if release is None:
+            continue
+        bundle = take(source, release.name, release.version).bundle
+        labels = [each._replace(head=each.component) for each in bundle.card.labels]
+        if reading_digest(bundle.family) != reading_digest(family):
+            tell(f"  {release.name} {release.version}: {OTHER_READING}")
+        elif any(known.get(each.component, each) != each for each in labels):
+            tell(f"  {release.name} {release.version}: was trained on other grades than {', '.join(members)}")
+        else:
+            members[detector] = bundle
+            known |= {each.component: each for each in labels}
+    members.setdefault(Adaptive.name, untrained(Adaptive.name, family))
+    return with_labels(family, tuple(known[name] for name in sorted(known))), members
 
 
 async def _reading(store: Store, tenant_id: int, key: str) -> str:

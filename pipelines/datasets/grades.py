@@ -15,6 +15,7 @@ from pipelines.errors import InvalidInput
 from pipelines.machines.family import Grade
 from pipelines.machines.labelling import CALLED, CALLED_RULE
 from pipelines.signals.tabular.headings import role_of
+from pipelines.signals.tabular.validity import words_of
 
 # Label columns of a file, and grades of one. Source: own choice; the test rig has four components of two to four
 # grades, and each head is one more model to fit.
@@ -61,11 +62,11 @@ class Labels(NamedTuple):
     codes: NDArray[np.int64]
 
 
-def is_label(header: str, words: "pd.Series[Any]", others: Collection[str]) -> bool:
+def is_label(header: str, cells: "pd.Series[Any]", others: Collection[str]) -> bool:
     """Tell whether a column that nobody has named is one of labels: 0 and 1, or grades of which one is nominal.
 
     Args:
-        words: Its cells as text.
+        cells: Text, or numbers.
         others: Headers of the family's channels.
     """
     name, role = header.strip(), role_of(header)
@@ -73,8 +74,8 @@ def is_label(header: str, words: "pd.Series[Any]", others: Collection[str]) -> b
         return False
     if role is not None and name.casefold() not in PARTS:
         return False
-    found = _distinct(words.iloc[:PROBE])
-    if len(found) > GRADES_MAX or len(found := _distinct(words)) > GRADES_MAX:
+    found = _distinct(words_of(cells.iloc[:PROBE]))
+    if len(found) > GRADES_MAX or len(found := _distinct(words_of(cells))) > GRADES_MAX:
         return False
     grades = [_grade(word) for word in found]
     is_flag = all(isinstance(grade, int) for grade in grades)
@@ -109,8 +110,10 @@ def read_labels(header: str, words: Sequence[object]) -> Labels:
     known = {word: places[grade] for word, grade in whole.items()}
     codes = np.array([known.get(word, UNKNOWN) for word in text.tolist()], dtype=np.int64)
     overall = name.casefold() == ALWAYS_OVERALL or (name.casefold() in OVERALL and len(faults) < 2)
-    nominal: Grade = next((word for word in found if whole[word] == 0 and not _is_number(word)), 0)
-    grades = (nominal if any(isinstance(each, str) for each in faults) else 0, *faults)
+    well = next((word for word in found if whole[word] == 0), "0")
+    # Grades are all numbers, or all words: columns of answers and tables are of one type.
+    words_too = any(isinstance(each, str) for each in faults)
+    grades: tuple[Grade, ...] = (well, *map(str, faults)) if words_too else (0, *faults)
     return Labels("" if overall else name, grades, np.minimum(codes, 1) if overall else codes)
 
 

@@ -93,7 +93,7 @@ def _choice(family: Family, wanted: Wanted, named: Sequence[str]) -> Callable[[s
         return lambda header, _: header.strip() in named
     channels = {known for name, channel in family.channels.items() for known in (name, channel.column)}
     others = channels | {column.partition("[")[0].strip() for column in wanted.columns.values()}
-    return lambda header, words: is_label(header, words, others)
+    return lambda header, cells: is_label(header, cells, others)
 
 
 def _columns(table: Table, frame: pd.DataFrame, named: Sequence[str]) -> list[Labels]:

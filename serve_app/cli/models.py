@@ -8,7 +8,7 @@ from rich.table import Table
 
 from configs.settings import read_settings
 from pipelines.detectors.members import registry
-from pipelines.promotion.mlflow_client import Registry, request_promotion
+from pipelines.promotion.mlflow_client import Registry, model_name, request_promotion
 from pipelines.promotion.rollout import PromotionRequest
 from serve_app.cli.progress import console
 
@@ -54,6 +54,10 @@ def models_table(source: Registry, alias: str) -> Table:
             rollout = state.rollout
             under_way = f"{rollout.version}: {rollout.stage}" if rollout else ""
             table.add_row(state.name, state.champion, state.live, state.previous, under_way)
+    for (family, tenant), versions in sorted(source.owned().items()):
+        for detector, version in sorted(versions.items()):
+            # A tenant's own model has no rollout: its champion is what answers.
+            table.add_row(model_name(family, detector, tenant), version, version, "", "")
     return table
 
 

@@ -1,12 +1,13 @@
 """`hdx score`: judges recordings offline with the champions of a family."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from configs.settings import read_settings
+from configs.settings import Settings, read_settings
 from pipelines.detectors.members import registry
 from pipelines.errors import InvalidInput
 from pipelines.promotion.mlflow_client import Registry, load_members
@@ -14,8 +15,10 @@ from serve_app.cli.options import ChannelOption, DryRunOption, ZoneOption, known
 from serve_app.cli.progress import Step, bar, console, tell
 
 if TYPE_CHECKING:
+    from pipelines.detectors.bundle import Bundle
     from pipelines.machines.family import Family
     from pipelines.scoring.plan import Options
+    from serve_app.store.repository import Store
 
 app = typer.Typer()
 
@@ -60,8 +63,9 @@ def score(
             tell("  no --settle: nothing tells what is normal for this machine, and most detectors will abstain")
         options = Options.of(read.entity, read.order, settle, detail or names_anomaly(kind))
         if kind.definition:
+            spoken, members = own_members(settings, kind, tenant)
             with bar() as step:
-                rows = score_own(kind, read.path, target, options, workers, step)
+                rows = score_own(spoken, members, read.path, target, options, workers, step)
             console.print(f"{rows} rows -> {target}")
             return
         with open_registry(settings, console) as models, bar() as step:
@@ -81,19 +85,47 @@ def members_of(words: str) -> list[str]:
     return wanted
 
 
-def score_own(family: "Family", source: Path, target: Path, options: "Options", workers: int, step: Step) -> int:
-    """Score a file by what needs no training, for a family on which nobody has trained; return the number of rows.
+def own_members(settings: Settings, family: "Family", tenant: str) -> "tuple[Family, Mapping[str, Bundle]]":
+    """Return who judges a family that a tenant has defined, and the family with the components that they name.
+
+    Raises:
+        Unavailable: A champion does not load.
+    """
+    from pipelines.detectors.adaptive import Adaptive
+    from pipelines.detectors.untrained import untrained
+    from serve_app.cli.users import with_store
+    from serve_app.local.bootstrap import answers
+    from serve_app.training import members_of_own
+
+    if not answers(f"{settings.tracking_url}/health"):
+        tell("  no registry answers: what needs no training judges alone")
+        return family, {Adaptive.name: untrained(Adaptive.name, family)}
+
+    async def read(store: "Store") -> int:
+        return await store.tenants.get(tenant)
+
+    source = Registry(settings.tracking_url, settings.models.alias)
+    return members_of_own(source, with_store(read), family, tell)
+
+
+def score_own(
+    family: "Family",
+    members: "Mapping[str, Bundle]",
+    source: Path,
+    target: Path,
+    options: "Options",
+    workers: int,
+    step: Step,
+) -> int:
+    """Score a file of a family that a tenant has defined; return the number of rows.
 
     Raises:
         InvalidInput: The file breaks a rule, or Ray Data is asked for.
     """
-    from pipelines.detectors.adaptive import Adaptive
-    from pipelines.detectors.untrained import untrained
     from pipelines.scoring.score import score as score_here
 
     if workers:
         raise InvalidInput("workers", workers, "must be 0: a family of your own is scored in this process")
-    members = {Adaptive.name: untrained(Adaptive.name, family)}
 
     def done(rows: int, total: int) -> None:
         step("score", rows, total)

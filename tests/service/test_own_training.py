@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import MagicMock
 from uuid import uuid4
 
+import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 from ray.serve import multiplex
@@ -35,7 +36,7 @@ from serve_app.store.repository import Store
 from tests.contract.stand_ins import make_bench
 from tests.service.test_commission_command import hdx
 from tests.service.tracking import tracking_server
-from tests.unit.labelled_files import DEFINITION, PRESS, rows_of, samples, write_presses
+from tests.unit.labelled_files import DEFINITION, PRESS, SECONDS, rows_of, samples, write_presses
 
 TRAINED = [name for name, detector in registry().items() if detector.supervised]
 DETECT = "/api/diagnostics/anomaly/detect/"
@@ -158,7 +159,8 @@ def test_own_labels_train_members(served: tuple[list[Plant], str]) -> None:
     assert "names pump, valve" in plant.train("--data", source, "--dry-run")
     assert versions(plant.detect(system, "", 2)) == {"adaptive": BUILT_IN}
     told = plant.train("--data", source)
-    assert all(model_name("press", detector, own) in told for detector in registry())
+    names = [model_name("press", detector, own) for detector in registry()]
+    assert all(name in told and name in hdx("models") for name in names)
     for fault, seed in (("pump", 10), ("valve", 11), ("pump", 12), ("valve", 13)):
         answer = plant.detect(system, fault, seed)
         assert versions(answer) == dict.fromkeys(registry(), f"t{own}/1")
@@ -170,6 +172,7 @@ def test_own_labels_train_members(served: tuple[list[Plant], str]) -> None:
     assert grades == {"pump": 0, "valve": "stuck"}
     assert not plant.detect(system, "", 14)["prediction"]["is_anomaly"]
     assert plant.replayed(before)["identical"]
+    scored_alike(plant)
     theirs = nothing_of_it(plant, other, answer)
     known_by(tracking, own)
     told = other.train("--data", source, "--label", "valve", "--seed", "8")
@@ -180,6 +183,20 @@ def test_own_labels_train_members(served: tuple[list[Plant], str]) -> None:
     read_otherwise(plant, system)
     again = plant.replayed(answer)
     assert again["identical"], again["differences"]
+
+
+def scored_alike(plant: Plant) -> None:
+    """Check that offline scoring asks the same members: a pump that wears is called so from its first whole window."""
+    path, target = plant.folder / "later.csv", plant.folder / "later.parquet"
+    lines = [line.split(";", 5)[1:5] for line in rows_of("p", [("", 20), ("pump", 6)], 7)]
+    head = "time;pressure [bar];oil temperature [°C];motor current [A]"
+    path.write_text("\n".join([head, *(";".join(line) for line in lines)]), encoding="utf-8")
+    plant.hdx("score", "--family", "press", str(path), str(target), "--settle", str(16 * SECONDS))
+    found = pd.read_parquet(target)
+    well, worn = found[16 * SECONDS : 20 * SECONDS], found[21 * SECONDS :]
+    assert not (well["pred"] > 0).any()
+    assert (worn["pred"] > 0).all()
+    assert set(worn["anomaly_type"]) == {"pump"}
 
 
 def nothing_of_it(owner: Plant, other: Plant, answer: dict[str, Any]) -> int:

@@ -43,6 +43,7 @@ def test_grades_are_read() -> None:
     )
     pump = read_labels(" pump ", ["0", "1.0", "2,0", float("nan"), True, "да"])
     assert (pump.component, pump.grades, pump.codes.tolist()) == ("pump", (0, 1, 2), [0, 1, 2, UNKNOWN, 1, 1])
+    assert read_labels("pump", ["0", "2", "worn"]).grades == ("0", "2", "worn")
     whole = read_labels("fault", ["0", "1", "0"])
     assert (whole.component, whole.codes.tolist()) == ("", [0, 1, 0])
     named = read_labels("fault", ["none", "leak", "wear"])

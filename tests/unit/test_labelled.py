@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines.datasets.feedback import Remark
@@ -16,6 +17,7 @@ from pipelines.signals.windows import to_store
 from pipelines.training.labelled_family import LEAST_COMPONENT, LEAST_EACH, prepare
 from pipelines.training.train import examples_of, folds
 from tests.unit.labelled_files import DEFINITION, PRESS, SECONDS, write_presses
+from tests.unit.workbooks import rows_xml, workbook
 
 NOTHING = Wanted({})
 
@@ -39,6 +41,23 @@ def test_a_file_becomes_labelled_windows(tmp_path: Path) -> None:
     assert "pressure <- 'pressure [bar]'" in text
     assert "label pump: 0, 1" in text
     assert "press 2: 20 windows that are well say what is normal for it, 38 are learned" in text
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".xlsx"])
+def test_tables_with_numbers_are_read_alike(tmp_path: Path, suffix: str) -> None:
+    """Whole numbers, truths and words of a Parquet file or a workbook say the same as those of a text."""
+    text = write_presses(tmp_path / "presses.csv", machines=1)
+    frame = pd.read_csv(text, sep=";").assign(pump=lambda table: table["pump"] == 1)
+    path = tmp_path / f"presses{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        rows = [list(frame.columns), *frame.astype({"pump": int}).to_numpy().tolist()]
+        path.write_bytes(workbook({"log": rows_xml(rows)}))
+    (same, grades), (first, _) = read(path)[0], read(text)[0]
+    assert grades == {"pump": (0, 1), "valve": ("ok", "stuck")}
+    for name in ("pump", "valve", "anomaly"):
+        assert same.labels[name].tolist() == first.labels[name].tolist()
 
 
 def test_people_may_name_the_labels(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from pipelines.signals.windows import Floats
 # A line above the header that names the zone.
 ZONE = re.compile(r"time ?zone|zeitzone|часовой пояс|\btz\b", re.IGNORECASE)
 LABEL = "label"
-# Tells by header and cells, as text, whether a column is what people say of the rows, and no reading.
+# Tells by header and cells whether a column is what people say of the rows, and no reading.
 IsLabel = Callable[[str, "pd.Series[Any]"], bool]
 
 
@@ -137,8 +137,8 @@ def _begun(grid: Grid, body: Body, name: str, cells: int, is_label: IsLabel | No
     fields, rows = without_noise(fields_of(grid, body), body, account)
     if not fields:
         raise InvalidInput("file", name, "must hold rows of numbers")
-    for field in fields if is_label else ():
-        if is_label is not None and is_label(field.header, field.words):
+    for field in fields:
+        if is_label is not None and is_label(field.header, field.cells):
             field.role, field.named, field.heading, field.unit = LABEL, None, Heading(field.header), None
     fields, rows, blocks = stacked(fields, rows, cells)
     if len(np.unique(blocks)) > 1:
