@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import Grade
 from pipelines.machines.labelling import CALLED, CALLED_RULE
+from pipelines.signals.tabular.fields import PART
 from pipelines.signals.tabular.headings import role_of
 from pipelines.signals.tabular.validity import words_of
 
@@ -44,8 +45,6 @@ STATES = re.compile(
     r"valid|quality|good|работ|режим|вкл|состоян|пуск|стоп|цикл|betrieb|läuft|modus|zustand|\bein\b|zyklus",
     re.IGNORECASE,
 )
-# Parts of machines that also name a machine where they are a header alone.
-PARTS = {"pump", "pumpe", "насос"}
 
 
 class Labels(NamedTuple):
@@ -72,7 +71,7 @@ def is_label(header: str, cells: "pd.Series[Any]", others: Collection[str]) -> b
     name, role = header.strip(), role_of(header)
     if name in others or STATES.search(name.replace("_", " ")) or not CALLED.match(name):
         return False
-    if role is not None and name.casefold() not in PARTS:
+    if role is not None and not PART.fullmatch(name):
         return False
     found = _distinct(words_of(cells.iloc[:PROBE]))
     if len(found) > GRADES_MAX or len(found := _distinct(words_of(cells))) > GRADES_MAX:

@@ -407,3 +407,13 @@ def test_tags_that_are_left_out_are_named() -> None:
     assert not table.zoned
     ((header,), (word,)) = table.left[0].headers, table.left[0].words
     assert (header, word) == ("TT1 degC", "Bad Input")
+
+
+def test_a_pump_of_0_and_1_is_no_machine() -> None:
+    """One row a moment, 0 and 1 under `pump` say how the pump is; two rows a moment are two pumps."""
+    once = [f"2026-03-02 06:00:{n:02d};{180 + n};{int(n > 5)}" for n in range(12)]
+    assert read("\n".join(["time;pressure [bar];pump", *once])).machines is None
+    both = [f"2026-03-02 06:00:{n // 2:02d};{180 + n};{n % 2}" for n in range(12)]
+    machines = read("\n".join(["time;pressure [bar];pump", *both])).machines
+    assert machines is not None
+    assert set(machines.tolist()) == {"0", "1"}

@@ -36,6 +36,8 @@ FEW = 0.1
 # Tags or machines of one file at most. Source: own choice; a column with more names is one of remarks.
 NAMES_MAX = 1000
 AMERICAN = {"psi", "degF", "gpm", "in/s", "ksi", "hp", "inH2O", "lbf-ft", "ft3/min", "g peak"}
+# A part of the machine: 0 and 1 under it, one row a moment, say whether it is well, and not which of two it is.
+PART = re.compile(r"pumpe?|насос", re.IGNORECASE)
 COUNTER = re.compile(r"column 1|unnamed.*|no\.?|nr\.?|n|№|#|index|row|id|record|п/п|№ п/п|lfd\.? ?nr\.?", re.IGNORECASE)
 SUMMARY = re.compile(
     r"^\W*(average|avg|mean|min\b|max\b|minimum|maximum|sum\b|total|std|stdev|count|median|end of|"
@@ -371,6 +373,9 @@ def _is_machine(field: Field, moments: Moments | None, numeric: Sequence[Field])
     if field.named != "machine" or field.heading.quantity or field.numbers is None or len(numeric) < 2:
         return False
     values = field.numbers.values
+    once = moments is not None and len(np.unique(moments.nanos)) == len(values)
+    if once and PART.fullmatch(field.header.strip()) and set(np.unique(values).tolist()) <= {0, 1}:
+        return False
     return (
         not np.isnan(values).any() and bool((values == np.round(values)).all()) and len(np.unique(values)) <= NAMES_MAX
     )
