@@ -1,6 +1,7 @@
 """Rules of labelled windows of a machine kind that people defined: what is cut, commissioned, split and refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from pipelines.datasets.grades import LABELS_MAX
 from pipelines.datasets.labelled import Labelled, grouped, read_labelled
 from pipelines.datasets.mapping import Wanted
 from pipelines.errors import InvalidInput
+from pipelines.knowledge.answer.faults import repair_question
 from pipelines.machines.definition import family_of
 from pipelines.machines.labelling import labels_of, reading_digest, with_labels
 from pipelines.signals.windows import to_store
@@ -180,3 +182,15 @@ def test_components_stand_in_no_file_name() -> None:
     assert set(named.heads) == {"label-0", "label-1"}
     assert named.components["Насос"].kinds == {"worn": "Насос: worn"}
     assert named.key == PRESS.key
+
+
+def test_a_repair_is_asked_for_in_peoples_own_words() -> None:
+    """A component that a label has named has no title in two languages: it stands in the question as it is called."""
+
+    def found(component: str, grade: int | str) -> dict[str, Any]:
+        parts = [{"component": component, "probability": 0.9, "grade": grade}]
+        prediction = {"affected_components": [component], "components": parts, "anomaly_type": component}
+        return {"prediction": prediction, "attribution": []}
+
+    assert repair_question(found("Насос 1", 1), PRESS, "ru") == "Как устранить неисправность (Насос 1)?"
+    assert repair_question(found("valve", "stuck"), PRESS, "en") == "How to fix a fault (valve, stuck)?"

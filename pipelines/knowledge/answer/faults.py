@@ -50,8 +50,11 @@ def repair_question(findings: Mapping[str, Any], family: Family, language: Langu
     for name in prediction["affected_components"][:1]:
         if told := _hypothesis_of(name, findings):
             return put(faults()[told][language], title_of(family, told)[language], language)
-        component = family.components[name]
         grade = next((found["grade"] for found in prediction["components"] if found["component"] == name), "")
+        component = family.components.get(name)
+        if component is None:  # as a tenant's own label calls it, with its grade where that is a word
+            part = f"{name}, {grade}" if isinstance(grade, str) and grade else name
+            return put(FAULT[language], part, language)
         kind = grade if grade in component.faulty and grade in faults() else component.kinds.get(grade, component.kind)
         return put(faults()[kind][language], component.title[language], language)
     named = faults().get(prediction["anomaly_type"] or "", FAULT)[language]
