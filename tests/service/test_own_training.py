@@ -146,6 +146,7 @@ def served(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield found, tracking
 
 
+@pytest.mark.timeout(1200, func_only=True)  # two trainings and many commands, beside another worker's tests
 def test_own_labels_train_members(served: tuple[list[Plant], str]) -> None:
     """From labels in a file to votes that name the component, on a press that no training has seen.
 
