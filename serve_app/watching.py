@@ -1,18 +1,21 @@
 """Judges what machines send without being asked: windows are cut from their readings, in the order of time.
 
-Windows of a system follow one another, each as long as its family says, from midnight of 1970 on, so that the same
-readings always make the same windows. A window is whole when all channels have gone past its end, or one of them by a
-window more. What is judged is known by what it holds, so that a window is judged once however often it is looked at,
-and once more where readings that came late have changed it.
+Windows of a system follow one another, each as long as its family says, or a multiple of that where its readings come
+more slowly, counted from midnight of 1970, so that the same readings make the same windows. A window is whole when all
+channels have gone past its end, or one of them by a window more. What is judged is known by what it holds, so that a
+window is judged once however often it is looked at, and once more where readings that came late have changed it.
 """
 
 import hashlib
 import logging
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID, uuid5
+
+import numpy as np
 
 from pipelines.errors import Conflict, InvalidInput, NotFound, UnknownFamily
 from pipelines.machines.family import Family
@@ -28,6 +31,11 @@ from serve_app.store.records import EventKind, Happened, Series, System, Watch
 WINDOWS_MAX, SAMPLES_MAX = 50, 20_000
 # Readings of a channel in one go; where there are more, fewer windows are read. Source: own choice; some megabytes.
 POINTS_MAX = 200_000
+# Readings of a channel that show how often it is read, and those that are too few; how many times farther they are
+# looked for, and how far at most. Source: own choices; as detect looks for the newest window.
+MEASURED, FEW, BACK_AGAIN, FARTHEST_BACK = 400, 3, 20, timedelta(days=60)
+# Steps of the family between two readings up to which a value holds for the next. Source: `acquisition.window_to`.
+HELD = 1.5
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime.fromtimestamp(0, UTC)
 OF_WINDOWS = UUID("7f6f7d0e-2f0a-5bb1-9a53-1c1de1f2a6d4")  # the name space of windows that were cut
@@ -56,6 +64,7 @@ class Watching:
         newest = await cut.newest()
         if watch is None or newest is None:
             return
+        await cut.measure(watch.judged_until, newest)
         more = await self._whole(cut, watch, newest)
         more |= await self._late(cut)
         if more:
@@ -103,9 +112,23 @@ class _Cut:
         self._detection, self._store = detection, detection.services.store
         self._family, self._told = family, False
         self.own = tenant_id, system.system_id
+        self._rate_hz = next(iter(family.channels.values())).rate_hz
         self.length = timedelta(seconds=family.window_s)
-        rate_hz = max(channel.rate_hz for channel in family.channels.values())
-        self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (rate_hz * family.window_s))))
+        self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (self._rate_hz * family.window_s))))
+
+    async def measure(self, begin: datetime, newest: datetime) -> None:
+        """See how long windows are from a moment on: as many samples as the family's, at the rate of the readings."""
+        back = 2 * timedelta(seconds=self._family.window_s)
+        while True:
+            series = await self._store.readings.span(*self.own, begin - back, begin + 4 * back, MEASURED)
+            moments = [[at.timestamp() for at, _ in each.points] for each in self._known(series)]
+            steps = [float(np.median(np.diff(each))) for each in moments if len(each) > FEW]
+            if steps or back > FARTHEST_BACK or begin + 4 * back > newest + back:
+                break
+            back *= BACK_AGAIN
+        samples = min(steps, default=0.0) * self._rate_hz  # of the family's for one of the readings'
+        if samples > HELD:
+            self.length *= math.ceil(samples - 0.25)
 
     async def newest(self) -> datetime | None:
         """Return the moment of the newest reading, but for those of clocks that run ahead."""

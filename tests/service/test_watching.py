@@ -1,7 +1,7 @@
 """Windows are cut from what machines send and judged without being asked, off a durable queue, on PostgreSQL."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipelines.signals.windows import stored_window
 from serve_app.detection import Detection
 from serve_app.replicas import worker as worker_module
 from serve_app.replicas.worker import QueueWorker
+from serve_app.store.migrate import migrate
 from serve_app.store.records import Event, Reading
 from serve_app.store.repository import Store
 from serve_app.watching import Watching
@@ -28,6 +29,20 @@ BEGIN = datetime(2026, 3, 1, tzinfo=UTC)  # a whole number of windows since 1970
 W = int(FAMILY.window_s)  # seconds and samples of a window
 WINDOW = timedelta(seconds=W)
 LEVELS = {"pressure": 100.0, "temperature": 45.0, "flow": 25.0, "vibration": 2.0}
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database of its own, in whose queue nobody else's work stands."""
+    migrate(database_url)
+    return database_url
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    opened = Store.open(url, 8)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture
@@ -183,6 +198,22 @@ async def test_much_at_once_is_judged_in_turns(store: Store, url: str, detection
     await store.readings.add(*own, sent(0, W * count, names=["pressure", "flow"]))
     await work(url, detection)
     assert windows(url, plant) == [(BEGIN + (n + 1) * WINDOW, False) for n in range(count)]
+
+
+async def test_slow_readings_make_long_windows(store: Store, url: str, detection: Detection) -> None:
+    """One reading a minute makes windows of as many samples as the family's; it is no gap, nor more than a few are."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    slow = [row._replace(at=BEGIN + 60 * (row.at - BEGIN)) for row in sent(0, 4 * W)]
+    await store.readings.add(*own, slow)
+    await work(url, detection)
+    assert windows(url, plant) == [(BEGIN + timedelta(minutes=W * n), False) for n in (1, 2, 3, 4)]
+    assert await events(store, plant) == []
+    kept = await store.diagnoses.last(*own)
+    assert kept is not None
+    window = stored_window(kept.window)
+    assert window.samples == W
+    assert window.rate_hz == pytest.approx(1 / 60)
 
 
 async def test_a_tenant_with_much_to_do_holds_nobody_up(store: Store, url: str) -> None:

@@ -24,7 +24,8 @@ def test_cores_bound_the_replicas(cores: int | None, most: int, monkeypatch: pyt
     """Two cores feed one of each deployment; never more than `serve_config.yaml` allows."""
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     found = bounds(Settings())
-    assert found.pop("Indexer") == found.pop("Promoter") == (1, 1)  # the one writer each, whatever the machine
+    for name in ("Indexer", "Promoter", "Worker"):  # one each, whatever the machine
+        assert found.pop(name) == (1, 1)
     assert {"Gateway", "Ensemble", "Detector-catboost"} < set(found)
     assert set(found.values()) == {(1, most)}
 
@@ -35,7 +36,7 @@ def test_packed_takes_a_replica_a_core(cores: int, gateways: tuple[int, int], mo
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     found = bounds(Settings(graph=Graph(placement="packed")))
     assert found.pop("Gateway") == gateways
-    assert set(found) == {"Embedder", "Retriever", "Generator", "Indexer", "Promoter"}
+    assert set(found) == {"Embedder", "Retriever", "Generator", "Indexer", "Promoter", "Worker"}
 
 
 def test_a_dashboard_that_does_not_answer_is_named() -> None:
