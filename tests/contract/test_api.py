@@ -33,7 +33,7 @@ class TestSystems:
         added = client.post("/api/systems/", json={"name": "Press 2", "family": "generic"}, headers=token)
         assert added.status_code == 201
         path = added.headers["location"]
-        assert client.get(path, headers=token).json() == added.json()
+        assert client.get(path, headers=token).json() == {**added.json(), "watched_until": None}
         changed = client.patch(path, json={"description": "hall 3"}, headers=token).json()
         assert changed == {**added.json(), "description": "hall 3"}
         listed = client.get("/api/systems/", headers=token).json()
