@@ -1,0 +1,78 @@
+"""Rules of what happened to a system, over REST: in its order, by pages or as it happens, for its tenant alone."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+
+from serve_app.api import events
+from serve_app.api.schemas.systems import EventsReply
+from serve_app.store.records import Happened
+from tests.contract.calls import LogIn, assert_problem
+from tests.contract.stand_ins import Bench
+
+SYSTEM, EVENTS = "/api/systems/1/", "/api/systems/1/events/"
+
+
+def change(client: TestClient, headers: LogIn, state: str) -> None:
+    assert client.patch(SYSTEM, json={"state": state}, headers=headers("engineer")).status_code == 200
+
+
+def test_what_happened_is_told_in_its_order(client: TestClient, headers: LogIn) -> None:
+    """A change of state is an event with its own time; what changes nothing is none; pages follow each other."""
+    for state in ("maintenance", "maintenance", "commissioning", "maintenance"):
+        change(client, headers, state)
+    reply = client.get(EVENTS, params={"limit": 2}, headers=headers("viewer")).json()
+    EventsReply.model_validate(reply)
+    assert [each["text"] for each in reply["events"]] == [
+        "maintenance, after commissioning",
+        "commissioning, after maintenance",
+    ]
+    rest = client.get(EVENTS, params={"after": reply["next"]}, headers=headers("viewer")).json()
+    assert ([each["kind"] for each in rest["events"]], rest["next"]) == (["state.changed"], None)
+    assert rest["events"][0]["event_id"] > reply["events"][-1]["event_id"]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_a_system_of_nobody_has_no_events(client: TestClient, headers: LogIn, accept: str) -> None:
+    """Neither one that is not there, nor another tenant's, nor any for who has no token."""
+    told = {"accept": accept}
+    for path, who in (("/api/systems/999/events/", "viewer"), (EVENTS, "stranger")):
+        assert_problem(client.get(path, headers=headers(who) | told), 404, "not-found")
+    assert client.get(EVENTS, headers=told).status_code == 401
+
+
+def test_listeners_are_bounded(client: TestClient, headers: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than a replica serves is told to come later."""
+    monkeypatch.setattr(events, "LISTENERS_MAX", 0)
+    refused = client.get(EVENTS, headers=headers("viewer") | {"accept": "text/event-stream"})
+    assert_problem(refused, 429, "overloaded")
+    assert client.get(EVENTS, headers=headers("viewer")).status_code == 200
+
+
+async def test_a_stream_goes_on_from_the_last_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells what comes after, says at times that nothing did, and ends with its system; then nobody listens."""
+    monkeypatch.setattr(events, "LOOK_S", 0.001)
+    tenant_id, system = next(iter(bench.store.owned.values()))
+    number = system.system_id
+    for text in ("first", "second"):
+        await bench.store.events.add(tenant_id, [Happened(number, None, "window.unread", text)])
+    listeners: set[object] = set()
+    stream = events._stream(bench.services, listeners, tenant_id, number, 1, EVENTS)
+    async with asyncio.timeout(20):
+        assert _sent(await anext(stream)) == ("window.unread", "2", "second")
+        assert len(listeners) == 1
+        assert (await anext(stream)).startswith(b": nothing")
+        await bench.store.events.add(tenant_id, [Happened(number, None, "alarm.raised", "third")])
+        assert _sent(await anext(stream)) == ("alarm.raised", "3", "third")
+        await bench.store.systems.delete(tenant_id, number)
+        assert b"event: error" in await anext(stream)
+        assert [left async for left in stream] == []
+    assert listeners == set()
+
+
+def _sent(event: bytes) -> tuple[str, str, Any]:
+    fields = dict(line.split(": ", 1) for line in event.decode().strip().splitlines())
+    return fields["event"], fields["id"], orjson.loads(fields["data"])["text"]
