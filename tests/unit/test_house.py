@@ -136,9 +136,9 @@ TERMS = """
 family system channel window feature baseline grade detector member vote ensemble quorum abstention calibration
 attribution severity finding diagnosis feedback champion challenger live rollout backtest shadow canary evidence
 gate drift chart reference document passage citation generator degraded tenant gateway micro-batch spread packed
-promoter indexer normal commissioning summary distance hypothesis rule alarm
+promoter indexer normal commissioning summary distance hypothesis rule alarm watch event worker
 """
-PHRASES = ("feature table", "probe window", "hash bucket", "tenant model", "fast path", "operating point")
+PHRASES = ("feature table", "probe window", "hash bucket", "tenant model", "fast path", "operating point", "late window")
 
 
 def test_the_glossary_has_every_term_in_one_sentence() -> None:
