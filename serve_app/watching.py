@@ -11,6 +11,7 @@ import logging
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID, uuid5
@@ -121,8 +122,7 @@ class _Cut:
         back = 2 * timedelta(seconds=self._family.window_s)
         while True:
             series = await self._store.readings.span(*self.own, begin - back, begin + 4 * back, MEASURED)
-            moments = [[at.timestamp() for at, _ in each.points] for each in self._known(series)]
-            steps = [float(np.median(np.diff(each))) for each in moments if len(each) > FEW]
+            steps = [_step(each) for each in self._known(series) if each.count > FEW]
             if steps or back > FARTHEST_BACK or begin + 4 * back > newest + back:
                 break
             back *= BACK_AGAIN
@@ -173,11 +173,13 @@ class _Cut:
 
     async def judge(self, series: Sequence[Series], end: datetime, late: bool) -> None:
         """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
-        if not any(_reads(each, end - self.length, end) for each in self._known(series)):
+        # What lies farther from it must not change it: it is known by what it holds.
+        near = [_between(each, end - 2 * self.length, end) for each in self._known(series)]
+        if not any(each.points and each.points[-1][0] > end - self.length for each in near):
             return
         limits = self._detection.services.settings.limits
         try:
-            found = window_to(series, self._family, end, limits.values)
+            found = window_to(near, self._family, end, limits.values)
             window = read_window(found.samples, found.rate_hz, self._family, limits, "readings")
         except InvalidInput as error:
             if not late and not self._told:
@@ -218,10 +220,18 @@ def ends(begin: datetime, end: datetime, length: timedelta) -> list[datetime]:
     return [begin + (number + 1) * length for number in range((end - begin) // length)]
 
 
-def _reads(series: Series, begin: datetime, end: datetime) -> bool:
-    """Tell whether a channel was read after one moment and up to another."""
-    place = bisect_right(series.points, end, key=lambda point: point[0])
-    return place > 0 and series.points[place - 1][0] > begin
+def _step(series: Series) -> float:
+    """Return the seconds from one reading to the next; in the mean where there are too many to look at each."""
+    moments = [at.timestamp() for at, _ in series.points]
+    if series.count > len(moments):
+        return (moments[-1] - moments[0]) / (series.count - 1)
+    return float(np.median(np.diff(moments)))
+
+
+def _between(series: Series, begin: datetime, end: datetime) -> Series:
+    """Return what a channel had after one moment and up to another."""
+    first, last = (bisect_right(series.points, at, key=lambda point: point[0]) for at in (begin, end))
+    return replace(series, points=series.points[first:last])
 
 
 def _digest(window: Window) -> str:

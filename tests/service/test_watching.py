@@ -216,6 +216,23 @@ async def test_slow_readings_make_long_windows(store: Store, url: str, detection
     assert window.rate_hz == pytest.approx(1 / 60)
 
 
+async def test_fast_readings_make_windows_of_the_familys_length(store: Store, url: str, detection: Detection) -> None:
+    """Far more of them than the family's rate asks for are no other windows: at each step stands the last value."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    fast = [row._replace(at=BEGIN + 0.05 * (row.at - BEGIN)) for row in sent(0, 20 * 4 * W, names=["pressure"])]
+    await store.readings.add(*own, fast)
+    await work(url, detection)
+    assert windows(url, plant) == [(BEGIN + WINDOW * n, False) for n in (1, 2, 3, 4)]
+    kept = await store.diagnoses.last(*own)
+    assert kept is not None
+    assert stored_window(kept.window).values["pressure"].tolist() == [
+        row.value
+        for row in fast
+        if row.at > BEGIN + 3 * WINDOW and (row.at - BEGIN) % timedelta(seconds=1) == timedelta()
+    ]
+
+
 async def test_a_tenant_with_much_to_do_holds_nobody_up(store: Store, url: str) -> None:
     """Work of one tenant that has asked for much is done after that of one who asks for little, asked later."""
     busy, other = await make_plant(store), await make_plant(store)

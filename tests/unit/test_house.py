@@ -138,7 +138,15 @@ attribution severity finding diagnosis feedback champion challenger live rollout
 gate drift chart reference document passage citation generator degraded tenant gateway micro-batch spread packed
 promoter indexer normal commissioning summary distance hypothesis rule alarm watch event worker
 """
-PHRASES = ("feature table", "probe window", "hash bucket", "tenant model", "fast path", "operating point", "late window")
+PHRASES = (
+    "feature table",
+    "probe window",
+    "hash bucket",
+    "tenant model",
+    "fast path",
+    "operating point",
+    "late window",
+)
 
 
 def test_the_glossary_has_every_term_in_one_sentence() -> None:
