@@ -60,44 +60,48 @@ class Watching:
         except (NotFound, UnknownFamily) as error:
             logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
             return
-        cut = _Cut(self._detection, tenant_id, system, family)
         watch = await self._store.watches.get(tenant_id, system_id)
-        newest = await cut.newest()
-        if watch is None or newest is None:
+        if watch is None:
             return
-        await cut.measure(watch.judged_until, newest)
-        more = await self._whole(cut, watch, newest)
-        more |= await self._late(cut)
+        cut = _Cut(self._detection, tenant_id, system, family)
+        newest = await cut.newest()
+        more = newest is not None and await self._whole(cut, watch, newest)
+        # What comes late from now on asks for a look of its own.
+        more |= watch.late_from is not None and await self._late(cut)
         if more:
             await self._store.watches.again(tenant_id, system_id)
 
     async def _whole(self, cut: "_Cut", watch: Watch, newest: datetime) -> bool:
         """Judge the next whole windows; tell whether there are more."""
-        begin = floor(watch.judged_until, cut.length)
-        settled = floor(await cut.settled(newest), cut.length)
-        end = min(settled, begin + cut.most * cut.length)
+        begin = await cut.begin(watch, newest)
+        taken = min(floor(newest, cut.length), begin + cut.most * cut.length)
+        if taken <= begin:
+            return await cut.waits(watch, begin)
+        await self._store.watches.take(*cut.own, taken)
+        series, taken = await cut.read(begin, taken, min(newest, taken + cut.length))
+        if not any(each.points[-1][0] > begin for each in series):
+            return await cut.skip(begin, taken, newest)
+        end = min(taken, floor(cut.settled(series, newest), cut.length))
         if end <= begin:
-            await self._store.watches.judged(*cut.own, watch.judged_until, begin + cut.length)
-            return False
-        await self._store.watches.take(*cut.own, end)
-        begin, series, end = await cut.read(begin, end)
+            return await cut.waits(watch, begin)
         for at in ends(begin, end, cut.length):
             await cut.judge(series, at, late=False)
         await cut.tell_gaps(series, begin, end)
         await self._store.watches.judged(*cut.own, end, end + cut.length)
-        return end < settled
+        return end + cut.length <= newest
 
     async def _late(self, cut: "_Cut") -> bool:
         """Judge windows again that readings came late for; tell whether there are more."""
         watch = await self._store.watches.get(*cut.own)
         if watch is None or watch.late_from is None or watch.late_to is None:
             return False
+        await cut.measure(watch.late_from, watch.judged_until)
         begin = floor(watch.late_from - MICROSECOND, cut.length)
         # What lies beyond is not judged yet, and is read with them when it is.
         last = min(floor(watch.late_to - MICROSECOND, cut.length) + cut.length, floor(watch.judged_until, cut.length))
         end = min(last, begin + cut.most * cut.length)
         if begin < end:
-            begin, series, end = await cut.read(begin, end)
+            series, end = await cut.read(begin, end, end)
             for at in ends(begin, end, cut.length):
                 await cut.judge(series, at, late=True)
         done = end >= last
@@ -117,64 +121,74 @@ class _Cut:
         self.length = timedelta(seconds=family.window_s)
         self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (self._rate_hz * family.window_s))))
 
+    async def begin(self, watch: Watch, newest: datetime) -> datetime:
+        """Return where the next window begins, once it is known how long windows are."""
+        if newest - watch.judged_until > self.length:  # or none is whole however long they are
+            await self.measure(watch.judged_until, newest)
+        return floor(watch.judged_until, self.length)
+
     async def measure(self, begin: datetime, newest: datetime) -> None:
         """See how long windows are from a moment on: as many samples as the family's, at the rate of the readings."""
-        back = 2 * timedelta(seconds=self._family.window_s)
+        length = back = timedelta(seconds=self._family.window_s)
         while True:
-            series = await self._store.readings.span(*self.own, begin - back, begin + 4 * back, MEASURED)
-            steps = [_step(each) for each in self._known(series) if each.count > FEW]
+            steps = [
+                _step(each) for each in await self._span(begin - back, begin + 4 * back, MEASURED) if each.count > FEW
+            ]
             if steps or back > FARTHEST_BACK or begin + 4 * back > newest + back:
                 break
             back *= BACK_AGAIN
         samples = min(steps, default=0.0) * self._rate_hz  # of the family's for one of the readings'
-        if samples > HELD:
-            self.length *= math.ceil(samples - 0.25)
+        self.length = length * (math.ceil(samples - 0.25) if samples > HELD else 1)
 
     async def newest(self) -> datetime | None:
         """Return the moment of the newest reading, but for those of clocks that run ahead."""
         until = datetime.now(UTC) + CLOCKS_APART
         return await self._store.readings.newest(*self.own, list(self._family.channels), until)
 
-    async def settled(self, newest: datetime) -> datetime:
-        """Return up to when readings of all channels are there, or those of the others are a window further."""
-        begin = newest - 2 * self.length
-        series = await self._store.readings.span(*self.own, begin, newest + MICROSECOND, 4)
-        lasts = [each.points[-1][0] for each in self._known(series)]
-        return max(min(lasts, default=newest), newest - self.length)
+    async def read(self, begin: datetime, end: datetime, until: datetime) -> tuple[Sequence[Series], datetime]:
+        """Return the readings of windows, of the time before and after them, and where the last of them ends.
 
-    async def read(self, begin: datetime, end: datetime) -> tuple[datetime, Sequence[Series], datetime]:
-        """Return the readings of windows and of the time before, where the first of them begins, and the last ends.
-
-        Where nothing was read from `begin` on, the windows go on with what comes next.
+        Args:
+            begin: Of the first window.
+            end: Of the last one that is wanted; of fewer, where there is more to read than fits.
+            until: Of the time after it.
         """
         while True:
-            series = await self._store.readings.span(*self.own, begin - self.length, end + MICROSECOND, POINTS_MAX)
+            series = await self._span(begin - self.length, until + MICROSECOND, POINTS_MAX)
             if (end - begin) <= self.length or all(each.count == len(each.points) for each in series):
-                break
+                return series, end
             end = begin + max(1, (end - begin) // self.length // 2) * self.length
-        if any(each.points[-1][0] > begin for each in self._known(series)):
-            return begin, series, end
-        following = await self._following(end)
-        if following is None:
-            return end, series, end
-        skipped = max(end, floor(following - MICROSECOND, self.length))
-        await self.tell("readings.missing", skipped, f"no readings from {begin.isoformat()} to {following.isoformat()}")
-        return skipped, series, skipped
+            until = end
 
-    async def _following(self, after: datetime) -> datetime | None:
-        """Return the moment of the first reading of the family's channels after another one."""
-        newest = await self.newest()
-        if newest is None or newest <= after:
-            return None
-        series = await self._store.readings.span(
-            *self.own, after + MICROSECOND, newest + MICROSECOND, 4, list(self._family.channels)
-        )
-        return min((each.points[0][0] for each in series), default=None)
+    def settled(self, series: Sequence[Series], newest: datetime) -> datetime:
+        """Return up to when readings of all channels are there, or those of the others are a window further."""
+        lasts = [each.points[-1][0] for each in series]
+        until = max(lasts)
+        return until if until < newest - self.length else max(min(lasts), newest - self.length)
+
+    async def waits(self, watch: Watch, begin: datetime) -> bool:
+        """Say when the next window is whole; there is no other before it."""
+        due = begin + self.length
+        if due != watch.due:
+            await self._store.watches.judged(*self.own, watch.judged_until, due)
+        return False
+
+    async def skip(self, begin: datetime, end: datetime, newest: datetime) -> bool:
+        """Go on with the window of the next reading, where windows hold none; tell whether it is there."""
+        series = await self._span(end + MICROSECOND, newest + MICROSECOND, 4)
+        following = min((each.points[0][0] for each in series), default=end)
+        skipped = max(end, floor(following - MICROSECOND, self.length))
+        await self.tell("readings.missing", following, _missing(begin, following))
+        await self._store.watches.judged(*self.own, skipped, skipped + self.length)
+        return skipped + self.length <= newest
+
+    async def _span(self, begin: datetime, end: datetime, points: int) -> Sequence[Series]:
+        return await self._store.readings.span(*self.own, begin, end, points, list(self._family.channels))
 
     async def judge(self, series: Sequence[Series], end: datetime, late: bool) -> None:
         """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
         # What lies farther from it must not change it: it is known by what it holds.
-        near = [_between(each, end - 2 * self.length, end) for each in self._known(series)]
+        near = [_between(each, end - 2 * self.length, end) for each in series]
         if not any(each.points and each.points[-1][0] > end - self.length for each in near):
             return
         limits = self._detection.services.settings.limits
@@ -187,23 +201,19 @@ class _Cut:
                 self._told = True  # of many alike the first
             return
         trace_id = uuid5(OF_WINDOWS, f"{self.own}/{end.isoformat()}/{_digest(window)}")
-        if await self._store.diagnoses.known(self.own[0], [trace_id]):
-            return
+        if late and await self._store.diagnoses.known(self.own[0], [trace_id]):
+            return  # it is what it was
         try:
             await self._detection.watched(*self.own, self._family, window, trace_id, end, late)
         except Conflict:
-            return  # judged meanwhile
+            return  # judged before
 
     async def tell_gaps(self, series: Sequence[Series], begin: datetime, end: datetime) -> None:
         """Tell of times longer than a window in which nothing was read, once something was."""
-        moments = sorted({at for each in self._known(series) for at, _ in each.points if begin < at <= end})
+        moments = sorted({at for each in series for at, _ in each.points if begin < at <= end})
         for before, after in pairwise([begin, *moments]):
             if after - before > self.length:
-                text = f"no readings from {before.isoformat()} to {after.isoformat()}"
-                await self.tell("readings.missing", after, text)
-
-    def _known(self, series: Sequence[Series]) -> list[Series]:
-        return [each for each in series if each.channel in self._family.channels]
+                await self.tell("readings.missing", after, _missing(before, after))
 
     async def tell(self, kind: EventKind, at: datetime, text: str) -> None:
         """Keep what happened beside the windows."""
@@ -218,6 +228,10 @@ def floor(at: datetime, length: timedelta) -> datetime:
 def ends(begin: datetime, end: datetime, length: timedelta) -> list[datetime]:
     """Return when the windows between two borders end."""
     return [begin + (number + 1) * length for number in range((end - begin) // length)]
+
+
+def _missing(begin: datetime, end: datetime) -> str:
+    return f"no readings from {begin.isoformat()} to {end.isoformat()}"
 
 
 def _step(series: Series) -> float:

@@ -181,7 +181,7 @@ async def test_a_gap_is_passed_over_and_told(store: Store, url: str, detection: 
     last = BEGIN + timedelta(seconds=week)
     assert windows(url, plant) == [(BEGIN + WINDOW, False), (last + WINDOW, False)]
     (event,) = await events(store, plant)
-    assert (event.kind, event.at) == ("readings.missing", last)
+    assert (event.kind, event.at) == ("readings.missing", last + timedelta(seconds=1))
     await store.readings.add(*own, sent(week + 4 * W, week + 5 * W))
     await work(url, detection)
     assert [(each.kind, each.at) for each in (await events(store, plant))[1:]] == [
