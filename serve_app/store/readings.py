@@ -235,10 +235,10 @@ class Readings:
         rows = ReadingColumns.of(list(accepted.values()))
         await self._make_days(tenant_id, rows.days())
         async with self._database.tenant(tenant_id) as connection:
-            await _claim(connection, system_id)
-            await _write(connection, tenant_id, system_id, rows, actor)
             for decision, numbers in (("accepted", list(accepted)), ("dismissed", dismissed)):
                 await _decide(connection, tenant_id, system_id, decision, numbers, actor)
+            await _claim(connection, system_id)
+            await _write(connection, tenant_id, system_id, rows, actor)
 
 
 def check_all(numbers: Iterable[int], found: set[int]) -> None:
