@@ -75,13 +75,13 @@ class Watching:
         """Judge the next whole windows; tell whether there are more."""
         begin = await cut.begin(watch, newest)
         taken = min(floor(newest, cut.length), begin + cut.most * cut.length)
-        if taken <= begin:
+        if taken <= begin or not cut.is_known:
             return await cut.waits(watch, begin)
         await self._store.watches.take(*cut.own, taken)
         series, taken = await cut.read(begin, taken, min(newest, taken + cut.length))
         if not any(each.points[-1][0] > begin for each in series):
             return await cut.skip(begin, taken, newest)
-        end = min(taken, floor(cut.settled(series, newest), cut.length))
+        end = min(taken, floor(cut.settled(series, taken, newest), cut.length))
         if end <= begin:
             return await cut.waits(watch, begin)
         for at in ends(begin, end, cut.length):
@@ -102,6 +102,10 @@ class Watching:
         end = min(last, begin + cut.most * cut.length)
         if begin < end:
             series, end = await cut.read(begin, end, end)
+            if not any(each.points[-1][0] > begin for each in series):
+                following = await cut.following(end, watch.late_to)
+                end = min(last, max(end, floor(following - MICROSECOND, cut.length)))
+                begin = end
             for at in ends(begin, end, cut.length):
                 await cut.judge(series, at, late=True)
         done = end >= last
@@ -116,6 +120,7 @@ class _Cut:
     def __init__(self, detection: Detection, tenant_id: int, system: System, family: Family) -> None:
         self._detection, self._store = detection, detection.services.store
         self._family, self._told = family, False
+        self.is_known = False  # how often its readings come
         self.own = tenant_id, system.system_id
         self._rate_hz = next(iter(family.channels.values())).rate_hz
         self.length = timedelta(seconds=family.window_s)
@@ -123,7 +128,7 @@ class _Cut:
 
     async def begin(self, watch: Watch, newest: datetime) -> datetime:
         """Return where the next window begins, once it is known how long windows are."""
-        if newest - watch.judged_until > self.length:  # or none is whole however long they are
+        if newest - watch.judged_until >= self.length:  # or none is whole however long they are
             await self.measure(watch.judged_until, newest)
         return floor(watch.judged_until, self.length)
 
@@ -134,9 +139,10 @@ class _Cut:
             steps = [
                 _step(each) for each in await self._span(begin - back, begin + 4 * back, MEASURED) if each.count > FEW
             ]
-            if steps or back > FARTHEST_BACK or begin + 4 * back > newest + back:
+            if steps or back > FARTHEST_BACK:
                 break
             back *= BACK_AGAIN
+        self.is_known = bool(steps)
         samples = min(steps, default=0.0) * self._rate_hz  # of the family's for one of the readings'
         self.length = length * (math.ceil(samples - 0.25) if samples > HELD else 1)
 
@@ -160,11 +166,11 @@ class _Cut:
             end = begin + max(1, (end - begin) // self.length // 2) * self.length
             until = end
 
-    def settled(self, series: Sequence[Series], newest: datetime) -> datetime:
+    def settled(self, series: Sequence[Series], end: datetime, newest: datetime) -> datetime:
         """Return up to when readings of all channels are there, or those of the others are a window further."""
-        lasts = [each.points[-1][0] for each in series]
-        until = max(lasts)
-        return until if until < newest - self.length else max(min(lasts), newest - self.length)
+        if newest - self.length >= end:
+            return end
+        return max(min(each.points[-1][0] for each in series), newest - self.length)
 
     async def waits(self, watch: Watch, begin: datetime) -> bool:
         """Say when the next window is whole; there is no other before it."""
@@ -175,12 +181,18 @@ class _Cut:
 
     async def skip(self, begin: datetime, end: datetime, newest: datetime) -> bool:
         """Go on with the window of the next reading, where windows hold none; tell whether it is there."""
-        series = await self._span(end + MICROSECOND, newest + MICROSECOND, 4)
-        following = min((each.points[0][0] for each in series), default=end)
+        # What fills the gap from now on comes late, and is judged as such.
+        await self._store.watches.take(*self.own, floor(newest, self.length))
+        following = await self.following(end, newest)
         skipped = max(end, floor(following - MICROSECOND, self.length))
         await self.tell("readings.missing", following, _missing(begin, following))
         await self._store.watches.judged(*self.own, skipped, skipped + self.length)
         return skipped + self.length <= newest
+
+    async def following(self, after: datetime, until: datetime) -> datetime:
+        """Return the moment of the first reading after one moment and up to another; the other where there is none."""
+        series = await self._span(after + MICROSECOND, until + MICROSECOND, 4)
+        return min((each.points[0][0] for each in series), default=until)
 
     async def _span(self, begin: datetime, end: datetime, points: int) -> Sequence[Series]:
         return await self._store.readings.span(*self.own, begin, end, points, list(self._family.channels))

@@ -10,7 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import procrastinate
-from procrastinate import PsycopgConnector, RetryStrategy
+from procrastinate import PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
 from ray import serve
 from sqlalchemy import make_url
 
@@ -26,9 +28,9 @@ TOGETHER = 16
 # worker is missed; between its beats; and for what it does to end when it is to stop. Source: own choices; a look at an
 # empty queue takes less than a millisecond.
 POLL_S, MISSED_S, BEATS_S, ENDING_S = 0.25, 30.0, 10.0, 10.0
-# Attempts of one piece of work, and the pause after the first, doubled each time. Source: own choice; a database that
-# is moved is back within minutes, and the next readings ask again.
-ATTEMPTS, PAUSE_S = 8, 2
+# Attempts of one piece of work, and the pause after the first, doubled each time. Source: own choice; a replica that is
+# replaced is back within a minute, and the next readings ask again.
+ATTEMPTS, PAUSE_S = 6, 2.0
 LOOK_S = 120.0  # for one look; source: own choice, some fifty times what it takes
 REST_S = 5.0  # before a worker that failed goes on; source: own choice
 
@@ -36,8 +38,9 @@ REST_S = 5.0  # before a worker that failed goes on; source: own choice
 def queue_of(url: str) -> procrastinate.App:
     """Return the queue in the database of an address, which its owner alone may enter."""
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    options = f"-c search_path={QUEUE},pg_catalog"
-    connector = PsycopgConnector(conninfo=address, kwargs={"options": options}, min_size=1, max_size=4)
+    options = f"-c search_path={QUEUE},pg_catalog -c statement_timeout=30000"
+    limits = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "keepalives_idle": 30}  # as missed as a silent worker
+    connector = PsycopgConnector(conninfo=address, kwargs={"options": options, **limits}, min_size=1, max_size=4)
     return procrastinate.App(connector=connector)
 
 
@@ -52,11 +55,18 @@ class QueueWorker:
 
     def __init__(self, url: str, look: Callable[[int, int], Awaitable[None]], together: int = TOGETHER) -> None:
         self.queue, self._together = queue_of(url), together
-        retry = RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=PAUSE_S)
 
-        @self.queue.task(name="watch", queue="hdx", retry=retry)
+        # Tried again here: the queue could not take it back where more of its name waits already.
+        @self.queue.task(name="watch", queue="hdx")
         async def watch(tenant_id: int, system_id: int) -> None:
-            await look(tenant_id, system_id)
+            for attempt in range(ATTEMPTS):
+                try:
+                    await look(tenant_id, system_id)
+                except Exception as error:
+                    logs.write("watch.failed", logging.WARNING, error, system_id=system_id, attempt=attempt)
+                    await asyncio.sleep(PAUSE_S * 2**attempt)
+                else:
+                    return
 
     async def run(self, wait: bool = True) -> None:
         """Work until it is cancelled, or, where it is not to wait, until nothing is left."""
@@ -89,7 +99,13 @@ class QueueWorker:
         manager = self.queue.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=silent_s):
             logs.write("queue.taken_back", logging.WARNING, None, task=job.task_name)
-            await manager.retry_job(job)
+            with logs.surviving("queue.unmended", task=job.task_name):
+                try:
+                    await manager.retry_job(job)
+                except ConnectorException:  # more of its name waits, and does what it did
+                    if job.id is None:
+                        raise
+                    await manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
 
 
 @serve.deployment

@@ -19,7 +19,7 @@ from serve_app.replicas.worker import QueueWorker
 from serve_app.store.migrate import migrate
 from serve_app.store.records import Event, Reading
 from serve_app.store.repository import Store
-from serve_app.watching import Watching
+from serve_app.watching import Watching, floor
 from tests.contract.stand_ins import make_bench
 from tests.service.test_isolation import as_application
 from tests.service.test_store_parts import Plant, make_plant
@@ -231,6 +231,78 @@ async def test_fast_readings_make_windows_of_the_familys_length(store: Store, ur
         for row in fast
         if row.at > BEGIN + 3 * WINDOW and (row.at - BEGIN) % timedelta(seconds=1) == timedelta()
     ]
+
+
+@pytest.mark.parametrize("step_s", [1, 10, 60])
+async def test_single_readings_are_judged(store: Store, url: str, detection: Detection, step_s: int) -> None:
+    """Sent one by one, however slowly: once it is known how often they come, every window of them is judged."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    for row in sent(0, 4 * W, names=["pressure"]):
+        await store.readings.add(*own, [row._replace(at=BEGIN + step_s * (row.at - BEGIN))])
+        await work(url, detection)
+    length = timedelta(seconds=step_s * W)
+    assert windows(url, plant) == [(floor(BEGIN, length) + length * n, False) for n in (1, 2, 3, 4)]
+    assert await events(store, plant) == []
+
+
+async def test_a_machine_that_stopped_within_a_window_goes_on(store: Store, url: str, detection: Detection) -> None:
+    """Off for longer than one look reads, in the middle of a window: what it sends then is judged."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 2.5 * W))
+    await work(url, detection)
+    await store.readings.add(*own, sent(400 * W, 402 * W))
+    await work(url, detection)
+    assert windows(url, plant)[-2:] == [(BEGIN + 401 * WINDOW, False), (BEGIN + 402 * WINDOW, False)]
+
+
+async def test_what_fills_a_gap_is_judged(store: Store, url: str, detection: Detection) -> None:
+    """The newest first, and then what was kept while nobody could be reached: all of its windows are judged, late."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    for begin, end in ((0, W), (300 * W, 301 * W)):
+        await store.readings.add(*own, sent(begin, end))
+        await work(url, detection)
+    await store.readings.add(*own, sent(W, 300 * W, names=["pressure", "flow"]))
+    await work(url, detection)
+    assert len(set(windows(url, plant))) == 301
+
+
+async def test_a_look_that_died_while_another_waits_holds_nobody_up(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits does what it did; and what fails is tried again by itself."""
+    monkeypatch.setattr(worker_module, "ENDING_S", 0.1)
+    monkeypatch.setattr(worker_module, "PAUSE_S", 0.01)
+    plant = await make_plant(store)
+    begun, done = asyncio.Event(), []
+
+    async def hang(tenant_id: int, system_id: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def look(tenant_id: int, system_id: int) -> None:
+        done.append(system_id)
+        if len(done) < 2:
+            raise ConnectionError
+
+    await store.watches.again(plant.tenant_id, plant.system.system_id)
+    dying = asyncio.create_task(QueueWorker(url, hang).run())
+    await asyncio.wait_for(begun.wait(), 20)
+    await store.watches.again(plant.tenant_id, plant.system.system_id)
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(
+            text("UPDATE hdx_queue.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
+        )
+        worker = QueueWorker(url, look)
+        async with worker.queue.open_async():
+            await worker.take_back(30)
+        await QueueWorker(url, look).run(wait=False)
+        assert done == [plant.system.system_id] * 2
+        assert connection.execute(text("SELECT count(*) FROM hdx_queue.procrastinate_jobs")).scalar() == 0
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
 
 
 async def test_a_tenant_with_much_to_do_holds_nobody_up(store: Store, url: str) -> None:

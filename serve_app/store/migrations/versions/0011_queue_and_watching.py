@@ -24,7 +24,8 @@ RIGHTS = {
     "events": "SELECT, INSERT, DELETE",
 }
 # Work of the same name that waits already sees what this transaction writes: it is held until it commits, as a worker
-# passes over what is locked. The more of a tenant waits the later more of it comes, so that tenants take turns.
+# passes over what is locked. The more of a tenant waits the later more of it comes, by a second each, so that tenants
+# take turns and none waits for ever.
 DEFER = f"""
 CREATE FUNCTION hdx_defer(task text, once text, given jsonb) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {QUEUE}, pg_catalog, pg_temp AS $$
@@ -32,6 +33,7 @@ DECLARE
     tenant integer := NULLIF(current_setting('hdx.tenant', true), '')::integer;
     name text := task || ':' || tenant || ':' || once;
     waiting integer;
+    age integer := extract(epoch FROM now() - timestamptz '2026-01-01 00:00+00');
     job bigint;
 BEGIN
     IF name IS NULL OR task NOT IN ('watch', 'job') THEN
@@ -47,7 +49,7 @@ BEGIN
         ) AS known;
         BEGIN
             RETURN (procrastinate_defer_jobs_v1(ARRAY[
-                ROW('hdx', task, -waiting, name, name, given || jsonb_build_object('tenant_id', tenant), NULL)
+                ROW('hdx', task, -age - waiting, name, name, given || jsonb_build_object('tenant_id', tenant), NULL)
                     ::procrastinate_job_to_defer_v1
             ]))[1];
         EXCEPTION WHEN unique_violation THEN
