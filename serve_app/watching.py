@@ -9,6 +9,7 @@ window is judged once however often it is looked at, and once more where reading
 import hashlib
 import logging
 import math
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,9 @@ from serve_app.store.records import EventKind, Happened, Series, System, Watch
 WINDOWS_MAX, SAMPLES_MAX = 50, 20_000
 # Readings of a channel in one go; where there are more, fewer windows are read. Source: own choice; some megabytes.
 POINTS_MAX = 200_000
+# Seconds after which others have their turn, however few windows were judged. Source: own choice; a sixth of what a
+# look may take, so that one with slow detectors tells what it has done.
+ENOUGH_S = 20.0
 # Readings of a channel that show how often it is read, and those that are too few; how many times farther they are
 # looked for, and how far at most. Source: own choices; as detect looks for the newest window.
 MEASURED, FEW, BACK_AGAIN, FARTHEST_BACK = 400, 3, 20, timedelta(days=60)
@@ -67,7 +71,8 @@ class Watching:
         newest = await cut.newest()
         more = newest is not None and await self._whole(cut, watch, newest)
         # What comes late from now on asks for a look of its own.
-        more |= watch.late_from is not None and await self._late(cut)
+        if watch.late_from is not None or watch.again_from is not None:
+            more |= await self._late(cut)
         if more:
             await self._store.watches.again(tenant_id, system_id)
 
@@ -84,34 +89,31 @@ class Watching:
         end = min(taken, floor(cut.settled(series, taken, newest), cut.length))
         if end <= begin:
             return await cut.waits(watch, begin)
-        for at in ends(begin, end, cut.length):
-            await cut.judge(series, at, late=False)
+        end = await cut.judge_all(series, begin, end, late=False)
         await cut.tell_gaps(series, begin, end)
         await self._store.watches.judged(*cut.own, end, end + cut.length)
         return end + cut.length <= newest
 
     async def _late(self, cut: "_Cut") -> bool:
         """Judge windows again that readings came late for; tell whether there are more."""
-        watch = await self._store.watches.get(*cut.own)
-        if watch is None or watch.late_from is None or watch.late_to is None:
+        watch = await self._store.watches.take_late(*cut.own)
+        if watch.again_from is None or watch.again_to is None:
             return False
-        await cut.measure(watch.late_from, watch.judged_until)
-        begin = floor(watch.late_from - MICROSECOND, cut.length)
+        await cut.measure(watch.again_from)
+        begin = floor(watch.again_from - MICROSECOND, cut.length)
         # What lies beyond is not judged yet, and is read with them when it is.
-        last = min(floor(watch.late_to - MICROSECOND, cut.length) + cut.length, floor(watch.judged_until, cut.length))
+        last = min(floor(watch.again_to - MICROSECOND, cut.length) + cut.length, floor(watch.judged_until, cut.length))
         end = min(last, begin + cut.most * cut.length)
         if begin < end:
             series, end = await cut.read(begin, end, end)
-            if not any(each.points[-1][0] > begin for each in series):
-                following = await cut.following(end, watch.late_to)
+            if any(each.points[-1][0] > begin for each in series):
+                end = await cut.judge_all(series, begin, end, late=True)
+            else:
+                following = await cut.following(end, watch.again_to)
                 end = min(last, max(end, floor(following - MICROSECOND, cut.length)))
-                begin = end
-            for at in ends(begin, end, cut.length):
-                await cut.judge(series, at, late=True)
-        done = end >= last
         # Readings at the end of a window belong to it.
-        await self._store.watches.judged_again(*cut.own, watch, watch.late_to if done else end + MICROSECOND)
-        return not done
+        await self._store.watches.judged_again(*cut.own, end + MICROSECOND if end < last else None)
+        return end < last
 
 
 class _Cut:
@@ -119,7 +121,7 @@ class _Cut:
 
     def __init__(self, detection: Detection, tenant_id: int, system: System, family: Family) -> None:
         self._detection, self._store = detection, detection.services.store
-        self._family, self._told = family, False
+        self._family = family
         self.is_known = False  # how often its readings come
         self.own = tenant_id, system.system_id
         self._rate_hz = next(iter(family.channels.values())).rate_hz
@@ -129,10 +131,10 @@ class _Cut:
     async def begin(self, watch: Watch, newest: datetime) -> datetime:
         """Return where the next window begins, once it is known how long windows are."""
         if newest - watch.judged_until >= self.length:  # or none is whole however long they are
-            await self.measure(watch.judged_until, newest)
+            await self.measure(watch.judged_until)
         return floor(watch.judged_until, self.length)
 
-    async def measure(self, begin: datetime, newest: datetime) -> None:
+    async def measure(self, begin: datetime) -> None:
         """See how long windows are from a moment on: as many samples as the family's, at the rate of the readings."""
         length = back = timedelta(seconds=self._family.window_s)
         while True:
@@ -197,6 +199,15 @@ class _Cut:
     async def _span(self, begin: datetime, end: datetime, points: int) -> Sequence[Series]:
         return await self._store.readings.span(*self.own, begin, end, points, list(self._family.channels))
 
+    async def judge_all(self, series: Sequence[Series], begin: datetime, end: datetime, late: bool) -> datetime:
+        """Judge the windows between two borders, as many as there is time for; return where the last of them ended."""
+        until = time.monotonic() + ENOUGH_S
+        for at in ends(begin, end, self.length):
+            await self.judge(series, at, late)
+            if time.monotonic() > until:
+                return at
+        return end
+
     async def judge(self, series: Sequence[Series], end: datetime, late: bool) -> None:
         """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
         # What lies farther from it must not change it: it is known by what it holds.
@@ -208,9 +219,9 @@ class _Cut:
             found = window_to(near, self._family, end, limits.values)
             window = read_window(found.samples, found.rate_hz, self._family, limits, "readings")
         except InvalidInput as error:
-            if not late and not self._told:
+            last = await self._store.events.newest(*self.own, 1)
+            if not late and not (last and last[0].kind == "window.unread"):  # of many alike the first
                 await self.tell("window.unread", end, str(error))
-                self._told = True  # of many alike the first
             return
         trace_id = uuid5(OF_WINDOWS, f"{self.own}/{end.isoformat()}/{_digest(window)}")
         if late and await self._store.diagnoses.known(self.own[0], [trace_id]):

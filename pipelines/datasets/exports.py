@@ -188,16 +188,7 @@ def windows_in(
     family_hz = next(iter(family.channels.values())).rate_hz
     # Readings that come more slowly than the family's make windows of as many samples.
     rate_hz = min(family_hz, 1 / table.step_s) if table.step_s > 0 else family_hz
-    if TIME in frame:
-        moments = frame[TIME].astype("datetime64[ns]").to_numpy()
-        chosen = np.ones(len(frame), dtype=np.bool_)
-        for edge, below in ((begin, True), (end, False)):
-            if edge is not None:
-                at = np.datetime64(int(edge.timestamp() * 1e9), "ns")
-                chosen &= moments >= at if below else moments < at
-        frame, moments = frame[chosen], moments[chosen]
-    else:
-        moments = None
+    frame, moments = _within(frame, begin, end)
     length = max(1, round(family.window_s * family_hz))
     places, short = spans(moments, len(frame), rate_hz, length)
     halves = ""
@@ -212,6 +203,21 @@ def windows_in(
     if len(found) < len(places):
         tell(f"  {len(found)} of the windows are taken, from all over the file")
     return found
+
+
+def _within(
+    frame: pd.DataFrame, begin: datetime | None, end: datetime | None
+) -> tuple[pd.DataFrame, NDArray[np.datetime64] | None]:
+    """Return the rows between two moments, with their own; all rows, and None, where there are no moments."""
+    if TIME not in frame:
+        return frame, None
+    moments = frame[TIME].astype("datetime64[ns]").to_numpy()
+    chosen = np.ones(len(frame), dtype=np.bool_)
+    for edge, below in ((begin, True), (end, False)):
+        if edge is not None:
+            at = np.datetime64(int(edge.timestamp() * 1e9), "ns")
+            chosen &= moments >= at if below else moments < at
+    return frame[chosen], moments[chosen]
 
 
 def spans(

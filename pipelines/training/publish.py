@@ -78,14 +78,22 @@ def publish(
             signature=signature(bundle, family),
         )
     version = str(info.registered_model_version)
-    client = mlflow.MlflowClient()
-    client.set_model_version_tag(name, version, "sha256", digest)
-    client.set_model_version_tag(name, version, "data_fingerprint", card.fingerprint)
-    if card.definition:
-        client.set_model_version_tag(name, version, "definition", digest_of(card.definition))
-    client.update_model_version(name, version, describe(bundle, family))
-    client.set_registered_model_alias(name, alias if first or promote else CHALLENGER, version)
+    _describe_version(name, version, bundle, family, digest)
+    mlflow.MlflowClient().set_registered_model_alias(name, alias if first or promote else CHALLENGER, version)
     return version
+
+
+def _describe_version(name: str, version: str, bundle: Bundle, family: Family, digest: str) -> None:
+    """Tell of a version what it was made of."""
+    import mlflow
+
+    client, card = mlflow.MlflowClient(), bundle.card
+    tags = {"sha256": digest, "data_fingerprint": card.fingerprint}
+    if card.definition:
+        tags["definition"] = digest_of(card.definition)
+    for tag, value in tags.items():
+        client.set_model_version_tag(name, version, tag, value)
+    client.update_model_version(name, version, describe(bundle, family))
 
 
 def log_trials(trials: Sequence[Trial]) -> None:

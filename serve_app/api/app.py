@@ -1,5 +1,6 @@
 """Makes one FastAPI application of all routes over the ports it is given: stand-ins, a local graph or a cluster."""
 
+from collections import Counter
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -74,7 +75,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)
     app.state.detection = Detection(services)
-    app.state.listeners = set()
+    app.state.listeners = Counter()
     app.state.files = FileReader(services.settings.limits)
     app.state.health_check = health.HealthCheck(services)
     for module in (

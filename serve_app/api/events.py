@@ -1,6 +1,7 @@
 """What happened to a machine: alarms raised and cleared, states, readings that came late or stayed away."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -22,8 +23,9 @@ from serve_app.store.records import Event
 # Seconds between two looks for what has happened, and looks after which one that listens is written to all the same.
 # Source: own choices; people read no faster, and proxies cut what is silent for a minute.
 LOOK_S, QUIET = 1.0, 15
-# Those who listen to one replica at a time, each of which asks the database once a second. Source: own choice.
-LISTENERS_MAX = 100
+# Those who listen to one replica at a time, of all tenants and of one. Source: own choice; each asks the database once a
+# second.
+LISTENERS_MAX, LISTENERS_OF_TENANT = 100, 20
 KEY_MAX = 2**63 - 1
 
 router = APIRouter(prefix="/api/systems", tags=["systems"])
@@ -53,8 +55,8 @@ async def read_events(
     """
     await services.store.systems.get(caller.tenant_id, system_id)
     if wants_events(request):
-        listeners: set[object] = request.app.state.listeners
-        if len(listeners) >= LISTENERS_MAX:
+        listeners: Counter[int] = request.app.state.listeners
+        if listeners.total() >= LISTENERS_MAX or listeners[caller.tenant_id] >= LISTENERS_OF_TENANT:
             raise Overloaded(5)
         begin = max(after, last_event_id)
         stream = _stream(services, listeners, caller.tenant_id, system_id, begin, request.scope["path"])
@@ -66,11 +68,10 @@ async def read_events(
 
 
 async def _stream(
-    services: Services, listeners: set[object], tenant_id: int, system_id: int, after: int, path: str
+    services: Services, listeners: Counter[int], tenant_id: int, system_id: int, after: int, path: str
 ) -> AsyncGenerator[bytes]:
     """Yield events as they are found out, until whoever listens leaves or the system is deleted."""
-    listener = object()
-    listeners.add(listener)
+    listeners[tenant_id] += 1
     try:
         quiet = 0
         while True:
@@ -89,7 +90,7 @@ async def _stream(
                 yield format_sse_event(comment="nothing happened")
             await asyncio.sleep(LOOK_S)
     finally:
-        listeners.discard(listener)
+        listeners[tenant_id] -= 1
 
 
 def _shown(event: Event) -> dict[str, Any]:

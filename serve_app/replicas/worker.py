@@ -8,10 +8,11 @@ its work begun by another.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import procrastinate
 from procrastinate import PsycopgConnector
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Status
 from ray import serve
 from sqlalchemy import make_url
@@ -62,6 +63,12 @@ class QueueWorker:
             for attempt in range(ATTEMPTS):
                 try:
                     await look(tenant_id, system_id)
+                except asyncio.CancelledError:  # this worker is to stop: the next one does it
+                    name = f"watch:{tenant_id}:{system_id}"
+                    with suppress(AlreadyEnqueued):
+                        again = watch.configure(lock=name, queueing_lock=name)
+                        await again.defer_async(tenant_id=tenant_id, system_id=system_id)
+                    raise
                 except Exception as error:
                     logs.write("watch.failed", logging.WARNING, error, system_id=system_id, attempt=attempt)
                     await asyncio.sleep(PAUSE_S * 2**attempt)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
-from serve_app.store.protocols_watching import EventStore, WatchStore
+from serve_app.store.protocols_readings import EventStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -19,16 +19,11 @@ from serve_app.store.records import (
     Limits,
     Note,
     Principal,
-    Quarantined,
-    Reading,
     Role,
-    Series,
-    Stored,
     StoredDiagnosis,
     StoredDocument,
     StoredFamily,
     StoredFeedback,
-    Suspect,
     System,
     Verdict,
 )
@@ -244,58 +239,6 @@ class DiagnosisStore(Protocol):
 
     async def passages(self, tenant_id: int, trace_id: UUID) -> Sequence[Mapping[str, Any]]:
         """Return the passages that the advice on an answer was written from."""
-        ...
-
-
-class ReadingStore(Protocol):
-    """What machines sent."""
-
-    async def add(
-        self,
-        tenant_id: int,
-        system_id: int,
-        rows: Sequence[Reading],
-        suspects: Sequence[Suspect] = (),
-        actor: str = COMMAND_LINE,
-    ) -> Stored:
-        """Keep readings, each once, and set aside what is none."""
-        ...
-
-    async def span(
-        self,
-        tenant_id: int,
-        system_id: int,
-        begin: datetime,
-        end: datetime,
-        points: int,
-        channels: Sequence[str] | None = None,
-    ) -> Sequence[Series]:
-        """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
-        ...
-
-    async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
-        """Return the moment of a system's newest reading of some channels up to a moment, to the minute at worst."""
-        ...
-
-    async def set_aside(self, tenant_id: int, system_id: int, numbers: Sequence[int]) -> Sequence[Quarantined]:
-        """Return what was set aside under some numbers, and waits for a decision."""
-        ...
-
-    async def settle(
-        self,
-        tenant_id: int,
-        system_id: int,
-        accepted: Mapping[int, Reading],
-        dismissed: Sequence[int] = (),
-        actor: str = COMMAND_LINE,
-    ) -> None:
-        """Decide on what was set aside: what is a reading from now on, and what is none."""
-        ...
-
-    async def quarantined(
-        self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
-    ) -> Sequence[Quarantined]:
-        """Return a page of what was set aside, in the order in which it came."""
         ...
 
 

@@ -341,8 +341,10 @@ class Watch(NamedTuple):
         read_until: Readings up to this moment were taken to be judged; what comes for it now is late.
         judged_until: All windows up to this moment are judged.
         due: When the next window is whole.
-        late_from: From when on windows are to be judged again, as readings came late; None where none is.
+        late_from: From when on readings came late that nobody has taken yet; None where none did.
         late_to: Up to when.
+        again_from: From when on windows are being judged again; None where none is.
+        again_to: Up to when.
     """
 
     read_until: datetime
@@ -350,6 +352,8 @@ class Watch(NamedTuple):
     due: datetime
     late_from: datetime | None = None
     late_to: datetime | None = None
+    again_from: datetime | None = None
+    again_to: datetime | None = None
 
 
 class Happened(NamedTuple):

@@ -241,8 +241,8 @@ watches = Table(
     *_of_system(primary_key=True),
     # Readings are taken up to the first; all windows are judged up to the second; at the third the next one is whole.
     *(Column(name, DateTime(timezone=True), nullable=False) for name in ("read_until", "judged_until", "due")),
-    # Readings that came after theirs were taken.
-    *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to")),
+    # Readings that came after theirs were taken, and those of them that are being judged again.
+    *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to", "again_from", "again_to")),
     _own_system(),
 )
 events = Table(

@@ -45,16 +45,31 @@ class Watches:
 
     async def judged(self, tenant_id: int, system_id: int, until: datetime, due: datetime) -> None:
         """Say that all windows up to a moment are judged, and when the next one is whole."""
-        query = update(watches).where(watches.c.system_id == system_id).values(judged_until=until, due=due)
+        done = {"judged_until": func.greatest(watches.c.judged_until, until), "due": due}
+        query = update(watches).where(watches.c.system_id == system_id).values(done)
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(query)
 
-    async def judged_again(self, tenant_id: int, system_id: int, late: Watch, until: datetime) -> None:
-        """Say that windows up to a moment were judged again; where more came late meanwhile, all of it stays."""
-        same = watches.c.late_from == late.late_from, watches.c.late_to == late.late_to
-        more = late.late_to is not None and until < late.late_to
-        rest = {"late_from": until} if more else {"late_from": None, "late_to": None}
-        query = update(watches).where(watches.c.system_id == system_id, *same).values(rest)
+    async def take_late(self, tenant_id: int, system_id: int) -> Watch:
+        """Say that what came late is read from now on, and return what is to be judged again.
+
+        What comes late meanwhile is kept apart, so that what was done stays done.
+        """
+        moved = {
+            "again_from": func.least(watches.c.again_from, watches.c.late_from),
+            "again_to": func.greatest(watches.c.again_to, watches.c.late_to),
+            "late_from": None,
+            "late_to": None,
+        }
+        query = update(watches).where(watches.c.system_id == system_id).values(moved).returning(*WATCH)
+        async with self._database.tenant(tenant_id) as connection:
+            await lock_readings(connection, system_id)
+            return Watch(*(await connection.execute(query)).one())
+
+    async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:
+        """Say that windows up to a moment were judged again; None for all of them."""
+        rest = {"again_from": until} if until else {"again_from": None, "again_to": None}
+        query = update(watches).where(watches.c.system_id == system_id).values(rest)
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(query)
 

@@ -527,14 +527,21 @@ class MemoryWatches:
         self._rows.watched[system_id] = watch._replace(read_until=max(until, watch.read_until))
 
     async def judged(self, tenant_id: int, system_id: int, until: datetime, due: datetime) -> None:
-        self._rows.watched[system_id] = self._rows.watched[system_id]._replace(judged_until=until, due=due)
-
-    async def judged_again(self, tenant_id: int, system_id: int, late: Watch, until: datetime) -> None:
         watch = self._rows.watched[system_id]
-        if (watch.late_from, watch.late_to) == (late.late_from, late.late_to):
-            more = late.late_to is not None and until < late.late_to
-            rest = (until, late.late_to) if more else (None, None)
-            self._rows.watched[system_id] = watch._replace(late_from=rest[0], late_to=rest[1])
+        self._rows.watched[system_id] = watch._replace(judged_until=max(until, watch.judged_until), due=due)
+
+    async def take_late(self, tenant_id: int, system_id: int) -> Watch:
+        watch = self._rows.watched[system_id]
+        begun = [at for at in (watch.again_from, watch.late_from) if at is not None]
+        ended = [at for at in (watch.again_to, watch.late_to) if at is not None]
+        again = min(begun, default=None), max(ended, default=None)
+        self._rows.watched[system_id] = Watch(*watch[:3], None, None, *again)
+        return self._rows.watched[system_id]
+
+    async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:
+        watch = self._rows.watched[system_id]
+        rest = (until, watch.again_to) if until else (None, None)
+        self._rows.watched[system_id] = watch._replace(again_from=rest[0], again_to=rest[1])
 
     async def again(self, tenant_id: int, system_id: int) -> None:
         return

@@ -1,6 +1,7 @@
 """Rules of what happened to a system, over REST: in its order, by pages or as it happens, for its tenant alone."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -44,9 +45,10 @@ def test_a_system_of_nobody_has_no_events(client: TestClient, headers: LogIn, ac
     assert client.get(EVENTS, headers=told).status_code == 401
 
 
-def test_listeners_are_bounded(client: TestClient, headers: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more than a replica serves is told to come later."""
-    monkeypatch.setattr(events, "LISTENERS_MAX", 0)
+@pytest.mark.parametrize("limit", ["LISTENERS_MAX", "LISTENERS_OF_TENANT"])
+def test_listeners_are_bounded(client: TestClient, headers: LogIn, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """One more than a replica serves, of all tenants or of one, is told to come later."""
+    monkeypatch.setattr(events, limit, 0)
     refused = client.get(EVENTS, headers=headers("viewer") | {"accept": "text/event-stream"})
     assert_problem(refused, 429, "overloaded")
     assert client.get(EVENTS, headers=headers("viewer")).status_code == 200
@@ -59,18 +61,18 @@ async def test_a_stream_goes_on_from_the_last_event(bench: Bench, monkeypatch: p
     number = system.system_id
     for text in ("first", "second"):
         await bench.store.events.add(tenant_id, [Happened(number, None, "window.unread", text)])
-    listeners: set[object] = set()
+    listeners = Counter[int]()
     stream = events._stream(bench.services, listeners, tenant_id, number, 1, EVENTS)
     async with asyncio.timeout(20):
         assert _sent(await anext(stream)) == ("window.unread", "2", "second")
-        assert len(listeners) == 1
+        assert listeners == {tenant_id: 1}
         assert (await anext(stream)).startswith(b": nothing")
         await bench.store.events.add(tenant_id, [Happened(number, None, "alarm.raised", "third")])
         assert _sent(await anext(stream)) == ("alarm.raised", "3", "third")
         await bench.store.systems.delete(tenant_id, number)
         assert b"event: error" in await anext(stream)
         assert [left async for left in stream] == []
-    assert listeners == set()
+    assert listeners.total() == 0
 
 
 def _sent(event: bytes) -> tuple[str, str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from pipelines.machines.family import read_family
 from pipelines.signals.windows import stored_window
+from serve_app import watching
 from serve_app.detection import Detection
 from serve_app.replicas import worker as worker_module
 from serve_app.replicas.worker import QueueWorker
@@ -109,7 +110,9 @@ async def test_nothing_is_judged_twice(store: Store, url: str, detection: Detect
     await store.readings.add(*own, sent(0, 2 * W))
     await work(url, detection)
     await store.readings.add(*own, sent(0, 2 * W))
-    await store.watches.judged(*own, BEGIN, BEGIN)  # as a worker leaves it that dies before it says what it did
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        # As a worker leaves it that dies before it says what it did.
+        connection.execute(text("UPDATE watches SET judged_until = :begin, due = :begin"), {"begin": BEGIN})
     await store.watches.again(*own)
     await work(url, detection)
     assert [late for _, late in windows(url, plant)] == [False, False]
@@ -134,10 +137,68 @@ async def test_late_readings_are_judged_again(store: Store, url: str, detection:
     assert (event.kind, event.at) == ("window.late", BEGIN + 2 * WINDOW)
     watch = await store.watches.get(*own)
     assert watch is not None
-    assert (watch.late_from, watch.late_to) == (None, None)
+    assert watch[3:] == (None,) * 4
     kept = await store.diagnoses.get(plant.tenant_id, event.trace_id) if event.trace_id else None
     assert kept is not None
     assert kept.late
+
+
+async def test_what_is_judged_again_stays_so(
+    store: Store, url: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that lags, ever more of which comes while its windows are judged again, has each judged once more."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    monkeypatch.setattr(watching, "ENOUGH_S", 0.0)  # a look for each window
+    await store.readings.add(*own, sent(0, 20 * W, names=["pressure", "temperature"]))
+    await work(url, detection)
+    look, flow = Watching(detection).look, sent(0, 20 * W, names=["flow"])
+    for number in range(20):
+        await store.readings.add(*own, flow[number * W : (number + 1) * W])
+        await look(*own)
+    await work(url, detection)
+    again = [end for end, late in windows(url, plant) if late]
+    assert again == [BEGIN + (number + 1) * WINDOW for number in range(20)]
+
+
+async def test_a_look_that_takes_long_keeps_what_it_did(
+    store: Store, url: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the ensemble, each look judges a window at least, and the next one goes on behind it."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    monkeypatch.setattr(watching, "ENOUGH_S", 0.0)
+    await store.readings.add(*own, sent(0, 3 * W))
+    await Watching(detection).look(*own)
+    watch = await store.watches.get(*own)
+    assert watch is not None
+    assert (watch.judged_until, len(windows(url, plant))) == (BEGIN + WINDOW, 1)
+    await work(url, detection)
+    assert len(windows(url, plant)) == 3
+
+
+async def test_a_worker_that_is_to_stop_hands_its_work_on(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it could not end in time is done by the next one."""
+    monkeypatch.setattr(worker_module, "ENDING_S", 0.1)
+    plant = await make_plant(store)
+    begun, done = asyncio.Event(), []
+
+    async def hang(tenant_id: int, system_id: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def look(tenant_id: int, system_id: int) -> None:
+        done.append(system_id)
+
+    await store.watches.again(plant.tenant_id, plant.system.system_id)
+    stopping = asyncio.create_task(QueueWorker(url, hang).run())
+    await asyncio.wait_for(begun.wait(), 20)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    await QueueWorker(url, look).run(wait=False)
+    assert done == [plant.system.system_id]
 
 
 async def test_a_reading_belongs_to_the_window_that_it_ends(store: Store, url: str, detection: Detection) -> None:

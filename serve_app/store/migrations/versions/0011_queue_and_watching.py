@@ -78,7 +78,7 @@ def upgrade() -> None:
             sa.Column(name, sa.DateTime(timezone=True), nullable=False)
             for name in ("read_until", "judged_until", "due")
         ),
-        *(sa.Column(name, sa.DateTime(timezone=True)) for name in ("late_from", "late_to")),
+        *(sa.Column(name, sa.DateTime(timezone=True)) for name in ("late_from", "late_to", "again_from", "again_to")),
         _own_system(),
     )
     op.create_table(

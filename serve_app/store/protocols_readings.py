@@ -1,0 +1,113 @@
+"""What is asked of the store about readings: what machines sent, how far it is judged, and what happened."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from serve_app.store.records import (
+    COMMAND_LINE,
+    Event,
+    Happened,
+    Quarantined,
+    Reading,
+    Series,
+    Stored,
+    Suspect,
+    Watch,
+)
+
+
+class ReadingStore(Protocol):
+    """What machines sent."""
+
+    async def add(
+        self,
+        tenant_id: int,
+        system_id: int,
+        rows: Sequence[Reading],
+        suspects: Sequence[Suspect] = (),
+        actor: str = COMMAND_LINE,
+    ) -> Stored:
+        """Keep readings, each once, and set aside what is none."""
+        ...
+
+    async def span(
+        self,
+        tenant_id: int,
+        system_id: int,
+        begin: datetime,
+        end: datetime,
+        points: int,
+        channels: Sequence[str] | None = None,
+    ) -> Sequence[Series]:
+        """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
+        ...
+
+    async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
+        """Return the moment of a system's newest reading of some channels up to a moment, to the minute at worst."""
+        ...
+
+    async def set_aside(self, tenant_id: int, system_id: int, numbers: Sequence[int]) -> Sequence[Quarantined]:
+        """Return what was set aside under some numbers, and waits for a decision."""
+        ...
+
+    async def settle(
+        self,
+        tenant_id: int,
+        system_id: int,
+        accepted: Mapping[int, Reading],
+        dismissed: Sequence[int] = (),
+        actor: str = COMMAND_LINE,
+    ) -> None:
+        """Decide on what was set aside: what is a reading from now on, and what is none."""
+        ...
+
+    async def quarantined(
+        self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
+    ) -> Sequence[Quarantined]:
+        """Return a page of what was set aside, in the order in which it came."""
+        ...
+
+
+class WatchStore(Protocol):
+    """How far readings are judged."""
+
+    async def get(self, tenant_id: int, system_id: int) -> Watch | None:
+        """Return how far those of a system are."""
+        ...
+
+    async def take(self, tenant_id: int, system_id: int, until: datetime) -> None:
+        """Say that readings up to a moment are read from now on."""
+        ...
+
+    async def judged(self, tenant_id: int, system_id: int, until: datetime, due: datetime) -> None:
+        """Say that windows up to a moment are judged, and when the next one is whole."""
+        ...
+
+    async def take_late(self, tenant_id: int, system_id: int) -> Watch:
+        """Say that what came late is read from now on, and return what is to be judged again."""
+        ...
+
+    async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:
+        """Say that windows up to a moment were judged again; None for all of them."""
+        ...
+
+    async def again(self, tenant_id: int, system_id: int) -> None:
+        """Ask for the system to be looked at once more."""
+        ...
+
+
+class EventStore(Protocol):
+    """What happened to systems."""
+
+    async def page(self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        """Return what was found out after an event, the earliest first."""
+        ...
+
+    async def newest(self, tenant_id: int, system_id: int, limit: int) -> Sequence[Event]:
+        """Return what was found out last, the earliest of it first."""
+        ...
+
+    async def add(self, tenant_id: int, happened: Iterable[Happened]) -> None:
+        """Keep what happened."""
+        ...
