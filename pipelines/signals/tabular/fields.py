@@ -392,11 +392,13 @@ def _find_machine(fields: Sequence[Field], moments: Moments | None) -> None:
     """Take a column of words as the machine where it tells rows of one moment apart."""
     if moments is None:
         return
-    tags = {"tag": field.words.to_numpy() for field in fields if field.role == "tag"}
-    keys = pd.DataFrame({"nanos": moments.nanos, **tags})
+    keys = pd.DataFrame({"nanos": moments.nanos})
+    for tag in (field for field in fields if field.role == "tag"):
+        keys["tag"] = tag.words.to_numpy()
     doubled = keys.duplicated(keep=False).mean()
-    named = (field for field in fields if field.role == "text" and doubled > NUMERIC and len(_names(field)) > 1)
-    for field in named:
+    for field in fields:
+        if field.role != "text" or doubled <= NUMERIC or len(_names(field)) < 2:
+            continue
         if keys.assign(name=field.words.to_numpy()).duplicated(keep=False).mean() < doubled / 2:
             field.role = "machine"
             return
