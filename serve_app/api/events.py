@@ -23,8 +23,8 @@ from serve_app.store.records import Event
 # Seconds between two looks for what has happened, and looks after which one that listens is written to all the same.
 # Source: own choices; people read no faster, and proxies cut what is silent for a minute.
 LOOK_S, QUIET = 1.0, 15
-# Those who listen to one replica at a time, of all tenants and of one. Source: own choice; each asks the database once a
-# second.
+# Who listen to one replica at a time, of all tenants and of one; each asks the database once a second. Source: own
+# choice.
 LISTENERS_MAX, LISTENERS_OF_TENANT = 100, 20
 KEY_MAX = 2**63 - 1
 
