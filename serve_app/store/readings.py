@@ -21,7 +21,7 @@ from serve_app.store.watches import arrived, lock_readings
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
 DAYS_MAX = 400
-# Values of one transaction. Source: measured, 40 microseconds each on two cores, half the limit of a statement.
+# Values of one transaction. Source: own choice; measured, ten microseconds of a core each, a tenth of the limit of one.
 VALUES_MAX = 200_000
 # Source: the migration that bounds them.
 OLD_DAYS = "must not be of more than 400 different days that lie more than 400 days back, 1200 of all tenants together"
