@@ -11,7 +11,6 @@ A caller learns field, value and rule, and nothing internal.
     +-- Forbidden               403 credential lacks the role or key
     +-- NotFound                404 no such thing in this tenant
     +-- Conflict                409 it exists already
-    +-- AlreadyJudged           409 no reading is newer than the window that was judged last
     +-- UnknownFamily           409 what is stored is of a family that is not shipped
     +-- Overloaded              429 too many requests
     +-- Unavailable             503 a needed part is down
@@ -141,25 +140,6 @@ class Conflict(HdxError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.value!r} exists already"
-
-
-class AlreadyJudged(HdxError):
-    """The newest window of stored readings was judged before.
-
-    Attributes:
-        value: When that window ended.
-    """
-
-    status, code, title = 409, "already-judged", "Judged already"
-    field: ClassVar[str] = "sensor_data"
-    rule: ClassVar[str] = "must be newer: send readings first, or the samples themselves"
-
-    def __init__(self, until: str) -> None:
-        super().__init__(until)
-        self.value = until
-
-    def __str__(self) -> str:
-        return f"the newest window of stored readings, to {self.value}, was judged already; {self.rule}"
 
 
 class UnknownFamily(HdxError):

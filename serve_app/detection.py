@@ -29,7 +29,6 @@ from serve_app.commissioning import Commissioning, state_of
 from serve_app.families import Families
 from serve_app.shared import logs
 from serve_app.shared.cache import MemberVersions, answer_key
-from serve_app.store.life import check_newer
 from serve_app.store.records import StoredDiagnosis, System, written
 
 # Who has ended a commissioning that ended by itself, in the audit.
@@ -53,14 +52,14 @@ class _Told(NamedTuple):
     Attributes:
         end: When it ended, where it was cut from stored readings.
         late: As in `Detection.watched`.
-        newer: Whether it is refused where it, or a newer one, is judged already.
+        counts: Whether it counts for its system.
     """
 
     trace_id: UUID
     begun: float
     end: datetime | None = None
     late: bool = False
-    newer: bool = False
+    counts: bool = True
 
 
 class Detection:
@@ -83,7 +82,8 @@ class Detection:
     ) -> tuple[bytes, bool]:
         """Judge a window of a tenant's own system, store the diagnosis, and learn from it.
 
-        Without samples it is the newest one that the system's stored readings show, once.
+        Without samples it is the newest one that the system's stored readings show. It is answered and stored, and
+        counts for nothing: the same readings do so when they are watched.
 
         The request that stores the last window that commissioning needs ends it before it answers.
 
@@ -97,7 +97,6 @@ class Detection:
             NotFound: The tenant has no such system.
             UnknownFamily: The system's family is no longer shipped.
             InvalidInput: The window breaks a rule of the system's family.
-            AlreadyJudged: The newest window was judged before.
             Unavailable: Ensemble or database is down.
         """
         limits = self.services.settings.limits
@@ -108,10 +107,18 @@ class Detection:
             samples, rate_hz, until, _ = await self._newest(tenant_id, system, family)
         window = read_window(samples, rate_hz, family, limits, "sensor_data")
         asked = _asked(window, tenant_id, system, normal, family)
-        return await self._answered(asked, system, _Told(trace_id, begun, until, newer=until is not None))
+        return await self._answered(asked, system, _Told(trace_id, begun, until, counts=until is None))
 
     async def watched(
-        self, tenant_id: int, system_id: int, family: Family, window: Window, trace_id: UUID, end: datetime, late: bool
+        self,
+        tenant_id: int,
+        system_id: int,
+        family: Family,
+        window: Window,
+        trace_id: UUID,
+        end: datetime,
+        late: bool,
+        counts: bool = True,
     ) -> bool:
         """Judge a window that was cut from a system's readings, as `own` does; tell whether it is an alarm.
 
@@ -122,7 +129,9 @@ class Detection:
             window: To judge.
             trace_id: Of the answer.
             end: When the window ended.
-            late: Whether it is judged once more, since readings came late: then it is no evidence and teaches nothing.
+            late: Whether it is judged since readings came late: then it is no evidence, and teaches while a system is
+                commissioned alone.
+            counts: Whether it was not counted before.
 
         Raises:
             NotFound: The tenant has no such system.
@@ -131,14 +140,15 @@ class Detection:
         """
         system, normal = await self.services.store.systems.machine(tenant_id, system_id)
         asked = _asked(window, tenant_id, system, normal, family)._replace(use_cache=False)
-        told = _Told(trace_id, time.perf_counter(), end, late)
+        told = _Told(trace_id, time.perf_counter(), end, late, counts)
         return (await self._answered(asked, system, told))[1]
 
     async def _answered(self, asked: Inspection, system: System, told: _Told) -> tuple[bytes, bool]:
         """Judge a window of a tenant's own system, and store the answer with what follows from it."""
         judgement = await self.judge(asked, told.begun)
         # An abstention says nothing of the machine: its state stays.
-        alarm = system.alarm if judgement.score is None or told.late else judgement.is_anomaly
+        is_evidence = told.counts and not told.late
+        alarm = judgement.is_anomaly if is_evidence and judgement.score is not None else system.alarm
         stored = StoredDiagnosis(
             trace_id=told.trace_id,
             system_id=system.system_id,
@@ -151,9 +161,10 @@ class Detection:
             limits=asked.limits,
             window_end=told.end,
             late=told.late,
+            counted=told.counts,
         )
         changed = None if alarm == system.alarm else alarm
-        learned, level = (None, ABSTAINED) if told.late else (judgement.learned, judgement.level)
+        learned, level = (judgement.learned, judgement.level) if is_evidence else (None, ABSTAINED)
 
         def answer(now: System) -> bytes:
             # The window was judged in the state that was read, whatever has become of it meanwhile.
@@ -161,7 +172,7 @@ class Detection:
             return answer_of(judgement, system.system_id, told.trace_id, told.begun, now, told.end)
 
         taught = learned, changed, level
-        kept = await self.services.store.diagnoses.record(asked.owner, stored, *taught, answer, told.newer)
+        kept = await self.services.store.diagnoses.record(asked.owner, stored, *taught, answer)
         await self._end_commissioning(asked.owner, kept.system)
         return kept.answer, judgement.is_anomaly
 
@@ -172,7 +183,6 @@ class Detection:
         end = await readings.newest(tenant_id, system.system_id, channels, soon)
         if end is None:
             return latest_window((), family, limits.values)
-        check_newer(system, end)
         back_s = WINDOWS_BACK * family.window_s + LEAST_BACK_S
         while True:
             within = end - timedelta(seconds=back_s), end + timedelta(microseconds=1)

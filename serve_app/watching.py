@@ -6,6 +6,7 @@ channels have gone past its end, or one of them by a window more. What is judged
 window is judged once however often it is looked at, and once more where readings that came late have changed it.
 """
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -31,7 +32,8 @@ from serve_app.store.records import EventKind, Happened, Series, System, Watch
 # Windows that are judged in one go, before others have their turn, and samples of a channel that are read for them.
 # Source: own choices; a second or two of work, and a megabyte.
 WINDOWS_MAX, SAMPLES_MAX = 50, 20_000
-# Readings of a channel in one go; where there are more, fewer windows are read. Source: own choice; some megabytes.
+# Readings of all channels in one go; where there are more, fewer windows are read, and of one window that has more what
+# stands for them. Source: own choice; some thirty megabytes.
 POINTS_MAX = 200_000
 # Seconds after which others have their turn, however few windows were judged. Source: own choice; a sixth of what a
 # look may take, so that one with slow detectors tells what it has done.
@@ -130,7 +132,7 @@ class _Cut:
 
     async def begin(self, watch: Watch, newest: datetime) -> datetime:
         """Return where the next window begins, once it is known how long windows are."""
-        if newest - watch.judged_until >= self.length:  # or none is whole however long they are
+        if newest - floor(watch.judged_until, self.length) >= self.length:  # or none is whole however long they are
             await self.measure(watch.judged_until)
         return floor(watch.judged_until, self.length)
 
@@ -162,7 +164,9 @@ class _Cut:
             until: Of the time after it.
         """
         while True:
-            series = await self._span(begin - self.length, until + MICROSECOND, POINTS_MAX)
+            series = await self._span(
+                begin - self.length, until + MICROSECOND, POINTS_MAX // len(self._family.channels)
+            )
             if (end - begin) <= self.length or all(each.count == len(each.points) for each in series):
                 return series, end
             end = begin + max(1, (end - begin) // self.length // 2) * self.length
@@ -202,34 +206,45 @@ class _Cut:
     async def judge_all(self, series: Sequence[Series], begin: datetime, end: datetime, late: bool) -> datetime:
         """Judge the windows between two borders, as many as there is time for; return where the last of them ended."""
         until = time.monotonic() + ENOUGH_S
+        counted = await self._store.diagnoses.ends(*self.own, begin, end) if late else set()
         for at in ends(begin, end, self.length):
-            await self.judge(series, at, late)
+            await self.judge(series, at, late, at not in counted)
             if time.monotonic() > until:
                 return at
         return end
 
-    async def judge(self, series: Sequence[Series], end: datetime, late: bool) -> None:
+    async def judge(self, series: Sequence[Series], end: datetime, late: bool, counts: bool) -> None:
         """Judge the window that ends at a moment, unless it is judged already, or cannot be."""
-        # What lies farther from it must not change it: it is known by what it holds.
-        near = [_between(each, end - 2 * self.length, end) for each in series]
-        if not any(each.points and each.points[-1][0] > end - self.length for each in near):
-            return
-        limits = self._detection.services.settings.limits
         try:
-            found = window_to(near, self._family, end, limits.values)
-            window = read_window(found.samples, found.rate_hz, self._family, limits, "readings")
+            window = await asyncio.to_thread(self._window, series, end)
         except InvalidInput as error:
             last = await self._store.events.newest(*self.own, 1)
             if not late and not (last and last[0].kind == "window.unread"):  # of many alike the first
                 await self.tell("window.unread", end, str(error))
             return
+        if window is None:
+            return
         trace_id = uuid5(OF_WINDOWS, f"{self.own}/{end.isoformat()}/{_digest(window)}")
         if late and await self._store.diagnoses.known(self.own[0], [trace_id]):
             return  # it is what it was
         try:
-            await self._detection.watched(*self.own, self._family, window, trace_id, end, late)
+            await self._detection.watched(*self.own, self._family, window, trace_id, end, late, counts)
         except Conflict:
             return  # judged before
+
+    def _window(self, series: Sequence[Series], end: datetime) -> Window | None:
+        """Cut the window that ends at a moment; None where it holds nothing.
+
+        Raises:
+            InvalidInput: It lacks too much, or breaks another rule of the family.
+        """
+        # What lies farther from it must not change it: it is known by what it holds.
+        near = [_between(each, end - 2 * self.length, end) for each in series]
+        if not any(each.points and each.points[-1][0] > end - self.length for each in near):
+            return None
+        limits = self._detection.services.settings.limits
+        found = window_to(near, self._family, end, limits.values)
+        return read_window(found.samples, found.rate_hz, self._family, limits, "readings")
 
     async def tell_gaps(self, series: Sequence[Series], begin: datetime, end: datetime) -> None:
         """Tell of times longer than a window in which nothing was read, once something was."""

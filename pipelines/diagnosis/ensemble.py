@@ -151,8 +151,9 @@ def _told(votes: Mapping[str, MemberVotes], table: FeatureTable, family: Family,
     heard = [member.silent(silent, situation.reasons) if silent.any() else member for member in votes.values()]
     tally = weigh(tuple(heard), table, family.trust)
     ruled, moved = situation.ruled, situation.moved
-    # Slow faults end here: a warning, and no more where members see no more.
-    least = 0.5 * (family.severity.warning + family.severity.critical)
+    # Slow faults end here: a warning where members see no more, and more only where nobody needs to look twice.
+    warning, critical = family.severity.warning, family.severity.critical
+    least = np.where(situation.far, critical, 0.5 * (warning + critical))
     score = np.where(moved, np.fmax(tally.score, least), tally.score)
     return replace(tally, score=np.where(ruled, 1 - CERTAINTY, score)) if (ruled | moved).any() else tally
 

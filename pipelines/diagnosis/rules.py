@@ -16,6 +16,7 @@ from pipelines.machines.baseline import RESOLVED, levels_of
 from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family, by_family
 from pipelines.signals.features import feature_names
+from pipelines.signals.summary import KELVIN
 from pipelines.signals.windows import Floats
 
 State = Literal["at rest", "idle", "holding", "failed", "zero", "changing", "running", "unknown"]
@@ -41,6 +42,9 @@ STILL_SAMPLES, COUPLED = 30, 0.5
 # A channel whose lowest samples lie so many of their deviations above zero never reads zero while the machine is well.
 # Source: the usual three.
 NEVER_DEVIATIONS = 3.0
+# How many times as far as its normal may follow a level lies when nobody needs to look twice. Source: own choice; an
+# eighth of the flow or 24 K, and six deviations of its own.
+FAR = 2.0
 
 
 class RuleFinding(NamedTuple):
@@ -194,7 +198,7 @@ def rules(
     for row in np.flatnonzero((stuck | dead).any(axis=1)).tolist():
         broken = np.flatnonzero(stuck[row] | dead[row]).tolist()
         found[row] = tuple(_sensor(kind, place, seen.now[row, place, MEAN], bool(dead[row, place])) for place in broken)
-    for row, place in zip(*np.nonzero(_moved(table, family, kind) & ~rests[:, None]), strict=True):
+    for row, place in zip(*np.nonzero((np.abs(_strayed(table, family)) > 1) & ~rests[:, None]), strict=True):
         name, now, unit = kind.names[place], seen.now[row, place, MEAN], kind.units[place]
         text = f"{name} is {now:.4g} {unit}, farther from where it was commissioned than its normal may follow"
         found[row] += (RuleFinding("moved", name, True, text),)
@@ -205,17 +209,29 @@ def rules(
     return found
 
 
-def _moved(table: FeatureTable, family: Family, kind: _Channels) -> Flags:
-    """Return whose level lies beyond all that its normal may follow, on machines that are judged by their own normal.
+def much_moved(table: FeatureTable, family: Family) -> Flags:
+    """Tell in which windows a level lies `FAR` times as far from where it was commissioned as its normal may follow.
 
-    Shapes: `bool[N, C]`.
+    Cold oil is that of a start.
+
+    Shapes: `bool[N]`.
     """
-    found = np.zeros((len(table.raw), len(kind.names)), dtype=np.bool_)
+    strayed = _strayed(table, family)
+    warm = [channel.unit in KELVIN for channel in family.channels.values()]
+    return np.asarray((np.where(warm, strayed, np.abs(strayed)) > FAR).any(axis=1))
+
+
+def _strayed(table: FeatureTable, family: Family) -> Floats:
+    """Return how far levels lie from where they were commissioned, in shares of how far their normal may follow.
+
+    Shapes: `float64[N, C]`; 0 on machines that are not judged by their own normal.
+    """
+    found = np.zeros((len(table.raw), len(family.channels)))
     if family.reading == "relative":
         places = [table.names[term] for term in table.terms]
-        for channel, name in enumerate(kind.names):
+        for channel, name in enumerate(family.channels):
             if (mean := f"{name}_mean") in places:
-                found[:, channel] = np.abs(table.strayed[:, places.index(mean)]) > 1
+                found[:, channel] = table.strayed[:, places.index(mean)]
     return found
 
 

@@ -16,7 +16,7 @@ from pipelines.diagnosis.components import AFFECTED, loudest
 from pipelines.diagnosis.hypotheses import hypothesise, settled
 from pipelines.diagnosis.patterns import component_of
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
-from pipelines.diagnosis.rules import Limits, RuleFinding, operating_states, rules
+from pipelines.diagnosis.rules import Limits, RuleFinding, much_moved, operating_states, rules
 from pipelines.machines.alarm import UNUSUAL, levels
 from pipelines.machines.family import Family
 from pipelines.signals.features import CROSS_CHANNELS, mean_places
@@ -68,10 +68,12 @@ class Situations:
     Attributes:
         reasons: Why nothing can be said of a window; empty where something can.
         findings: What is wrong on any machine.
+        far: `bool[N]` where a level lies much farther still than its normal may follow.
     """
 
     reasons: tuple[str, ...]
     findings: Sequence[tuple[RuleFinding, ...]]
+    far: NDArray[np.bool_]
 
     @property
     def silent(self) -> NDArray[np.bool_]:
@@ -119,7 +121,7 @@ def situations(
         weak = _weak(table, family)
         for row in np.flatnonzero(far).tolist():
             reasons[row] = _reason(states[row], bool(other[row]), bool(weak[row]))
-    return Situations(tuple(reasons), rules(table, family, limits, samples))
+    return Situations(tuple(reasons), rules(table, family, limits, samples), much_moved(table, family))
 
 
 def _reason(state: str, is_other: bool, is_weak: bool) -> str:

@@ -6,6 +6,7 @@ its work begun by another.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -33,6 +34,8 @@ POLL_S, MISSED_S, BEATS_S, ENDING_S = 0.25, 30.0, 10.0, 10.0
 # replaced is back within a minute, and the next readings ask again.
 ATTEMPTS, PAUSE_S = 6, 2.0
 LOOK_S = 120.0  # for one look; source: own choice, some fifty times what it takes
+# Beats between two looks for systems that are overdue. Source: own choice; a minute.
+OVERDUE, OVERDUE_BEATS = "SELECT public.hdx_watch_overdue()", 6
 REST_S = 5.0  # before a worker that failed goes on; source: own choice
 
 
@@ -95,10 +98,12 @@ class QueueWorker:
                 beside.cancel()
 
     async def _mend(self) -> None:
-        """Have work done that a worker left when it died."""
-        while True:
+        """Have work done that a worker left when it died, or that failed to its end."""
+        for beat in itertools.count(1):
             with logs.surviving("queue.unmended"):
                 await self.take_back(MISSED_S)
+                if beat % OVERDUE_BEATS == 0:
+                    await self.queue.connector.execute_query_async(OVERDUE)
             await asyncio.sleep(BEATS_S)
 
     async def take_back(self, silent_s: float) -> None:

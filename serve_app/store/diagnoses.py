@@ -16,7 +16,7 @@ from pipelines.machines.commissioning import Learned
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.events import tell
-from serve_app.store.life import after, happened
+from serve_app.store.life import follow, happened
 from serve_app.store.records import Happened, Kept, StoredDiagnosis, System
 from serve_app.store.systems import lock_normals, lock_systems, write_normals
 from serve_app.store.tables import consulted, diagnoses, systems
@@ -25,7 +25,7 @@ FIELDS = tuple(StoredDiagnosis.__dataclass_fields__)
 # The answer goes in and comes out as text: it is neither read nor written again on the way.
 DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnoses.c[name] for name in FIELDS)
 
-JUDGED_AGAIN = "judged again, as readings came late"
+JUDGED_LATE = "judged, or judged again, as readings came late"
 # What a window changes of its system.
 LEFT = ("alarm", "learned", "evidence", "judged_until")
 
@@ -36,7 +36,6 @@ class _Record(NamedTuple):
     alarm: bool | None
     level: int
     answer: Callable[[System], bytes] | None
-    newer: bool
 
 
 class Diagnoses:
@@ -55,7 +54,6 @@ class Diagnoses:
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
-        newer: bool = False,
     ) -> Kept:
         """Store an answer, what its window taught, and how the window leaves the system: all or nothing.
 
@@ -68,14 +66,12 @@ class Diagnoses:
             alarm: Whether the window is one, where that has changed.
             level: Of the window, as `pipelines/machines/alarm` counts them.
             answer: Writes the answer from the system as the window leaves it; the diagnosis' own where it is None.
-            newer: Whether its window must have ended later than the last one of stored readings that was judged.
 
         Raises:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
             Conflict: An answer with this trace id is stored already.
-            AlreadyJudged: A window of stored readings was judged meanwhile that ended then or later.
         """
-        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer, newer))
+        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer))
 
     async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Kept | Exception]:
         try:
@@ -126,8 +122,8 @@ class Diagnoses:
     async def newest(
         self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
     ) -> list[dict[str, Any]]:
-        """Return a system's newest windows, between two moments where they are given, in the order of time."""
-        query = select(diagnoses.c.window).where(diagnoses.c.system_id == system_id)
+        """Return a system's newest windows that count, between two moments where they are given, by time."""
+        query = select(diagnoses.c.window).where(diagnoses.c.system_id == system_id, diagnoses.c.counted)
         if begin is not None:
             query = query.where(diagnoses.c.created_at >= begin)
         if end is not None:
@@ -136,6 +132,15 @@ class Diagnoses:
         async with self._database.tenant(tenant_id, long=True) as connection:
             found: list[dict[str, Any]] = list((await connection.execute(query)).scalars())
         return found[::-1]
+
+    async def ends(self, tenant_id: int, system_id: int, begin: datetime, end: datetime) -> set[datetime]:
+        """Return when those windows of stored readings ended that count, after one moment and up to another."""
+        ended = diagnoses.c.window_end
+        query = select(ended).where(
+            diagnoses.c.system_id == system_id, diagnoses.c.counted, ended > begin, ended <= end
+        )
+        async with self._database.tenant(tenant_id) as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:
         """Return those of the trace ids that stand for answers."""
@@ -187,15 +192,15 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
             raise NotFound("system", number)
         at = record.diagnosis.window_end or record.diagnosis.created_at
         system = systems_now[number]
-        if record.diagnosis.late:  # it was counted before
-            told.append(Happened(number, at, "window.late", JUDGED_AGAIN, record.diagnosis.trace_id))
-        else:
-            system = after(system, record.level, record.alarm, at, record.diagnosis.window_end, record.newer)
+        if record.diagnosis.late:
+            told.append(Happened(number, at, "window.late", JUDGED_LATE, record.diagnosis.trace_id))
+        system, counts = follow(system, record.diagnosis, record.level, record.alarm)
         told += happened(systems_now[number], system, at, record.diagnosis.trace_id)
         systems_now[number] = system
-        if system.state == "monitoring" and record.learned is not None and number in known:
+        if counts and system.state == "monitoring" and record.learned is not None and number in known:
             known[number] = known[number].learning(record.learned)
-        kept.append(Kept(system, record.diagnosis.answer if record.answer is None else record.answer(system)))
+        answer = record.diagnosis.answer if record.answer is None else record.answer(system)
+        kept.append(Kept(system, answer, counts))
     await connection.execute(insert(diagnoses), list(map(_row, records, kept, [tenant_id] * len(records))))
     await _write_systems(connection, [now for number, now in systems_now.items() if now is not before[number]])
     await write_normals(connection, {number: now for number, now in known.items() if now is not normals[number]})
@@ -206,7 +211,7 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
 def _row(record: _Record, kept: Kept, tenant_id: int) -> dict[str, Any]:
     # By hand, since `asdict` would copy every sample.
     row = {name: getattr(record.diagnosis, name) for name in FIELDS}
-    return row | {"tenant_id": tenant_id, "answer": orjson.Fragment(kept.answer)}
+    return row | {"tenant_id": tenant_id, "answer": orjson.Fragment(kept.answer), "counted": kept.counted}
 
 
 async def _write_systems(connection: AsyncConnection, changed: Sequence[System]) -> None:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pipelines.errors import AlreadyJudged, InvalidInput
+from pipelines.errors import InvalidInput
 from pipelines.machines.alarm import ABSTAINED, LIMIT, Evidence
 from pipelines.machines.commissioning import State
-from serve_app.store.records import EventKind, Happened, System, written
+from serve_app.store.records import EventKind, Happened, StoredDiagnosis, System
 
 # What a system begins with, the first time and after its normal was forgotten.
 ANEW: Mapping[str, Any] = {"state": "commissioning", "learned": 0, "alarm": False, "evidence": ()}
@@ -20,9 +20,7 @@ def evidence_of(system: System) -> Evidence:
     return Evidence.from_numbers(system.evidence) if system.evidence else Evidence.none()
 
 
-def after(
-    system: System, level: int, alarm: bool | None, at: datetime, until: datetime | None = None, newer: bool = False
-) -> System:
+def after(system: System, level: int, alarm: bool | None, at: datetime) -> System:
     """Return a system as one more stored window leaves it.
 
     While it is commissioned every window counts, and no evidence but what lies beyond a limit; in maintenance none
@@ -33,16 +31,7 @@ def after(
         level: Of the window, as `pipelines/machines/alarm` counts them.
         alarm: Whether the window is one, where that has changed.
         at: When it came.
-        until: When it ended, where it was cut from stored readings.
-        newer: Whether it must have ended later than any of them before.
-
-    Raises:
-        AlreadyJudged: It did not.
     """
-    if until is not None:
-        if newer:
-            check_newer(system, until)
-        system = replace(system, judged_until=max(until, system.judged_until or until))
     if alarm is not None:
         system = replace(system, alarm=alarm)
     if system.state == "maintenance":
@@ -76,14 +65,26 @@ def happened(before: System, now: System, at: datetime | None = None, trace_id: 
     return found
 
 
-def check_newer(system: System, until: datetime) -> None:
-    """Check that a window of stored readings ends later than the last one that was judged.
+def follow(system: System, diagnosis: StoredDiagnosis, level: int, alarm: bool | None) -> tuple[System, bool]:
+    """Return a system as a diagnosis leaves it, and whether the diagnosis counts for it.
 
-    Raises:
-        AlreadyJudged: It does not.
+    Of what is cut from stored readings each window counts once. One of readings that came after later ones is no
+    evidence, as windows follow one another in evidence, but may be the machine's normal while that is being learned.
+
+    Args:
+        system: Before it.
+        diagnosis: Which says whether it is to count.
+        level: As in `after`.
+        alarm: As in `after`.
     """
-    if system.judged_until is not None and until <= system.judged_until:
-        raise AlreadyJudged(written(system.judged_until))
+    end, until = diagnosis.window_end, system.judged_until
+    if not diagnosis.counted or (end is not None and not diagnosis.late and until is not None and end <= until):
+        return system, False
+    if diagnosis.late:
+        return after(system, ABSTAINED, None, diagnosis.created_at), system.state == "commissioning"
+    if end is not None:
+        system = replace(system, judged_until=end)
+    return after(system, level, alarm, end or diagnosis.created_at), True
 
 
 def commissioned(system: System, windows: int) -> dict[str, Any]:

@@ -206,7 +206,6 @@ class DiagnosisStore(Protocol):
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
-        newer: bool = False,
     ) -> Kept:
         """Store an answer, what its window taught, and how the window leaves the system: all or nothing."""
         ...
@@ -214,7 +213,11 @@ class DiagnosisStore(Protocol):
     async def newest(
         self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        """Return a system's newest windows, between two moments where they are given, in the order of time."""
+        """Return a system's newest windows that count, between two moments where they are given, by time."""
+        ...
+
+    async def ends(self, tenant_id: int, system_id: int, begin: datetime, end: datetime) -> set[datetime]:
+        """Return when those windows of stored readings ended that count, after one moment and up to another."""
         ...
 
     async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:

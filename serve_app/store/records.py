@@ -142,7 +142,8 @@ class StoredDiagnosis:
         baseline: The system's normal before it, as `Normal.to_bytes` writes it; None while it had none.
         limits: Those that people had stated for the system; None where there were none.
         window_end: When the window ended, where it was cut from readings.
-        late: Whether it is judged once more, since readings came late: then it neither teaches nor is evidence.
+        late: Whether it is judged, or once more, since readings came late: then it neither teaches nor is evidence.
+        counted: Whether it is to count for its system at all; read again, whether it does.
     """
 
     trace_id: UUID
@@ -156,6 +157,7 @@ class StoredDiagnosis:
     limits: Limits | None = None
     window_end: datetime | None = None
     late: bool = False
+    counted: bool = True
 
     def read_answer(self) -> dict[str, Any]:
         """Return the answer as an object."""
@@ -212,10 +214,12 @@ class Kept(NamedTuple):
     Attributes:
         system: As it is after the window.
         answer: The body of the answer.
+        counted: Whether the window counts for it.
     """
 
     system: System
     answer: bytes
+    counted: bool = True
 
 
 class Seen(NamedTuple):

@@ -157,11 +157,18 @@ diagnoses = Table(
     # Of a window that was cut from readings: when it ended, and whether readings that came late have changed it.
     Column("window_end", DateTime(timezone=True)),
     Column("late", Boolean, nullable=False, server_default="false"),
+    # Whether the window is one of those that a commissioning counts and learns from.
+    Column("counted", Boolean, nullable=False, server_default="true"),
     _own_system(),
     UniqueConstraint("tenant_id", "trace_id", name="diagnoses_own"),
 )
 Index("diagnoses_by_time", diagnoses.c.created_at)
 Index("diagnoses_by_system", diagnoses.c.tenant_id, diagnoses.c.system_id, diagnoses.c.created_at)
+Index(
+    "diagnoses_by_end",
+    *(diagnoses.c[name] for name in ("tenant_id", "system_id", "window_end")),
+    postgresql_where=diagnoses.c.window_end.is_not(None),
+)
 feedback = Table(
     "feedback",
     metadata,
@@ -241,8 +248,8 @@ watches = Table(
     *_of_system(primary_key=True),
     # Readings are taken up to the first; all windows are judged up to the second; at the third the next one is whole.
     *(Column(name, DateTime(timezone=True), nullable=False) for name in ("read_until", "judged_until", "due")),
-    # Readings that came after theirs were taken, and those of them that are being judged again.
-    *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to", "again_from", "again_to")),
+    # Readings that came after theirs were taken, and those of them that are being judged again; the newest of all.
+    *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to", "again_from", "again_to", "newest")),
     _own_system(),
 )
 events = Table(

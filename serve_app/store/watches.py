@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -88,14 +88,15 @@ async def arrived(connection: AsyncConnection, tenant_id: int, system_id: int, f
     """Say that readings between two moments are kept; where a window is whole by them, it will be judged."""
     begun = first - JUST_BEFORE
     fresh = insert(watches).values(
-        tenant_id=tenant_id, system_id=system_id, read_until=begun, judged_until=begun, due=first
+        tenant_id=tenant_id, system_id=system_id, read_until=begun, judged_until=begun, due=first, newest=last
     )
-    is_late = watches.c.read_until >= first
-    late: dict[str, Any] = {
-        "late_from": func.least(watches.c.late_from, first),
-        "late_to": func.greatest(watches.c.late_to, func.least(last, watches.c.read_until)),
+    is_late, late_to = watches.c.read_until >= first, func.least(last, watches.c.read_until)
+    changed: dict[str, Any] = {
+        "newest": func.greatest(watches.c.newest, last),
+        "late_from": case((is_late, func.least(watches.c.late_from, first)), else_=watches.c.late_from),
+        "late_to": case((is_late, func.greatest(watches.c.late_to, late_to)), else_=watches.c.late_to),
     }
-    kept = fresh.on_conflict_do_update(index_elements=["tenant_id", "system_id"], set_=late, where=is_late)
+    kept = fresh.on_conflict_do_update(index_elements=["tenant_id", "system_id"], set_=changed)
     await connection.execute(kept)
     query = select(watches.c.due, watches.c.late_from).where(watches.c.system_id == system_id)
     due, late_from = (await connection.execute(query)).one()

@@ -11,9 +11,9 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
-from serve_app.store.diagnoses import JUDGED_AGAIN
+from serve_app.store.diagnoses import JUDGED_LATE
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
-from serve_app.store.life import ANEW, after, changes_to, commissioned, happened
+from serve_app.store.life import ANEW, changes_to, commissioned, follow, happened
 from serve_app.store.readings import check_all, check_bounds
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -352,7 +352,6 @@ class MemoryDiagnoses:
         alarm: bool | None = None,
         level: int = ABSTAINED,
         answer: Callable[[System], bytes] | None = None,
-        newer: bool = False,
     ) -> Kept:
         tenant, system = self._rows.owned.get(diagnosis.system_id, (0, None))
         if system is None or tenant != tenant_id:
@@ -360,16 +359,16 @@ class MemoryDiagnoses:
         if any(stored.trace_id == diagnosis.trace_id for _, stored, _ in self._rows.recorded):
             raise Conflict("trace_id", diagnosis.trace_id)
         at = diagnosis.window_end or diagnosis.created_at
-        now = system if diagnosis.late else after(system, level, alarm, at, diagnosis.window_end, newer)
+        now, counts = follow(system, diagnosis, level, alarm)
         self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
         if diagnosis.late:
-            late = Happened(system.system_id, at, "window.late", JUDGED_AGAIN, diagnosis.trace_id)
+            late = Happened(system.system_id, at, "window.late", JUDGED_LATE, diagnosis.trace_id)
             self._rows.tell(tenant_id, [late])
-        kept = Kept(now, diagnosis.answer if answer is None else answer(now))
-        self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer), learned))
+        kept = Kept(now, diagnosis.answer if answer is None else answer(now), counts)
+        self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer, counted=counts), learned))
         self._rows.owned[diagnosis.system_id] = (tenant, now)
         known = self._rows.normals.get(diagnosis.system_id)
-        if learned is not None and known is not None and now.state == "monitoring":
+        if counts and learned is not None and known is not None and now.state == "monitoring":
             self._rows.normals[diagnosis.system_id] = known.learning(learned)
         return kept
 
@@ -380,9 +379,17 @@ class MemoryDiagnoses:
         within = [
             kept
             for kept in own
-            if (begin is None or kept.created_at >= begin) and (end is None or kept.created_at <= end)
+            if kept.counted and (begin is None or kept.created_at >= begin) and (end is None or kept.created_at <= end)
         ]
         return [kept.window for kept in sorted(within, key=lambda kept: kept.created_at)[-limit:]]
+
+    async def ends(self, tenant_id: int, system_id: int, begin: datetime, end: datetime) -> set[datetime]:
+        return {
+            kept.window_end
+            for owner, kept, _ in self._rows.recorded
+            if (owner, kept.system_id) == (tenant_id, system_id) and kept.counted
+            if kept.window_end is not None and begin < kept.window_end <= end
+        }
 
     async def known(self, tenant_id: int, trace_ids: Sequence[UUID]) -> set[UUID]:
         return {kept.trace_id for owner, kept, _ in self._rows.recorded if owner == tenant_id} & set(trace_ids)

@@ -19,7 +19,6 @@ EXAMPLES = [
     errors.Forbidden("needs the role admin"),
     errors.NotFound("system", 7),
     errors.Conflict("email", "a@example.com"),
-    errors.AlreadyJudged("2026-11-02T06:00:00Z"),
     errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
     errors.Unavailable("ensemble", "no reply"),

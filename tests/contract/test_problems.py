@@ -18,7 +18,6 @@ EXAMPLES: list[HdxError] = [
     errors.Forbidden("needs one of the roles admin"),
     errors.NotFound("system", 7),
     errors.Conflict("username", "admin"),
-    errors.AlreadyJudged("2026-11-02T06:00:00Z"),
     errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
     errors.Unavailable("database", "does not answer"),

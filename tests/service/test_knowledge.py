@@ -347,14 +347,14 @@ def test_the_built_in_knowledge_answers(library: Index, encoder: Encoder, text: 
 
 
 def test_every_answer_stands_in_its_source(library: Index, encoder: Encoder) -> None:
-    """Of 200 questions made from the headings of all articles, each citation stands word for word at its place."""
+    """Of questions made from the headings of all articles, each citation stands word for word at its place."""
     asked = {
         f"{passage.title}: {passage.heading.rpartition(' > ')[2]}?"
         for document in library.documents(BUILT_IN)
         for passage in library.passages(BUILT_IN, document.document_id)
     }
     assert len(asked) >= 200
-    answers = [ask(library, encoder, 1, text) for text in sorted(asked)]
+    answers = [ask(library, encoder, 1, text) for text in sorted(asked)[::4]]
     assert all(holds(answer) for answer in answers)
     assert sum(not answer.abstained for answer in answers) >= 0.9 * len(answers)
 
@@ -428,15 +428,16 @@ def test_retrieval_and_refusal_keep_their_quality(index: Index, encoder: Encoder
     """On a part of XQuAD, questions are found, answered and refused about as often as on the whole.
 
     Source: all 240 paragraphs and 595 questions a language: nDCG@10 .979 (en) and .955 (ru), answered .90, the answer
-    among the quotes .87 and .83, answered falsely .13 and .28. Tolerance: three standard errors of 150 questions.
+    among the quotes .87 and .83, answered falsely .13 and .28; `make bench-retrieval` asks them all. Tolerance: three
+    standard errors of 60 questions.
     """
     import pandas as pd
 
     corpus = pd.read_parquet(DATA / "ir_xquad_enru" / "corpus.parquet")
     queries = pd.read_parquet(DATA / "ir_xquad_enru" / "queries.parquet")
     least: dict[Language, tuple[float, float, float, float]] = {
-        "en": (0.95, 0.83, 0.79, 0.20),
-        "ru": (0.92, 0.80, 0.74, 0.36),
+        "en": (0.93, 0.78, 0.74, 0.26),
+        "ru": (0.89, 0.78, 0.68, 0.45),
     }
     for language, (gain, answered, quoted, wrong) in least.items():
         rows = corpus[corpus.lang == language].iloc[::2]
@@ -446,7 +447,7 @@ def test_retrieval_and_refusal_keep_their_quality(index: Index, encoder: Encoder
         ]
         vectors = encoder.encode([indexed_text(passage) for passage in found]) if language == "en" else None
         index.add(1, found, vectors, "0", encoder.made)
-        asked = queries[queries.doc_id.isin(rows.doc_id)].sample(150, random_state=7)
+        asked = queries[queries.doc_id.isin(rows.doc_id)].sample(60, random_state=7)
         tallies = np.array([_tally(index, encoder, language, row) for row in asked.itertuples()])
         assert tallies[:, 0].mean() >= gain
         assert tallies[:, 1].mean() >= answered

@@ -1,16 +1,19 @@
 """Windows are cut from what machines send and judged without being asked, off a durable queue, on PostgreSQL."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from pipelines.machines.commissioning import NEEDED
 from pipelines.machines.family import read_family
 from pipelines.signals.windows import stored_window
 from serve_app import watching
@@ -78,6 +81,14 @@ def windows(url: str, plant: Plant) -> list[tuple[datetime, bool]]:
         return [(row.window_end.astimezone(UTC), row.late) for row in connection.execute(text(query))]
 
 
+def forget(url: str, plant: Plant, changes: str) -> None:
+    """Change how far a system is watched."""
+    with as_application(url, plant.tenant_id) as connection:
+        found = connection.execute(text(f"UPDATE watches SET {changes}"), {"begin": BEGIN})  # noqa: S608 (constants)
+        assert found.rowcount == 1
+        connection.commit()
+
+
 async def events(store: Store, plant: Plant) -> list[Event]:
     return list(await store.events.page(plant.tenant_id, plant.system.system_id))
 
@@ -110,9 +121,7 @@ async def test_nothing_is_judged_twice(store: Store, url: str, detection: Detect
     await store.readings.add(*own, sent(0, 2 * W))
     await work(url, detection)
     await store.readings.add(*own, sent(0, 2 * W))
-    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
-        # As a worker leaves it that dies before it says what it did.
-        connection.execute(text("UPDATE watches SET judged_until = :begin, due = :begin"), {"begin": BEGIN})
+    forget(url, plant, "judged_until = :begin, due = :begin")  # as a worker leaves it that dies before it says so
     await store.watches.again(*own)
     await work(url, detection)
     assert [late for _, late in windows(url, plant)] == [False, False]
@@ -413,6 +422,92 @@ async def test_work_of_a_worker_that_died_is_done(store: Store, url: str, monkey
     assert (plant.tenant_id, plant.system.system_id) in done
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
+
+
+async def test_history_that_comes_after_a_newer_reading_commissions(
+    store: Store, url: str, detection: Detection
+) -> None:
+    """Its windows are late, and yet what is normal is learned from them; evidence they are none."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(40 * W, 41 * W))
+    await work(url, detection)
+    await store.readings.add(*own, sent(0, 24 * W))
+    await work(url, detection)
+    assert len(windows(url, plant)) == 25
+    system = await store.systems.get(*own)
+    assert system.state == "monitoring"
+    assert len(await store.diagnoses.newest(*own, 100)) == NEEDED
+    await store.readings.add(*own, sent(24 * W, 26 * W))
+    await work(url, detection)
+    after = await store.systems.get(*own)
+    assert (after.learned, after.evidence, len(windows(url, plant))) == (system.learned, system.evidence, 27)
+    assert len(await store.diagnoses.newest(*own, 100)) == NEEDED
+
+
+async def test_a_window_counts_once_whatever_changes_it(store: Store, url: str, detection: Detection) -> None:
+    """A look dies after it judged, and its readings are corrected before the next, which counts for nothing."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 2 * W))
+    await work(url, detection)
+    forget(url, plant, "judged_until = :begin, read_until = :begin, due = :begin")
+    await store.readings.add(*own, [Reading("flow", BEGIN + timedelta(seconds=1), 26.5)])
+    await work(url, detection)
+    assert [late for _, late in windows(url, plant)] == [False] * 3
+    assert (await store.systems.get(*own)).learned == 2
+
+
+async def test_a_question_counts_for_nothing(store: Store, url: str, detection: Detection) -> None:
+    """Who asks for the newest window beside watching, however often, teaches nothing twice."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, 2 * W))
+    for _ in range(3):
+        await detection.own(*own, None, None, uuid4(), time.perf_counter())
+    assert (await store.systems.get(*own)).learned == 0
+    await work(url, detection)
+    assert (await store.systems.get(*own)).learned == 2
+    assert len(await store.diagnoses.newest(*own, 100)) == 2
+
+
+async def test_what_is_overdue_is_looked_at(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that failed to its end, and readings of a clock that ran ahead, need no further reading."""
+    monkeypatch.setattr(worker_module, "PAUSE_S", 0.001)
+    plant, ahead = await make_plant(store), await make_plant(store)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, sent(0, 2 * W))
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    await store.readings.add(ahead.tenant_id, ahead.system.system_id, [Reading("flow", soon, 25.0)])
+    done: list[int] = []
+
+    async def fail(tenant_id: int, system_id: int) -> None:
+        raise ConnectionError
+
+    async def look(tenant_id: int, system_id: int) -> None:
+        done.append(system_id)
+
+    await QueueWorker(url, fail).run(wait=False)
+    worker = QueueWorker(url, look)
+    async with worker.queue.open_async():
+        await worker.queue.connector.execute_query_async(worker_module.OVERDUE)
+    await QueueWorker(url, look).run(wait=False)
+    assert done == [plant.system.system_id]
+    forget(url, ahead, "due = :begin, newest = :begin")  # as if the hour had passed
+    async with worker.queue.open_async():
+        await worker.queue.connector.execute_query_async(worker_module.OVERDUE)
+    await QueueWorker(url, look).run(wait=False)
+    assert sorted(done[1:]) == sorted([plant.system.system_id, ahead.system.system_id])
+
+
+async def test_many_readings_are_read_in_parts(
+    store: Store, url: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all channels together have more than one look reads, fewer windows are judged at once, and none less."""
+    monkeypatch.setattr(watching, "POINTS_MAX", 4 * 4 * W)
+    plant = await make_plant(store)
+    await store.readings.add(plant.tenant_id, plant.system.system_id, sent(0, 12 * W))
+    await work(url, detection)
+    assert windows(url, plant) == [(BEGIN + (n + 1) * WINDOW, False) for n in range(12)]
 
 
 async def test_the_application_cannot_enter_the_queue(store: Store, url: str) -> None:

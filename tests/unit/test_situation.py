@@ -293,7 +293,7 @@ def test_a_broken_sensor_needs_no_vote() -> None:
 
 def test_a_level_beyond_all_that_normal_may_follow_is_a_warning() -> None:
     """However little the members see of it: slow faults end here, and nothing is learned of them."""
-    hot, calm = at({"temperature": LEVELS["temperature"] + 30}), samples(5)
+    hot, calm = at({"temperature": LEVELS["temperature"] + 18}), samples(5)
     (found,) = judged(hot, asked=Asked(own(), score=0.1))
     assert (found.is_anomaly, found.severity, found.level, found.learned) == (True, "warning", 2, None)
     assert [(rule.rule, rule.channel, rule.sustained) for rule in found.rules] == [("moved", "temperature", True)]
@@ -304,6 +304,16 @@ def test_a_level_beyond_all_that_normal_may_follow_is_a_warning() -> None:
     assert not judged(hot, asked=Asked(None, score=0.1))[0].rules, "nothing is known of it yet"
     (other,) = judged(at({"pressure": 2 * LEVELS["pressure"]}), asked=Asked(own(), score=0.1))
     assert (other.abstained.startswith(UNSEEN), other.rules) == (True, ()), "another load is far from normal by itself"
+
+
+@pytest.mark.parametrize(
+    ("moved", "severity"),
+    [({"temperature": 48.0 + 40}, "critical"), ({"temperature": 48.0 - 40}, "warning"), ({"flow": 40.0}, "critical")],
+)
+def test_a_level_twice_as_far_as_it_may_follow_is_critical(moved: dict[str, float], severity: str) -> None:
+    """Nobody needs to look twice; oil is cold after each night."""
+    (found,) = judged(at(moved), asked=Asked(own(), score=0.1))
+    assert (found.severity, found.level) == (severity, 3 if severity == "critical" else 2)
 
 
 def test_one_channel_names_no_part() -> None:
