@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-readings bench-drift bench-machines install help openapi
+.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-readings bench-watching bench-drift bench-machines install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -55,6 +55,9 @@ bench-families: install  ## Measure a thousand models of single tenants, cold an
 
 bench-readings: install  ## Measure how many readings a second are kept, what a plot costs, and that kills lose none; ARGS=--rows=400000
 	@$(BIN)/python -m benchmarks.readings $(ARGS)
+
+bench-watching: install  ## Measure how many windows a second are judged from readings, beside live systems and detects; six minutes
+	@$(BIN)/python -m benchmarks.watching $(ARGS)
 
 bench-drift: install  ## Measure how soon drift is found, how often wrongly and at what cost; needs the recordings
 	@$(BIN)/python -m benchmarks.drift

@@ -20,14 +20,14 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from pipelines.errors import Conflict, InvalidInput, NotFound, UnknownFamily
+from pipelines.errors import Conflict, InvalidInput, UnknownFamily
 from pipelines.machines.family import Family
 from pipelines.signals.channels import read_window
 from pipelines.signals.windows import Window
 from serve_app.acquisition import window_to
 from serve_app.detection import CLOCKS_APART, Detection
 from serve_app.shared import logs
-from serve_app.store.records import EventKind, Happened, Series, System, Watch
+from serve_app.store.records import EventKind, Happened, Series, Watch
 
 # Windows that are judged in one go, before others have their turn, and samples of a channel that are read for them.
 # Source: own choices; a second or two of work, and a megabyte.
@@ -60,17 +60,16 @@ class Watching:
         Raises:
             Unavailable: Ensemble or database is down; what was judged by then stays so.
         """
-        try:
-            system = await self._store.systems.get(tenant_id, system_id)
-            family = await self._detection.families.of(tenant_id, system.family)
-        except (NotFound, UnknownFamily) as error:
-            logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
-            return
         watch = await self._store.watches.get(tenant_id, system_id)
         if watch is None:
             return
-        cut = _Cut(self._detection, tenant_id, system, family)
-        newest = await cut.newest()
+        try:
+            family = await self._detection.families.of(tenant_id, watch.family)
+        except UnknownFamily as error:
+            logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
+            return
+        cut = _Cut(self._detection, tenant_id, system_id, family)
+        newest = await cut.newest(watch)
         more = newest is not None and await self._whole(cut, watch, newest)
         # What comes late from now on asks for a look of its own.
         if watch.late_from is not None or watch.again_from is not None:
@@ -80,12 +79,12 @@ class Watching:
 
     async def _whole(self, cut: "_Cut", watch: Watch, newest: datetime) -> bool:
         """Judge the next whole windows; tell whether there are more."""
-        begin = await cut.begin(watch, newest)
-        taken = min(floor(newest, cut.length), begin + cut.most * cut.length)
+        begin, taken, series = await self._next(cut, watch, newest)
+        if taken > begin and not cut.knows(series):
+            await cut.measure(watch.judged_until)
+            begin, taken, series = await self._next(cut, watch, newest)
         if taken <= begin or not cut.is_known:
             return await cut.waits(watch, begin)
-        await self._store.watches.take(*cut.own, taken)
-        series, taken = await cut.read(begin, taken, min(newest, taken + cut.length))
         if not any(each.points[-1][0] > begin for each in series):
             return await cut.skip(begin, taken, newest)
         end = min(taken, floor(cut.settled(series, taken, newest), cut.length))
@@ -95,6 +94,16 @@ class Watching:
         await cut.tell_gaps(series, begin, end)
         await self._store.watches.judged(*cut.own, end, end + cut.length)
         return end + cut.length <= newest
+
+    async def _next(self, cut: "_Cut", watch: Watch, newest: datetime) -> tuple[datetime, datetime, Sequence[Series]]:
+        """Take the readings of the next whole windows; return where those begin and end, equal where none is whole."""
+        begin = floor(watch.judged_until, cut.length)
+        taken = min(floor(newest, cut.length), begin + cut.most * cut.length)
+        if taken <= begin:
+            return begin, begin, ()
+        await self._store.watches.take(*cut.own, taken)
+        series, taken = await cut.read(begin, taken, min(newest, taken + cut.length))
+        return begin, taken, series
 
     async def _late(self, cut: "_Cut") -> bool:
         """Judge windows again that readings came late for; tell whether there are more."""
@@ -121,20 +130,19 @@ class Watching:
 class _Cut:
     """The windows of one system."""
 
-    def __init__(self, detection: Detection, tenant_id: int, system: System, family: Family) -> None:
+    def __init__(self, detection: Detection, tenant_id: int, system_id: int, family: Family) -> None:
         self._detection, self._store = detection, detection.services.store
         self._family = family
         self.is_known = False  # how often its readings come
-        self.own = tenant_id, system.system_id
+        self.own = tenant_id, system_id
         self._rate_hz = next(iter(family.channels.values())).rate_hz
         self.length = timedelta(seconds=family.window_s)
         self.most = max(1, min(WINDOWS_MAX, int(SAMPLES_MAX / (self._rate_hz * family.window_s))))
 
-    async def begin(self, watch: Watch, newest: datetime) -> datetime:
-        """Return where the next window begins, once it is known how long windows are."""
-        if newest - floor(watch.judged_until, self.length) >= self.length:  # or none is whole however long they are
-            await self.measure(watch.judged_until)
-        return floor(watch.judged_until, self.length)
+    def knows(self, series: Sequence[Series]) -> bool:
+        """Tell whether readings show that windows are as long as the family's; else they are to be measured."""
+        self.is_known = any(each.count > FEW and _step(each) * self._rate_hz <= HELD for each in series)
+        return self.is_known
 
     async def measure(self, begin: datetime) -> None:
         """See how long windows are from a moment on: as many samples as the family's, at the rate of the readings."""
@@ -150,9 +158,11 @@ class _Cut:
         samples = min(steps, default=0.0) * self._rate_hz  # of the family's for one of the readings'
         self.length = length * (math.ceil(samples - 0.25) if samples > HELD else 1)
 
-    async def newest(self) -> datetime | None:
+    async def newest(self, watch: Watch) -> datetime | None:
         """Return the moment of the newest reading, but for those of clocks that run ahead."""
         until = datetime.now(UTC) + CLOCKS_APART
+        if watch.newest is not None and watch.newest <= until:
+            return watch.newest
         return await self._store.readings.newest(*self.own, list(self._family.channels), until)
 
     async def read(self, begin: datetime, end: datetime, until: datetime) -> tuple[Sequence[Series], datetime]:

@@ -349,6 +349,8 @@ class Watch(NamedTuple):
         late_to: Up to when.
         again_from: From when on windows are being judged again; None where none is.
         again_to: Up to when.
+        newest: Moment of the newest reading; None where it was sent before that was noted.
+        family: Of the system.
     """
 
     read_until: datetime
@@ -358,6 +360,8 @@ class Watch(NamedTuple):
     late_to: datetime | None = None
     again_from: datetime | None = None
     again_to: datetime | None = None
+    newest: datetime | None = None
+    family: str = ""
 
 
 class Happened(NamedTuple):

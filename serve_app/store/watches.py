@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.store.database import Database
 from serve_app.store.records import Watch
-from serve_app.store.tables import watches
+from serve_app.store.tables import systems, watches
 
-WATCH = tuple(watches.c[name] for name in Watch._fields)
+WATCH = tuple(watches.c[name] for name in Watch._fields if name != "family")
 # Writers of one system's readings follow one another; a number as in `migrate`.
 LOCK = 0x484458
 JUST_BEFORE = timedelta(microseconds=1)
@@ -30,10 +30,10 @@ class Watches:
 
     async def get(self, tenant_id: int, system_id: int) -> Watch | None:
         """Return how far a system's readings are judged; None where it has sent none."""
-        query = select(*WATCH).where(watches.c.system_id == system_id)
+        query = select(*WATCH, systems.c.family).join(systems).where(watches.c.system_id == system_id)
         async with self._database.tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
-        return None if row is None else Watch(*row)
+        return None if row is None else Watch._make(row)
 
     async def take(self, tenant_id: int, system_id: int, until: datetime) -> None:
         """Say that readings up to a moment are read from now on: those that come later than this are late."""

@@ -526,8 +526,9 @@ class MemoryWatches:
         self._rows = rows
 
     async def get(self, tenant_id: int, system_id: int) -> Watch | None:
-        owner, _ = self._rows.owned.get(system_id, (0, None))
-        return self._rows.watched.get(system_id) if owner == tenant_id else None
+        owner, system = self._rows.owned.get(system_id, (0, None))
+        watch = self._rows.watched.get(system_id) if owner == tenant_id else None
+        return watch._replace(family=system.family) if watch and system else None
 
     async def take(self, tenant_id: int, system_id: int, until: datetime) -> None:
         watch = self._rows.watched[system_id]

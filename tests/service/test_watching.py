@@ -146,7 +146,7 @@ async def test_late_readings_are_judged_again(store: Store, url: str, detection:
     assert (event.kind, event.at) == ("window.late", BEGIN + 2 * WINDOW)
     watch = await store.watches.get(*own)
     assert watch is not None
-    assert watch[3:] == (None,) * 4
+    assert watch[3:7] == (None,) * 4
     kept = await store.diagnoses.get(plant.tenant_id, event.trace_id) if event.trace_id else None
     assert kept is not None
     assert kept.late
