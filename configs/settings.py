@@ -102,7 +102,9 @@ class Limits(_Section):
     """Bounds on what one request may carry.
 
     Units: `body_bytes`, `document_bytes` and `readings_bytes` bytes, unpacked, too; `file_cells` rows times columns of
-        a file of readings, `values` samples a channel, `batch` windows a request.
+        a file of readings, `values` samples a channel, `batch` windows a request; `job_bytes` of a file that is read as
+        a job, `job_memory` of the process that reads it, `jobs` that wait of a tenant, and `jobs_bytes` of all their
+        files.
     Source: 10,000 readings of twenty channels are some 8 MB of JSON; 16 MB of CSV have some two million cells, and
         Parquet or a workbook of that size may unpack to a hundred times more; a day of samples at 0.1 Hz is 8,640
         values; the quickstart's own largest body is under 1 kB.
@@ -111,6 +113,10 @@ class Limits(_Section):
     body_bytes: int = 1_000_000
     document_bytes: int = 50_000_000
     readings_bytes: int = 16_000_000
+    job_bytes: int = Field(256_000_000, ge=1)
+    job_memory: int = Field(6 * 2**30, ge=2**30)
+    jobs: int = Field(20, ge=1)
+    jobs_bytes: int = Field(1_000_000_000, ge=1)
     file_cells: int = Field(4_000_000, ge=1000)
     values: int = Field(10_000, ge=3)
     values_min: int = Field(3, ge=1)

@@ -4,6 +4,7 @@ A caller learns field, value and rule, and nothing internal.
 
     HdxError                    500 internal
     +-- InvalidInput            422 field, value, rule
+    |   +-- OverLimit           422 more than one request takes
     +-- MalformedBody           400 the body is not JSON
     +-- UnsupportedContent      415 content type
     +-- TooLarge                413 body or document over its limit
@@ -49,6 +50,10 @@ class InvalidInput(HdxError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.rule}; got {self.value!r}"
+
+
+class OverLimit(InvalidInput):
+    """There is more of something than one request takes; as a job it may be taken all the same."""
 
 
 class MalformedBody(HdxError):

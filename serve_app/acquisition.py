@@ -1,25 +1,22 @@
 """Reads what machines send into readings, and sets aside, with a reason, whatever is none.
 
-Knows no HTTP and no store: JSON by row, and files as people have them, in, values by channel and moment out.
+Knows no HTTP and no store: JSON by row in, values by channel and moment out; `reading_files` reads files.
 """
 
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.datasets.mapping import Mapped, Wanted, map_channels, of_machine
-from pipelines.errors import InvalidInput, MalformedBody, TooLarge
+from pipelines.errors import InvalidInput, MalformedBody, OverLimit, TooLarge
 from pipelines.machines.family import Channel, Family
-from pipelines.signals.tabular import Column, Table, read_table
-from pipelines.signals.tabular.bounds import CELLS_MAX
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
-from serve_app.store.columns import EPOCH, ReadingColumns, micros_of
+from serve_app.store.columns import ReadingColumns, micros_of
 from serve_app.store.records import Quarantined, Reading, Series, Suspect
 
 # Moments of one request. Source: the contract.
@@ -38,12 +35,14 @@ class Acquired(NamedTuple):
 
     Attributes:
         notes: How a file was read, in words.
+        left_out: Suspects beyond those that are set aside.
     """
 
     readings: Sequence[Reading]
     suspects: list[Suspect]
     empty: int
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 def unpacked(body: bytes, limit: int) -> bytes:
@@ -68,11 +67,12 @@ def unpacked(body: bytes, limit: int) -> bytes:
 # --- JSON
 
 
-def read_json(body: bytes, family: Family, now: datetime) -> Acquired:
-    """Read `{"readings": [{"at": .., channel: value, ..}, ..]}`.
+def read_json(body: bytes, family: Family, now: datetime, most: int = ROWS_MAX) -> Acquired:
+    """Read `{"readings": [{"at": .., channel: value, ..}, ..]}`, of `most` rows.
 
     Raises:
         MalformedBody: It is no JSON.
+        OverLimit: It has more rows.
         InvalidInput: It has another shape, or a row has no moment that can be kept.
     """
     try:
@@ -80,9 +80,11 @@ def read_json(body: bytes, family: Family, now: datetime) -> Acquired:
     except (ValueError, RecursionError):
         raise MalformedBody("must be JSON in UTF-8") from None
     rows = content.get("readings") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not 1 <= len(rows) <= ROWS_MAX:
-        given = len(rows) if isinstance(rows, list) else type(rows).__name__
-        raise InvalidInput("readings", given, f"must be an array of 1 to {ROWS_MAX} rows")
+    rule = f"must be an array of 1 to {most} rows"
+    if not isinstance(rows, list) or not rows:
+        raise InvalidInput("readings", 0 if isinstance(rows, list) else type(rows).__name__, rule)
+    if len(rows) > most:
+        raise OverLimit("readings", len(rows), rule)
     if unknown := sorted(set(content) - {"readings"}):
         raise InvalidInput(unknown[0], "", "is not a known field")
     found, suspects, empty = _Rows({}, [], [], []), list[Suspect](), 0
@@ -119,7 +121,7 @@ def _read_row(
         elif reason := _reason(name, value, family) or bad:
             if not name.isprintable() or not 1 <= len(name) <= NAME_MAX:
                 raise InvalidInput(place, name, f"must name channels by 1 to {NAME_MAX} printable characters")
-            suspects.append(Suspect(name, at, _shown(value), reason))
+            suspects.append(Suspect(name, at, as_text(value), reason))
         else:
             found.places.append(found.names.setdefault(name, len(found.names)))
             found.micros.append(micros)
@@ -169,7 +171,7 @@ def _bad_quality(mark: object, field: str) -> str:
         good = mark & OPC_GOOD == OPC_GOOD
     else:
         raise InvalidInput(field, mark, "must be a word, as good, true or false, or a number of OPC, as 192")
-    return "" if good else f"quality {_shown(mark)!r}"
+    return "" if good else f"quality {as_text(mark)!r}"
 
 
 def _reason(name: str, value: object, family: Family) -> str:
@@ -178,10 +180,11 @@ def _reason(name: str, value: object, family: Family) -> str:
         return f"must be of a channel of the family {family.name}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
-    return _implausible(value, family.channels[name])
+    return implausible(value, family.channels[name])
 
 
-def _implausible(value: float, channel: Channel) -> str:
+def implausible(value: float, channel: Channel) -> str:
+    """Return why a number is no reading of a channel, empty where it is one."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
     if not channel.low <= value <= channel.high:
@@ -189,103 +192,12 @@ def _implausible(value: float, channel: Channel) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a value as text that the database can hold."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**VALUE_MAX:
         return "an integer of more than 200 digits"
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "replace").decode().replace("\x00", "?")[:VALUE_MAX]
-
-
-# --- files
-
-
-def read_file(body: bytes, family: Family, wanted: Wanted, now: datetime, cells: int = CELLS_MAX) -> Acquired:
-    """Read CSV, Excel or Parquet: columns by name, or by quantity and unit, brought to the family's units.
-
-    Args:
-        body: The file.
-        family: Whose channels are looked for.
-        wanted: What people say of the file.
-        now: By the service's clock.
-        cells: As in `read_table`.
-
-    Raises:
-        InvalidInput: It cannot be read, is of several machines, holds no channel of the family, or moments that cannot
-            be kept.
-    """
-    table = of_machine(read_table(body, "body", wanted.zone, cells), wanted.machine)
-    _check_table(table, now)
-    mapped = map_channels(table, family, wanted, any_value=True)
-    micros = np.asarray(table.times).astype("datetime64[us]").astype(np.int64)
-    parts, suspects, empty = [], list[Suspect](), 0
-    by_header = {column.header: name for name, column in mapped.columns.items()}
-    for name, values in mapped.values.items():
-        channel, given = family.channels[name], ~np.isnan(values)
-        empty += int((~given).sum())
-        good = given & (values >= channel.low) & (values <= channel.high) & np.isfinite(values)
-        parts.append((name, micros[good], values[good]))
-        for at, value in _pairs(micros, values, given & ~good):
-            suspects.append(Suspect(name, at, f"{value:.12g}", _implausible(value, channel)))
-    for column in table.channels:
-        if column.header not in by_header:
-            empty += int(np.isnan(column.values).sum())
-            reason = _unmapped(column, family)
-            pairs = _pairs(micros, column.values, ~np.isnan(column.values))
-            suspects.extend(Suspect(_name(column.header), at, f"{v:.12g}", reason) for at, v in pairs)
-    left = list(_left(table, by_header))
-    suspects.extend(left)
-    readings = ReadingColumns.joined(parts)
-    return Acquired(readings, suspects, max(0, empty - len(left)), _notes(table, mapped))
-
-
-def _check_table(table: Table, now: datetime) -> None:
-    if table.times is None:
-        raise InvalidInput("time", table.report.name, "must have a column of moments")
-    if not table.zoned:
-        raise InvalidInput("zone", table.report.time, "must be said, as ?zone=Europe/Berlin: the moments name none")
-    if len(table.rows) > ROWS_MAX:
-        raise InvalidInput("readings", len(table.rows), f"must hold 1 to {ROWS_MAX} moments")
-    for place in (int(np.argmin(table.times)), int(np.argmax(table.times))):
-        at = _moments(table.times[place : place + 1])[0]
-        check_moment(at, f"line {table.rows[place] + 1}", at.isoformat(), now)
-
-
-def _moments(times: Any) -> list[datetime]:
-    """Return moments of nanoseconds as those that the database holds, in microseconds."""
-    return [each.replace(tzinfo=UTC) for each in np.asarray(times).astype("datetime64[us]").astype(object)]
-
-
-def _pairs(micros: Any, values: Any, wanted: Any) -> Iterator[tuple[datetime, float]]:
-    """Yield the values that are wanted, with their moments."""
-    for at, value in zip(micros[wanted].tolist(), values[wanted].tolist(), strict=True):
-        yield EPOCH + timedelta(microseconds=at), value
-
-
-def _unmapped(column: Column, family: Family) -> str:
-    """Return why a column is read as no channel."""
-    unit = f" in {column.unit}" if column.unit else ""
-    return f"a column{unit} that is read as no channel of the family {family.name}"
-
-
-def _left(table: Table, by_header: Mapping[str, str]) -> Iterator[Suspect]:
-    """Yield cells that the reader left out though they hold something."""
-    for cells in table.left:
-        for header, at, word in zip(
-            cells.headers, _moments(cells.nanos.view("datetime64[ns]")), cells.words, strict=True
-        ):
-            name = by_header.get(header) or _name(header)
-            yield Suspect(name, at, _shown(str(word)), cells.reason)
-
-
-def _name(header: str) -> str:
-    """Return a header as a name that the database can hold."""
-    return "".join(letter if letter.isprintable() else " " for letter in header).strip()[:NAME_MAX] or "?"
-
-
-def _notes(table: Table, mapped: Mapped) -> tuple[str, ...]:
-    report = table.report
-    return (*mapped.lines, *report.notes, *(f"left out: {omission}" for omission in report.left_out))
 
 
 def accepted(found: Sequence[Quarantined], family: Family) -> dict[int, Reading]:

@@ -23,6 +23,7 @@ from serve_app.api import (
     feedback,
     health,
     internal,
+    jobs,
     models,
     problems,
     readings,
@@ -50,6 +51,7 @@ TAGS = [
     {"name": "assistant", "description": "Ask the manuals; every sentence of an answer has its source."},
     {"name": "families", "description": "Machine kinds: those that are shipped, and your own."},
     {"name": "systems", "description": "The machines of your tenant."},
+    {"name": "jobs", "description": "Files that take longer than a request: how far each is, and its end."},
     {"name": "models", "description": "The trained versions that judge now."},
     {"name": "health", "description": "Whether the service and its parts work; open to anyone."},
     {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
@@ -92,6 +94,7 @@ def create_app(services: Services) -> FastAPI:
         systems,
         baselines,
         readings,
+        jobs,
         models,
         health,
         internal,
@@ -107,5 +110,6 @@ def create_app(services: Services) -> FastAPI:
         body_bytes=limits.body_bytes,
         document_bytes=limits.document_bytes,
         readings_bytes=limits.readings_bytes,
+        job_bytes=limits.job_bytes,
     )
     return app

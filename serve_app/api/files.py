@@ -13,7 +13,7 @@ from fastapi import Depends, Query, Request
 from pydantic import StringConstraints
 
 from configs.settings import Limits
-from pipelines.errors import InvalidInput, MalformedBody, Overloaded
+from pipelines.errors import InvalidInput, MalformedBody, OverLimit, Overloaded
 from serve_app.acquisition import GZIP, unpacked
 from serve_app.api.middleware.request import CSV_TYPE, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
 
@@ -66,7 +66,8 @@ class FileReader:
 
         Raises:
             Overloaded: Others are read for too long.
-            InvalidInput: As the work raises it, or it takes too long.
+            OverLimit: It takes too long.
+            InvalidInput: As the work raises it.
         """
         try:
             async with asyncio.timeout(WAIT_S):
@@ -81,7 +82,7 @@ class FileReader:
                 return await asyncio.shield(reading)
         except TimeoutError:
             rule = f"must be read within {READ_S:g} s: cut the file into parts"
-            raise InvalidInput("file", "body", rule) from None
+            raise OverLimit("file", "body", rule) from None
 
     def _over(self, reading: "asyncio.Future[Any]") -> None:
         self._turns.release()
@@ -125,7 +126,7 @@ def words_of_the_api() -> Iterator[None]:
         yield
     except InvalidInput as error:
         field = FIELDS.get(error.field, error.field)
-        raise InvalidInput(field, error.value, in_words_of_the_api(error.rule)) from None
+        raise type(error)(field, error.value, in_words_of_the_api(error.rule)) from None
 
 
 def in_words_of_the_api(text: str) -> str:

@@ -13,17 +13,19 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
 from pipelines.datasets.mapping import Wanted
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, OverLimit, TooLarge
 from pipelines.machines.family import Family
-from serve_app.acquisition import AHEAD, EARLIEST, accepted, read_file, read_json
-from serve_app.api import problems
+from serve_app.acquisition import AHEAD, EARLIEST, Acquired, accepted, read_json
+from serve_app.api import jobs, problems
 from serve_app.api.auth import Reader, Worker
-from serve_app.api.files import Columns, Files, Machine, Zone, words_of_the_api
-from serve_app.api.middleware.request import CSV_TYPE, JSON_TYPE, media_type
+from serve_app.api.files import Columns, FileReader, Files, Machine, Zone, words_of_the_api
+from serve_app.api.middleware.request import CSV_TYPE, IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.jobs import JobReply
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply, SettleBody, SettledReply
 from serve_app.api.systems import SystemId
 from serve_app.families import Families
+from serve_app.reading_files import Bounds, read_file
 from serve_app.shared import logs
 from serve_app.store.records import Series, written
 
@@ -37,7 +39,10 @@ router = APIRouter(prefix="/api/systems", tags=["systems"])
 @router.post(
     "/{system_id}/readings/",
     response_model=SentReply,
-    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 503),
+    responses={
+        **problems.documented(400, 401, 403, 404, 409, 413, 415, 429, 503),
+        202: {"model": JobReply, "description": "More than one request takes: kept by a job, at `Location`"},
+    },
     openapi_extra={"requestBody": BODY},
     summary="Send readings",
 )
@@ -53,22 +58,37 @@ async def send_readings(
 ) -> Response:
     """Keep 1 to 10,000 rows, each value once; what is out of range, of bad quality or of no channel is set aside.
 
-    Bodies may be packed by gzip (`content-encoding: gzip`). Sent again, nothing changes.
+    Bodies may be packed by gzip (`content-encoding: gzip`). Sent again, nothing changes. More rows are kept by a job,
+    which `Location` names (202).
     """
-    system = await services.store.systems.get(caller.tenant_id, system_id)
-    family = await Families(services.store).of(caller.tenant_id, system.family)
-    body, now = await files.body(request), datetime.now(UTC)
-    if media_type(request.headers.get("content-type", "")) in (JSON_TYPE, ""):
-        found = await asyncio.to_thread(read_json, body, family, now)
-    else:
-        with words_of_the_api():
-            wanted = Wanted.of(column or [], zone or "", machine)
-        found = await files.run(read_file, body, family, wanted, now, files.limits.file_cells)
-    store = services.store.readings
-    stored = await store.add(caller.tenant_id, system_id, found.readings, found.suspects, caller.name)
+    store = services.store
+    system = await store.systems.get(caller.tenant_id, system_id)
+    family = await Families(store).of(caller.tenant_id, system.family)
+    with words_of_the_api():
+        wanted = Wanted.of(column or [], zone or "", machine)
+    if request.scope[IS_LONG]:
+        return await jobs.begin(services, caller, system_id, request, wanted)
+    try:
+        found = await _acquired(request, files, family, wanted)
+        stored = await store.readings.add(caller.tenant_id, system_id, found.readings, found.suspects, caller.name)
+    except (OverLimit, TooLarge):
+        return await jobs.begin(services, caller, system_id, request, wanted)
     counts = stored._asdict()
     logs.note(system_id=system_id, **counts)
     return JSONResponse({"system_id": system_id, **counts, "empty": found.empty, "notes": list(found.notes)})
+
+
+async def _acquired(request: Request, files: FileReader, family: Family, wanted: Wanted) -> Acquired:
+    """Read the body of a request.
+
+    Raises:
+        OverLimit: It holds more than one request takes.
+        TooLarge: It unpacks to more.
+    """
+    body, now = await files.body(request), datetime.now(UTC)
+    if media_type(request.headers.get("content-type", "")) in (JSON_TYPE, ""):
+        return await asyncio.to_thread(read_json, body, family, now)
+    return await files.run(read_file, body, family, wanted, now, Bounds(cells=files.limits.file_cells))
 
 
 @router.get(

@@ -16,6 +16,7 @@ from serve_app.cli import (
     family,
     knowledge,
     models,
+    readings,
     run,
     score,
     system,
@@ -24,7 +25,7 @@ from serve_app.cli import (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hydraulic diagnostics served on Ray.")
-for noun in (run, train, evaluate, models, score, drift, commission, knowledge, audit):
+for noun in (run, train, evaluate, models, score, drift, commission, readings, knowledge, audit):
     app.add_typer(noun.app)
 app.add_typer(family.app, name="family")
 app.add_typer(system.app, name="system")

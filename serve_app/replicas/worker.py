@@ -1,4 +1,4 @@
-"""Does what takes longer than a request, or that nobody asked for: looks at systems whose readings have come.
+"""Does what takes longer than a request, or that nobody asked for: jobs, and looks at systems whose readings have come.
 
 Work stands in a durable queue in the database (procrastinate): it is begun at least once, of one name by one worker at
 a time, and what it does is the same however often it is done. A worker that dies is missed within half a minute, and
@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from uuid import UUID
 
 import procrastinate
 from procrastinate import PsycopgConnector
@@ -20,8 +21,10 @@ from sqlalchemy import make_url
 
 from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
+from serve_app.jobs import Jobs
 from serve_app.replicas.graph_ports import reach
 from serve_app.shared import logs
+from serve_app.store.repository import Store
 from serve_app.store.tables import QUEUE
 
 # Systems that are looked at together. Source: own choice; as many as fill a micro-batch of the ensemble.
@@ -33,6 +36,9 @@ POLL_S, MISSED_S, BEATS_S, ENDING_S = 0.25, 30.0, 10.0, 10.0
 # Attempts of one piece of work, and the pause after the first, doubled each time. Source: own choice; a replica that is
 # replaced is back within a minute, and the next readings ask again.
 ATTEMPTS, PAUSE_S = 6, 2.0
+# Jobs at the same time, and files of those that take long to read: each is a process with the memory of the settings.
+# Source: own choices; requests must have the other cores.
+JOBS, FILES = 2, 1
 LOOK_S = 120.0  # for one look; source: own choice, some fifty times what it takes
 # Beats between two looks for systems that are overdue. Source: own choice; a minute.
 OVERDUE, OVERDUE_BEATS = "SELECT public.hdx_watch_overdue()", 6
@@ -44,7 +50,7 @@ def queue_of(url: str) -> procrastinate.App:
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     options = f"-c search_path={QUEUE},pg_catalog -c statement_timeout=30000"
     limits = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "keepalives_idle": 30}  # as missed as a silent worker
-    connector = PsycopgConnector(conninfo=address, kwargs={"options": options, **limits}, min_size=1, max_size=4)
+    connector = PsycopgConnector(conninfo=address, kwargs={"options": options, **limits}, min_size=1, max_size=8)
     return procrastinate.App(connector=connector)
 
 
@@ -55,10 +61,20 @@ class QueueWorker:
         url: Of the database.
         look: Judges what a system of a tenant has sent.
         together: Pieces of work at the same time.
+        jobs: Does them, where this worker does any.
     """
 
-    def __init__(self, url: str, look: Callable[[int, int], Awaitable[None]], together: int = TOGETHER) -> None:
-        self.queue, self._together = queue_of(url), together
+    def __init__(
+        self,
+        url: str,
+        look: Callable[[int, int], Awaitable[None]],
+        together: int = TOGETHER,
+        jobs: Jobs | None = None,
+    ) -> None:
+        self.queue, self._jobs = queue_of(url), jobs
+        self._queues = {"hdx": together} | ({} if jobs is None else {"hdx-job": JOBS, "hdx-file": FILES})
+        for name in ("job", "file"):
+            self.queue.task(name=name, queue=f"hdx-{name}")(self._work)
 
         # Tried again here: the queue could not take it back where more of its name waits already.
         @self.queue.task(name="watch", queue="hdx")
@@ -78,24 +94,34 @@ class QueueWorker:
                 else:
                     return
 
+    async def _work(self, tenant_id: int, job_id: str) -> None:
+        if self._jobs is not None:
+            with logs.surviving("job.unheard", job_id=job_id):
+                await self._jobs.work(tenant_id, UUID(job_id))
+
     async def run(self, wait: bool = True) -> None:
         """Work until it is cancelled, or, where it is not to wait, until nothing is left."""
         async with self.queue.open_async():
             beside = asyncio.create_task(self._mend())
             try:
-                await self.queue.run_worker_async(
-                    queues=["hdx"],
-                    concurrency=self._together,
-                    wait=wait,
-                    fetch_job_polling_interval=POLL_S,
-                    install_signal_handlers=False,
-                    shutdown_graceful_timeout=ENDING_S,
-                    delete_jobs="always",
-                    update_heartbeat_interval=BEATS_S,
-                    stalled_worker_timeout=MISSED_S,
-                )
+                async with asyncio.TaskGroup() as taking:
+                    for name, most in self._queues.items():
+                        taking.create_task(self._take(name, most, wait))
             finally:
                 beside.cancel()
+
+    async def _take(self, queue: str, together: int, wait: bool) -> None:
+        await self.queue.run_worker_async(
+            queues=[queue],
+            concurrency=together,
+            wait=wait,
+            fetch_job_polling_interval=POLL_S,
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=ENDING_S,
+            delete_jobs="always",
+            update_heartbeat_interval=BEATS_S,
+            stalled_worker_timeout=MISSED_S,
+        )
 
     async def _mend(self) -> None:
         """Have work done that a worker left when it died, or that failed to its end."""
@@ -104,6 +130,9 @@ class QueueWorker:
                 await self.take_back(MISSED_S)
                 if beat % OVERDUE_BEATS == 0:
                     await self.queue.connector.execute_query_async(OVERDUE)
+            if self._jobs is not None:
+                with logs.surviving("jobs.unmended"):
+                    await self._jobs.look_after()
             await asyncio.sleep(BEATS_S)
 
     async def take_back(self, silent_s: float) -> None:
@@ -131,7 +160,9 @@ class Worker:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         # By name, as the gateway itself is made with this part.
         self._gateway = serve.get_deployment_handle(gateway, serve.get_replica_context().app_name)
-        self._worker = QueueWorker(settings.database.url.get_secret_value(), self._look)
+        url = settings.database.url.get_secret_value()
+        jobs = Jobs(Store.open(url, 2 * (JOBS + FILES), settings.database.waits), settings.limits)
+        self._worker = QueueWorker(url, self._look, jobs=jobs)
         self._running: asyncio.Task[None] | None = None
 
     async def check_health(self) -> None:

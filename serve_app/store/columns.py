@@ -1,11 +1,13 @@
 """Readings by column: many at once, without an object for each, and as PostgreSQL takes arrays of them."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Self, overload
 
 import numpy as np
+import orjson
 import psycopg
 from numpy.typing import NDArray
 from psycopg.adapt import Dumper
@@ -106,6 +108,23 @@ class ReadingColumns(Sequence[Reading]):
         same = int((again & (rows.values[1:] == rows.values[:-1])).sum())
         last = np.append(~again, True)[: len(rows)]
         return rows.taken(last), same, int(again.sum()) - same
+
+    def to_bytes(self) -> bytes:
+        """Return them packed."""
+        names = orjson.dumps(self.names)
+        content = self.places.tobytes() + self.micros.tobytes() + self.values.tobytes()
+        return len(names).to_bytes(4, "big") + names + zlib.compress(content, 1)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Return what `to_bytes` has packed."""
+        begin = 4 + int.from_bytes(content[:4], "big")
+        names, data = orjson.loads(content[4:begin]), zlib.decompress(content[begin:])
+        count = len(data) // 20  # bytes of a reading
+        ends = 4 * count, 12 * count
+        columns = data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] :]
+        kinds = zip(columns, (np.int32, np.int64, np.float64), strict=True)
+        return cls(tuple(names), *(np.frombuffer(each, kind) for each, kind in kinds))
 
     def arrays(self) -> dict[str, "BinaryArray"]:
         """Return them as arrays of PostgreSQL: channels, moments and values; those of a channel must stand together."""

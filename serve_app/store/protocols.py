@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
-from serve_app.store.protocols_readings import EventStore, ReadingStore, WatchStore
+from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
     Account,
@@ -358,6 +358,11 @@ class StoreParts(Protocol):
     @property
     def documents(self) -> DocumentStore:
         """Documents."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """Work that takes longer than a request."""
         ...
 
     @property

@@ -1,8 +1,9 @@
-"""What is asked of the store about readings: what machines sent, how far it is judged, and what happened."""
+"""What is asked of the store about readings: what machines sent, jobs of it, how far it is judged, what happened."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -15,6 +16,7 @@ from serve_app.store.records import (
     Suspect,
     Watch,
 )
+from serve_app.store.records_jobs import Job, Ordered
 
 
 class ReadingStore(Protocol):
@@ -66,6 +68,38 @@ class ReadingStore(Protocol):
         self, tenant_id: int, system_id: int, after: int = 0, limit: int = 100
     ) -> Sequence[Quarantined]:
         """Return a page of what was set aside, in the order in which it came."""
+        ...
+
+
+class JobStore(Protocol):
+    """Work that takes longer than a request, as routes ask for it and follow it."""
+
+    async def check_room(self, tenant_id: int, most: int) -> None:
+        """Check that one more job may wait."""
+        ...
+
+    async def keep_file(self, tenant_id: int, job_id: UUID, number: int, content: bytes, most: int) -> None:
+        """Keep a part of the file of a job that will be asked for."""
+        ...
+
+    async def discard(self, tenant_id: int, job_id: UUID) -> None:
+        """Forget what was kept for a job that is not asked for after all."""
+        ...
+
+    async def add(self, tenant_id: int, order: Ordered, most: int, actor: str = COMMAND_LINE) -> Job:
+        """Ask for a job whose file is kept."""
+        ...
+
+    async def page(self, tenant_id: int, before: int | None = None, limit: int = 100) -> Sequence[Job]:
+        """Return those asked for before a number, the newest first."""
+        ...
+
+    async def get(self, tenant_id: int, job_id: UUID) -> Job:
+        """Return one."""
+        ...
+
+    async def cancel(self, tenant_id: int, job_id: UUID, actor: str = COMMAND_LINE) -> Job:
+        """End a job; one that has ended stays as it is."""
         ...
 
 

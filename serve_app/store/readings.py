@@ -1,6 +1,6 @@
 """Readings of machines: each kept once, summed up by minute, hour and day, and read so that no peak is lost."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Select, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipelines.errors import InvalidInput, NotFound
+from pipelines.errors import InvalidInput, NotFound, OverLimit
 from serve_app.store.audit import note
 from serve_app.store.columns import ReadingColumns
 from serve_app.store.database import Database
@@ -27,6 +27,8 @@ VALUES_MAX = 200_000
 OLD_DAYS = "must not be of more than 400 different days that lie more than 400 days back, 1200 of all tenants together"
 # Rows before which it pays to ask whether their span is empty. Source: own choice; an answer costs as much as ten rows.
 MANY = 100
+
+Also = Callable[[AsyncConnection, Stored], Awaitable[None]]
 
 QUARANTINED = tuple(quarantine.c[name] for name in Quarantined.__dataclass_fields__)
 # What is asked of either, and within which piece of a span.
@@ -92,6 +94,7 @@ class Readings:
         rows: Sequence[Reading],
         suspects: Sequence[Suspect] = (),
         actor: str = COMMAND_LINE,
+        also: Also | None = None,
     ) -> Stored:
         """Keep readings, each once, and set aside what is none: all or nothing.
 
@@ -101,6 +104,7 @@ class Readings:
             rows: Of one channel and moment the last one counts.
             suspects: What is set aside.
             actor: For the audit, where a value that was sent before is another one now.
+            also: What is kept with them in the same transaction.
 
         Raises:
             NotFound: The system is not, or no longer, this tenant's.
@@ -108,24 +112,23 @@ class Readings:
         """
         columns = ReadingColumns.of(rows)
         check_bounds(len(columns) + len(suspects), columns.days())
-        last, unchanged, corrected = columns.once()
+        last, repeated, replaced = columns.once()
         for again in (False, True):
             await self._make_days(tenant_id, last.days())
             try:
                 async with self._database.tenant(tenant_id) as connection:
                     await _claim(connection, system_id)
-                    stored = await _write(connection, tenant_id, system_id, last, actor)
+                    new, unchanged, corrected, _ = await _write(connection, tenant_id, system_id, last, actor)
                     await _set_aside(connection, tenant_id, system_id, suspects)
+                    stored = Stored(new, unchanged + repeated, corrected + replaced, len(suspects))
+                    if also is not None:
+                        await also(connection, stored)
                 break
             except IntegrityError as error:
                 if again or not isinstance(error.orig, errors.CheckViolation):
                     raise
                 self._days.clear()  # a day that retention has dropped since it was made
-        return stored._replace(
-            unchanged=stored.unchanged + unchanged,
-            corrected=stored.corrected + corrected,
-            quarantined=len(suspects),
-        )
+        return stored
 
     async def _make_days(self, tenant_id: int, days: set[date]) -> None:
         """Make the tables of days that have none, each in a transaction of its own: it locks what others write.
@@ -255,12 +258,12 @@ def check_bounds(values: int, days: set[date]) -> None:
     """Check that readings fit into one transaction.
 
     Raises:
-        InvalidInput: They do not.
+        OverLimit: They do not.
     """
     if values > VALUES_MAX:
-        raise InvalidInput("readings", values, f"must hold at most {VALUES_MAX} values at once")
+        raise OverLimit("readings", values, f"must hold at most {VALUES_MAX} values at once")
     if len(days) > DAYS_MAX:
-        raise InvalidInput("readings", len(days), f"must be of at most {DAYS_MAX} days at once")
+        raise OverLimit("readings", len(days), f"must be of at most {DAYS_MAX} days at once")
 
 
 async def _claim(connection: AsyncConnection, system_id: int) -> None:

@@ -11,6 +11,7 @@ from serve_app.store.documents import Documents
 from serve_app.store.events import Events
 from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
+from serve_app.store.jobs import Jobs
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
 from serve_app.store.readings import Readings
@@ -38,6 +39,7 @@ class Store:
         self.feedback = Feedback(database)
         self.documents = Documents(database)
         self.promotions = Promotions(database)
+        self.jobs = Jobs(database)
         self.audit = Audit(database)
         self.retention = Retention(database)
 

@@ -279,6 +279,50 @@ documents = Table(
     CheckConstraint("state IN ('queued', 'indexing', 'ready', 'failed', 'removing')", "documents_state"),
 )
 Index("documents_waiting", documents.c.created_at, postgresql_where=documents.c.state != "ready")
+# Work that takes longer than a request, and beside it what was sent, and the readings that were read from it.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    _tenant(),
+    # In which order they were asked for.
+    Column("number", BigInteger, Identity(), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("kind", "state")),
+    # No foreign key: what became of a job is told when its system is gone, too.
+    Column("system_id", Integer, nullable=False),
+    Column("given", JSONB, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("done", BigInteger, nullable=False, server_default="0"),
+    Column("total", BigInteger),
+    Column("piece", Integer, nullable=False, server_default="0"),
+    Column("pieces", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("report", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("created_by", Text, nullable=False),
+    _created(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When somebody has to look after it, unless it has come further by then.
+    Column("due", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", "jobs_state"),
+    CheckConstraint("task IN ('job', 'file')", "jobs_task"),
+)
+Index("jobs_by_tenant", jobs.c.tenant_id, jobs.c.number)
+Index("jobs_by_time", jobs.c.created_at)
+Index("jobs_open", jobs.c.due, postgresql_where=jobs.c.state.in_(("queued", "running")))
+job_parts = Table(
+    "job_parts",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    Column("job_id", Uuid, primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    _created(),
+    CheckConstraint("stage IN ('file', 'rows')", "job_parts_stage"),
+)
+Index("job_parts_by_time", job_parts.c.created_at, postgresql_using="brin")
 audit = Table(
     "audit",
     metadata,

@@ -41,6 +41,7 @@ from serve_app.store.records import (
 )
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
+from tests.contract.memory_jobs import MemoryJobs
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -653,6 +654,7 @@ class MemoryStore(Rows):
         self.events = MemoryEvents(self)
         self.feedback = MemoryFeedback(self)
         self.documents = MemoryDocuments(self)
+        self.jobs = MemoryJobs(self)
         self.audit = MemoryAudit(self)
 
     async def ping(self) -> None:

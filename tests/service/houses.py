@@ -1,18 +1,24 @@
 """In service tests: tenants with a row in every table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
+from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Happened, Reading, StoredDiagnosis, Suspect, System
+from serve_app.store.records_jobs import Job, JobTask, Ordered
 from serve_app.store.repository import Store
 
 FEATURES = 5
+MANY = 10**9
+GIVEN = {"json": False, "columns": {}, "zone": None, "machine": ""}
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class House:
     diagnosis: StoredDiagnosis
     token_id: UUID
     key: bytes
+    job: Job
 
 
 def soon() -> datetime:
@@ -54,6 +61,20 @@ def suspect_of(value: str = "9999", at: datetime = datetime(2026, 1, 2, tzinfo=U
     return Suspect("pressure", at, value, "must be between 0 and 700 bar")
 
 
+async def make_job(
+    store: StoreParts,
+    tenant_id: int,
+    system_id: int,
+    content: bytes = b"time,pressure [bar]\n",
+    given: Mapping[str, Any] = GIVEN,
+    task: JobTask = "job",
+) -> Job:
+    """Ask for a job of a file."""
+    order = Ordered(uuid4(), "readings", system_id, given, len(content), task)
+    await store.jobs.keep_file(tenant_id, order.job_id, 0, content, MANY)
+    return await store.jobs.add(tenant_id, order, MANY, "ann")
+
+
 async def make_house(store: Store) -> House:
     name = uuid4().hex
     tenant_id = await store.tenants.ensure(name)
@@ -73,5 +94,6 @@ async def make_house(store: Store) -> House:
     await store.events.add(tenant_id, [Happened(system.system_id, None, "window.unread", "made")])
     await store.feedback.give(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
+    job = await make_job(store, tenant_id, system.system_id)
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")
-    return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key)
+    return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key, job)

@@ -176,6 +176,8 @@ FOREIGN: dict[str, Deed] = {
     "quarantine": lambda store, mine, theirs: store.readings.add(
         mine, theirs.system.system_id, [], [suspect_of("7000")]
     ),
+    "job": lambda store, mine, theirs: store.jobs.get(mine, theirs.job.job_id),
+    "cancel": lambda store, mine, theirs: store.jobs.cancel(mine, theirs.job.job_id),
     "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
     "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
@@ -239,6 +241,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "later",
         "system.added",
         "document.added",
+        "job.added",
         "feedback",
         "made",
         "system.commissioned",
@@ -249,6 +252,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     ]
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
+        "ann",
         *[theirs.username] * 2,
         *["command line"] * 5,
     ]

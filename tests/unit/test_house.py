@@ -137,6 +137,7 @@ family system channel window feature baseline grade detector member vote ensembl
 attribution severity finding diagnosis feedback champion challenger live rollout backtest shadow canary evidence
 gate drift chart reference document passage citation generator degraded tenant gateway micro-batch spread packed
 promoter indexer normal commissioning summary distance hypothesis rule alarm watch event worker
+job
 """
 PHRASES = (
     "feature table",
@@ -194,7 +195,7 @@ def python_files() -> list[Path]:
 # Words that name nothing in hydraulics or in the field, and whole names that the field uses for something else.
 PRIVATE_WORDS = {"lane", "edge", "follower", "wish", "standing", "rehearsal", "shade", "sheet", "checkup", "tried"}
 PRIVATE_NAMES = {"Course", "Move", "Gate", "Front", "Lot", "Owners", "_try"}
-PRIVATE_MODULES = {"front", "listening", "calls", "owners", "own", "jobs", "orders", "pool", "cusum", "watcher", "lot"}
+PRIVATE_MODULES = {"front", "listening", "calls", "owners", "own", "orders", "pool", "cusum", "watcher", "lot"}
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -1,6 +1,6 @@
 """Says how much a file may hold and unpack to, so that whatever somebody sends costs a bounded amount."""
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, OverLimit
 
 # Source: own choice. A year of ten channels once a minute has 60 MB; a text is held in memory about five times over.
 BYTES_MAX = 256 * 2**20
@@ -24,7 +24,8 @@ def check_size(rows: int, columns: int, name: str, cells: int = CELLS_MAX) -> No
         cells: Rows times columns, at most.
 
     Raises:
-        InvalidInput: It has too many rows, columns or cells.
+        InvalidInput: It has too many rows or columns.
+        OverLimit: It has more cells.
     """
     for count, limit, what in (
         (columns, COLUMNS_MAX, "columns"),
@@ -32,4 +33,5 @@ def check_size(rows: int, columns: int, name: str, cells: int = CELLS_MAX) -> No
         (rows * columns, cells, "cells"),
     ):
         if count > limit:
-            raise InvalidInput("file", name, f"must have at most {limit} {what}; it has {count}")
+            kind = OverLimit if what == "cells" else InvalidInput
+            raise kind("file", name, f"must have at most {limit} {what}; it has {count}")

@@ -27,6 +27,7 @@ FILE_TYPES = (CSV_TYPE, XLSX_TYPE, XLS_TYPE, PARQUET_TYPE, BINARY_TYPE)
 UPLOADS = "/api/rag/documents/"  # the one path that takes a form
 READINGS = re.compile(r"/api/systems/[^/]+/readings/")  # takes files as they are, and JSON
 FILES = re.compile(r"/api/systems/[^/]+/baseline/file/|/api/families/proposal/")  # take files alone
+IS_LONG = "hdx.is_long"  # in the scope: the body is more than one request takes, and comes in pieces
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Source: OWASP Secure Headers Project, its list for REST APIs.
 SECURITY = (
@@ -52,12 +53,13 @@ class RequestMiddleware:
         body_bytes: Most bytes a body may have, counted as they arrive.
         document_bytes: The same for an upload, the form around the file included.
         readings_bytes: The same for readings and files of them.
+        job_bytes: The same for readings that become a job; beyond `readings_bytes` they are handed on as they come.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int, readings_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, body_bytes: int, document_bytes: int, readings_bytes: int, job_bytes: int) -> None:
         self._app = app
         self.body_bytes, self.document_bytes = body_bytes, document_bytes
-        self.readings_bytes = readings_bytes
+        self.readings_bytes, self.job_bytes = readings_bytes, max(job_bytes, readings_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,8 +71,7 @@ class RequestMiddleware:
         answer = _Answer(scope, send, notes["trace_id"])
         scope["path"] = one_form(scope["path"])
         try:
-            body = await self._body(scope, receive)
-            await self._app(scope, _replay(body, receive), answer.send)
+            await self._app(scope, await self._read(scope, receive), answer.send)
         except ClientGone:
             notes["code"] = "client-gone"
         except Exception as error:
@@ -87,29 +88,26 @@ class RequestMiddleware:
                 **{name: value for name, value in notes.items() if name != "trace_id"},
             )
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Read the whole body.
+    async def _read(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body, of one that becomes a job the beginning; return a `receive` that hands it out.
 
         Raises:
             TooLarge: It is longer than allowed, whatever its header said.
             ClientGone: It never came to its end.
         """
         limit = self._limit_of(scope["path"])
+        most = self.job_bytes if _becomes_job(scope) else limit
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > limit:
-            raise TooLarge("body", limit)
+        if declared.isdecimal() and int(declared) > most:
+            raise TooLarge("body", most)
+        body = _Body(receive, most)
         chunks, size, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge("body", limit)
+        while more and size <= limit:
+            chunk, more = await body.next()
             chunks.append(chunk)
-            more = message.get("more_body", False)
-        return b"".join(chunks)
+            size += len(chunk)
+        scope[IS_LONG] = size > limit
+        return _replay(b"".join(chunks), more, body, receive)
 
     def _limit_of(self, path: str) -> int:
         if path == UPLOADS:
@@ -137,16 +135,49 @@ class _Answer:
         await self._send(message)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that hands out the body once, and then what the server says."""
-    waiting = [body]
+class _Body:
+    """What comes of a body, counted."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._most, self._size = receive, most, 0
+
+    async def next(self) -> tuple[bytes, bool]:
+        """Return what comes next, and whether there is more.
+
+        Raises:
+            TooLarge: It is longer than allowed.
+            ClientGone: It never came to its end.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        self._size += len(chunk)
+        if self._size > self._most:
+            raise TooLarge("body", self._most)
+        return chunk, message.get("more_body", False)
+
+
+def _replay(first: bytes, more: bool, body: _Body, receive: Receive) -> Receive:
+    """Return a `receive` that hands out what was read of a body, its rest, and then what the server says."""
+    waiting, left = [first], more
 
     async def once() -> Message:
+        nonlocal left
         if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
+            return {"type": "http.request", "body": waiting.pop(), "more_body": left}
+        if not left:
+            return await receive()
+        chunk, left = await body.next()
+        return {"type": "http.request", "body": chunk, "more_body": left}
 
     return once
+
+
+def _becomes_job(scope: Scope) -> bool:
+    """Tell whether a body may be longer than one request takes; one of another type is read by nobody."""
+    given = media_type(Headers(scope=scope).get("content-type", ""))
+    return scope["method"] == "POST" and bool(READINGS.fullmatch(scope["path"])) and given in types_of(scope["path"])
 
 
 def one_form(path: str) -> str:
