@@ -270,8 +270,10 @@ documents = Table(
     Column("pages", ARRAY(Text), nullable=False),
     _created(),
     CheckConstraint("state IN ('queued', 'indexing', 'ready', 'failed', 'removing')", "documents_state"),
+    Column("upload", BigInteger, nullable=False, server_default=text("nextval('documents_uploads')")),
+    *(Column(name, Integer, nullable=False, server_default="0") for name in ("done", "total", "begun")),
 )
-Index("documents_waiting", documents.c.created_at, postgresql_where=documents.c.state != "ready")
+Index("documents_waiting", documents.c.upload, postgresql_where=documents.c.state != "ready")
 audit = Table(
     "audit",
     metadata,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import InvalidInput
+from pipelines.knowledge.ingest.document_reader import Bounds, prepare_apart
 from pipelines.knowledge.ingest.documents import document_key, name_key, read_document
 from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Document, Passage
@@ -71,6 +72,7 @@ def ingest(
     progress: Progress | None = None,
     *,
     drop_missing: bool = False,
+    bounds: Bounds | None = None,
 ) -> IngestReport:
     """Bring a tenant's part of the index in line with files.
 
@@ -81,6 +83,7 @@ def ingest(
         tenant_id: Whose documents they are.
         progress: Called before each file with its number from 0, the number of files and its name.
         drop_missing: Also remove the tenant's documents that are none of the files.
+        bounds: Of the process that reads a file; without them this one reads files that are known to be good.
     """
     paths = list(files)
     outcomes: dict[Outcome, list[str]] = {"added": [], "replaced": [], "unchanged": []}
@@ -92,7 +95,7 @@ def ingest(
         if progress:
             progress(number, len(paths), name)
         try:
-            done = ingest_document(name, path.read_bytes(), index, encoder, tenant_id)
+            done = ingest_document(name, path.read_bytes(), index, encoder, tenant_id, bounds)
         except InvalidInput as error:
             failed[name] = error.rule
             continue
@@ -110,7 +113,9 @@ def ingest(
     return IngestReport(added, replaced, unchanged, removed, failed, written)
 
 
-def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, tenant_id: int) -> Ingested:
+def ingest_document(
+    name: str, content: bytes, index: Index, encoder: Encoder, tenant_id: int, bounds: Bounds | None = None
+) -> Ingested:
     """Write one document; the one that had its name before is replaced, an equal one left as it is.
 
     Raises:
@@ -121,7 +126,7 @@ def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, t
     for known in namesakes:
         if known.document_id == document_id:
             return Ingested(known, "unchanged")
-    document, found = prepare(name, content)
+    document, found = prepare_apart(name, content, bounds) if bounds else prepare(name, content)
     encoded = needs_vector(document.language, index.multilingual)
     vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
     index.add(tenant_id, found, vectors, document.sha256, encoder.made)
