@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 BATCH, WRITTEN = 8, 500
 # A document is first read with these bounds, and only where it needs more with those of the settings, beside others
 # that do: so a place for what is quickly read is soon free again, whatever the files are. Source: own choice; a hundred
-# pages of text take a second, and what is read from them a megabyte.
-QUICK_S, QUICK_BYTES = 3, 16_000_000
+# pages of text take a second, and what is read from them a megabyte. Questions and detection go before both: the weight
+# of 5 is a third of theirs, that of 19 a seventieth.
+QUICK_S, QUICK_BYTES, QUICK_NICE, SLOW_NICE = 2, 16_000_000, 5, 19
 LARGE = 4  # documents that hold more than that in memory while they are encoded; source: own choice, 200 MB each
 DISK = "LanceError(IO)"  # so LanceDB names what the file system refuses, in the text of a `RuntimeError`
 # Source: own choices; a batch waits for questions, which go first; an index of 100,000 passages is folded in a minute.
@@ -57,7 +58,7 @@ class DocumentSteps:
         each = max(1, known.readers - 1)
         self._quick, self._slow = Turns(known.readers, each), Turns(known.readers, each)
         self._large, self._encoding, self._writing = Turns(LARGE, 1), Turns(1, 1), Turns(1, 1)
-        self._bounds = Bounds.of(known)
+        self._bounds = Bounds.of(known)._replace(nice=SLOW_NICE)
         self._threads = ThreadPoolExecutor(2 * known.readers + 4, "indexer")
         self._opened: Index | None = None
         self.stuck = False
@@ -110,7 +111,8 @@ class DocumentSteps:
 
     async def _read(self, tenant_id: int, stored: StoredDocument, places: AsyncExitStack) -> Prepared:
         """Have a document read; one that holds much keeps one of few places until it is written."""
-        quick = self._bounds._replace(seconds=min(QUICK_S, self._bounds.seconds), text_bytes=QUICK_BYTES)
+        seconds = min(QUICK_S, self._bounds.seconds)
+        quick = self._bounds._replace(seconds=seconds, text_bytes=QUICK_BYTES, nice=QUICK_NICE)
         try:
             async with self._quick.turn(tenant_id):
                 return await self._read_apart(tenant_id, stored, quick)

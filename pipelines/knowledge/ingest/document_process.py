@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-# Questions and detection go first. Source: own choice; the weight of 10 is a ninth of theirs.
-NICE = 10
 
 
-def limit(seconds: int, memory_bytes: int, text_bytes: int) -> None:
+def limit(seconds: int, memory_bytes: int, text_bytes: int, nice: int) -> None:
     """Let the system hold this process to its bounds; nothing that is read can lift them again."""
     bounds = {
         resource.RLIMIT_CPU: (seconds, seconds + 1),
@@ -28,7 +26,7 @@ def limit(seconds: int, memory_bytes: int, text_bytes: int) -> None:
     }
     for kind, most in bounds.items():
         resource.setrlimit(kind, most)
-    os.nice(NICE)
+    os.nice(nice)
     with contextlib.suppress(OSError):  # where the system lets it be said: without memory it is the first to go
         Path("/proc/self/oom_score_adj").write_text("1000")
 
@@ -67,9 +65,9 @@ def in_words(error: BaseException) -> dict[str, str]:
 
 def main() -> None:
     """Read what standard input holds; whatever is raised on the way is told."""
-    name, seconds, memory_bytes, unpacked_bytes, text_bytes = json.loads(sys.stdin.buffer.readline())
+    name, seconds, memory_bytes, unpacked_bytes, text_bytes, nice = json.loads(sys.stdin.buffer.readline())
     sys.path.insert(0, str(ROOT))
-    limit(seconds, memory_bytes, text_bytes)
+    limit(seconds, memory_bytes, text_bytes, nice)
     try:
         told = read(name, sys.stdin.buffer.read(), unpacked_bytes)
         sys.stdout.buffer.write(told)

@@ -4,6 +4,7 @@ What comes back from there is data and no more, and is checked: whoever takes th
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 PROCESS = Path(__file__).with_name("document_process.py")
 # Without the secrets that this process knows; one arena and one thread, as each reserves memory.
-ENVIRONMENT = {"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "PATH": os.defpath,
+    "LANG": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 # A process that waits costs no time of the processor, but its place. Source: own choice; on a machine with three times
 # as much to do as it has cores a reader still ends by its own time.
 PATIENCE = 3
@@ -40,12 +47,14 @@ class Bounds(NamedTuple):
         memory_bytes: Of the process, its libraries' 70 MB included.
         unpacked_bytes: Of an archive's parts together.
         text_bytes: Of what is read from it.
+        nice: How far all else goes before it, 0 to 19.
     """
 
     seconds: int
     memory_bytes: int
     unpacked_bytes: int
     text_bytes: int
+    nice: int = 10
 
     @classmethod
     def of(cls, known: Documents) -> "Bounds":
@@ -163,7 +172,8 @@ def _prepared(told: bytes, name: str, bounds: Bounds) -> Prepared:
     if isinstance(found, dict):
         if "beyond" in found:
             raise Beyond(_in_words(found["beyond"], bounds))
-        raise InvalidInput("document.content", name, found.get("rule", broken.rule)[:RULE_MAX])
+        rule = found.get("rule", broken.rule)[:RULE_MAX]
+        raise InvalidInput("document.content", name, "".join(filter(str.isprintable, rule)))
     document, cuts = found
     if not all(cut.document_id == document.document_id and 1 <= cut.page <= len(document.pages) for cut in cuts):
         raise broken

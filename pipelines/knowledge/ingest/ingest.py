@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from pipelines.knowledge.records import Document, Passage
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text, needs_vector
 
+HEADING_MAX = 1_000  # characters of all headings above a passage; source: own choice, as long as the longest passage
 ARTICLES = Path(__file__).parents[1] / "articles"
 
 Progress = Callable[[int, int, str], None]
@@ -145,7 +146,12 @@ def prepare(name: str, content: bytes) -> tuple[Document, list[Passage]]:
     found = passages(document)
     if not found:
         raise InvalidInput("document.content", name, "must hold at least one sentence beside headings and references")
-    return document, found
+    return document, [_bounded(passage) for passage in found]
+
+
+def _bounded(passage: Passage) -> Passage:
+    """Return a passage under a heading of bounded length: it is indexed with each of the passages below it."""
+    return passage if len(passage.heading) <= HEADING_MAX else replace(passage, heading=passage.heading[:HEADING_MAX])
 
 
 def summary(document: Document, found: Sequence[Passage]) -> IndexedDocument:
