@@ -117,9 +117,20 @@ def merged_keys(levels: int = 9) -> bytes:
     return "\n".join([*lines, "---", "The pump turns."]).encode()
 
 
+def renamed() -> bytes:
+    """Entities in a main part that is named like a picture: the relations alone say what it is."""
+    out = io.BytesIO()
+    with ZipFile(io.BytesIO(entities())) as given, ZipFile(out, "w", ZIP_DEFLATED) as made:
+        for part in given.namelist():
+            content = given.read(part).replace(b"word/document.xml", b"word/document.png")
+            made.writestr(part.replace("document.xml", "document.png"), content)
+    return out.getvalue()
+
+
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "entities.docx": entities,
     "entities-16.docx": lambda: entities("utf-16"),
+    "renamed.docx": renamed,
     "paragraphs.docx": lambda: docx(body("<w:p/>" * 200_000)),
     "elements.docx": lambda: docx(body("<w:p/>" * 5_000_000)),
     "nested.docx": lambda: docx(body("<w:p>" * 50_000 + "</w:p>" * 50_000)),
@@ -146,5 +157,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "quotes.txt": lambda: "«".encode() * 5_000_000,
     "arrows.md": lambda: b"> " * 5_000_000,
     "bars.md": lambda: b"|" * 2_000_000 + b"\n" + b"|-" * 1_000_000 + b"\n" + (b"|" * 1_000 + b"\n") * 2_000,
+    "headings.md": lambda: b"# " + b"pump " * 100_000 + b"\n" + b"It leaks oil.\n## Part\n" * 4_000,
+    "sections.md": lambda: b"# a\nb.\n" * 3_000_000,
     "stops.txt": lambda: b"a. " * 10_000_000,
 }

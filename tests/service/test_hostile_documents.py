@@ -47,6 +47,8 @@ def test_each_ends_within_its_bounds(name: str) -> None:
     [
         ("entities.docx", TIGHT, "must not declare a document type"),
         ("entities-16.docx", TIGHT, "must not declare a document type"),
+        ("renamed.docx", TIGHT, "must not declare a document type"),
+        ("sections.md", TIGHT._replace(seconds=60, memory_bytes=2 << 30), "must not have more than 100000 passages"),
         ("elements.docx", TIGHT, "must not have more than 1000000 elements"),
         ("bomb.docx", TIGHT, "must not unpack to more than 200000000 bytes"),
         ("beside.docx", TIGHT, "must not unpack to more than 200000000 bytes"),

@@ -14,6 +14,9 @@ BLOCK = 2**18
 ELEMENTS_MAX = 1_000_000
 # Parts of an archive. Source: own choice; one a picture, and a manual has hundreds.
 PARTS_MAX = 20_000
+# Of any document. Source: own choice; the longest manuals have some thousands of pages, and 50 MB of text are some
+# 70,000 passages.
+PAGES_MAX, PASSAGES_MAX = 20_000, 100_000
 BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
@@ -33,18 +36,28 @@ def check_bounds(name: str, content: bytes, unpacked_bytes: int) -> None:
         raise InvalidInput("document.content", name, "must be a readable Word document; this one is broken") from None
 
 
+def check_count(name: str, pages: int, passages: int) -> None:
+    """Check how much a document was read to: each page and each passage costs whoever keeps it.
+
+    Raises:
+        InvalidInput: It is too much.
+    """
+    for count, most, what in ((pages, PAGES_MAX, "pages"), (passages, PASSAGES_MAX, "passages")):
+        if count > most:
+            raise InvalidInput("document.content", name, f"must not have more than {most} {what}: cut it into parts")
+
+
 def _check_archive(name: str, archive: zipfile.ZipFile, unpacked_bytes: int) -> None:
     if len(archive.infolist()) > PARTS_MAX:
         raise InvalidInput("document.content", name, f"must not have more than {PARTS_MAX} parts")
     left = unpacked_bytes
     for part in archive.infolist():
-        counter = _Elements(name) if part.filename.lower().endswith((".xml", ".rels")) else None
+        counter = _Elements(name)  # which parts are read others of them say, and not their names
         for block in _blocks(archive, part):
             left -= len(block)
             if left < 0:
                 raise OverflowError
-            if counter:
-                counter.take(block)
+            counter.take(block)
 
 
 def _blocks(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Iterator[bytes]:
