@@ -7,7 +7,7 @@ them the next call comes, and before or after which one the indexer is killed: n
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -224,7 +224,7 @@ class History:
         rows = {each.document_id: each.state for each in await self._store.documents.page(self._tenant_id, "", 99)}
         return self._compared(rows, await asyncio.to_thread(self._found))
 
-    def _compared(self, rows: dict[str, str], found: dict[str, list[str]]) -> list[str]:
+    def _compared(self, rows: Mapping[str, str], found: dict[str, list[str]]) -> list[str]:
         readable = {key for key, content in self._contents.items() if content != UNREADABLE}
         wrong = [f"{key} is {state}" for key, state in rows.items() if state not in ("ready", "failed")]
         wrong += [f"{key} is found, and {rows.get(key)}" for key in found if rows.get(key) != "ready"]

@@ -41,9 +41,11 @@ def settings(own_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(indexer, "keep_to_node_address", lambda: None)
     monkeypatch.setattr(logs, "configure", lambda _: None)
     monkeypatch.setattr(logs, "write", lambda *_, **__: None)
-    for name, value in {"SWEEP_S": 0.05, "PAUSE_S": 0.01, "INTERRUPTED": 1_000}.items():
+    changes: dict[str, Any] = {"SWEEP_S": 0.05, "PAUSE_S": 0.01, "INTERRUPTED": 1_000}
+    for name, value in changes.items():
         monkeypatch.setattr(indexer, name, value)
-    for name, value in {"BATCH": 2, "WRITTEN": 1, "read_apart": read_here}.items():
+    changes = {"BATCH": 2, "WRITTEN": 1, "read_apart": read_here}
+    for name, value in changes.items():
         monkeypatch.setattr(document_steps, name, value)
     return settings_for(tmp_path, database=Database(url=SecretStr(own_url)))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def index_many(
     written = 0
     if fresh:
         rows = ray.data.from_items([{"path": str(path), "name": name} for name, path in fresh.items()])
-        cut = rows.flat_map(_cut, fn_args=(bounds,))
+        cut = rows.flat_map(partial(_cut, bounds=bounds))
         encoded = cut.map_batches(
             _Encode,
             fn_constructor_args=(*encoder, index.multilingual),
