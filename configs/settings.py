@@ -123,6 +123,24 @@ class Limits(_Section):
     batch: int = Field(256, ge=1)
 
 
+class Documents(_Section):
+    """What reading one document may take; it is read in a process of its own, which is killed when it passes a bound.
+
+    Attributes:
+        readers: Processes at once for what is quickly read, and as many more for what is not; a tenant never has all of
+            either, unless there is but one.
+
+    Units: `read_s` seconds of a processor, `memory_bytes` of the process with its libraries, `unpacked_bytes` bytes of
+        an archive's parts together, and of all that is read from them.
+    Source: own choice; a manual of 300 pages with tables takes half a minute and 300 MB.
+    """
+
+    readers: int = Field(2, ge=1, le=64)
+    read_s: int = Field(60, ge=1, le=3600)
+    memory_bytes: int = Field(512 << 20, ge=128 << 20)
+    unpacked_bytes: int = Field(200_000_000, ge=1_000_000)
+
+
 class MicroBatch(_Section):
     """How many waiting requests the gateway sends down the graph at once."""
 
@@ -258,6 +276,7 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     tokens: Tokens = Tokens()
     limits: Limits = Limits()
+    documents: Documents = Documents()
     micro_batch: MicroBatch = MicroBatch()
     cache: Cache = Cache()
     knowledge: Knowledge = Knowledge()

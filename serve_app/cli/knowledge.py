@@ -88,6 +88,7 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
         step: Told how far it is.
     """
     from pipelines.knowledge.ingest.bulk import index_many
+    from pipelines.knowledge.ingest.document_reader import Bounds
     from pipelines.knowledge.ingest.ingest import articles, ingest, renew
     from pipelines.knowledge.search.index import BUILT_IN, Index
 
@@ -96,15 +97,18 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
     encoder = encoder_of(settings)
     renew(index, encoder)
     files = articles() if folder is None else sorted(path for path in folder.rglob("*") if path.is_file())
+    bounds = Bounds.of(settings.documents)
     tenant_id = BUILT_IN if folder is None else asyncio.run(tenant_of(settings, tenant))
     if workers:
-        report = index_many(files, index, tenant_id, (knowledge.encoder_path, knowledge.device), workers, step)
+        report = index_many(files, index, tenant_id, (knowledge.encoder_path, knowledge.device), workers, bounds, step)
     else:
 
         def told(number: int, total: int, name: str) -> None:
             step(name, number, total)
 
-        report = ingest(files, index, encoder, tenant_id, told, drop_missing=folder is None)
+        report = ingest(
+            files, index, encoder, tenant_id, told, drop_missing=folder is None, bounds=bounds if folder else None
+        )
         step("indexed", len(files), len(files))
     failed = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
     return (

@@ -45,7 +45,7 @@ BY_GATEWAY = "quoted by the gateway: the generator is away"
 # takes milliseconds, the rest is room for those who wait before.
 FALLBACK_S = 5
 PROBE_S = 3  # for the generator to refuse a question without passages; source: own choice, less than a health check
-SETTLE_S = 30  # a removal waits for the document that is being indexed; source: own choice, half of a request's time
+SETTLE_S = 30  # a removal waits for the step in hand of the others; source: own choice, half of a request's time
 
 
 async def reach(part: str, call: Awaitable[Reply], timeout_s: float) -> Reply:
@@ -231,13 +231,13 @@ class GraphLibrary:
     def announce(self, tenant_id: int, document_id: str) -> None:
         """Say that a document waits; where that fails, it is found by itself."""
         try:
-            self._indexer.work.remote(tenant_id, document_id)
+            self._indexer.announce.remote(tenant_id, document_id)
         except Exception as error:
             logs.write("hop.failed", logging.WARNING, error, part="indexer")
 
     async def settle(self, tenant_id: int, document_id: str) -> None:
         """Wait until a document is ready, failed, or gone."""
-        await reach("indexer", self._indexer.work.remote(tenant_id, document_id), SETTLE_S)
+        await reach("indexer", self._indexer.settle.remote(tenant_id, document_id), SETTLE_S)
 
 
 class GraphPromotions:

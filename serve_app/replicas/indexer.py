@@ -1,49 +1,42 @@
-"""The one replica that writes the index: it reads uploads, has them encoded, writes and removes them.
+"""The one replica that writes the index: it has uploads read and encoded, writes them, and removes what is to go.
 
-The store tells it what waits, so work that a dying replica left is found and finished.
+The table of documents is its queue: what waits stands there, in the row that says what was asked for last, so work that
+a dying replica left is found and finished. Each document is worked on in steps, and tenants take turns at every step.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import Counter
+from contextlib import suppress
+from typing import Any
 
-import numpy as np
 from ray import serve
 
 from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
-from pipelines.errors import InvalidInput, Overloaded, Unavailable, reason_of
-from pipelines.knowledge.records import Document, Made, Passage
-from serve_app.replicas.graph_ports import Handle, reach
+from pipelines.errors import InvalidInput, NotFound, Overloaded, Unavailable, reason_of
+from serve_app.replicas.document_steps import DocumentSteps, Superseded
+from serve_app.replicas.graph_ports import Handle
 from serve_app.shared import logs
 from serve_app.store.records import StoredDocument
 from serve_app.store.repository import Store
 
-if TYPE_CHECKING:
-    from pipelines.knowledge.search.encoder import Vectors
-    from pipelines.knowledge.search.index import Index
-
 # Seconds between two looks for work that nobody announced. Source: own choice; an announced upload starts at once.
 SWEEP_S = 5
-# Texts that the encoder gets at once, so that questions come in between.
-BATCH = 32
-# A document that kills the replica, or fails in a way nobody foresaw, this often is given up.
-ATTEMPTS = 3
+# A document that fails in a way nobody foresaw this often is given up; and one in whose work the replica ended so
+# often, which is rarely its fault: it is read in a process of its own. Source: own choices.
+ATTEMPTS, INTERRUPTED = 3, 10
 # Seconds until a document that was begun in vain is begun again: twice as long each time. Source: own choice; a manual
 # takes minutes to read, and whoever mends a part waits a minute at most.
 PAUSE_S, LONGEST_PAUSE_S = 5, 60
-DISK = "LanceError(IO)"  # so LanceDB names what the file system refuses, in the text of a `RuntimeError`
-# Source: own choices; a batch waits for questions, which go first; a manual of 1,000 pages with tables takes minutes.
-PROBE_S, PATIENCE_S, READ_S, INDEX_S = 5, 120, 600, 300
 
-Result = TypeVar("Result")
+Key = tuple[int, str]
 
 
 @serve.deployment
 class Indexer:
-    """Reads uploads, cuts, encodes and writes them; removes what is to go."""
+    """Has uploads read, cut, encoded and written; removes what is to go."""
 
     def __init__(self, settings: Settings, embedder: Handle) -> None:
         keep_to_node_address()
@@ -51,17 +44,19 @@ class Indexer:
         url = settings.database.url
         if url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
-        self._settings = settings
-        self._embedder = embedder
-        self._store = Store.open(url.get_secret_value(), 2, settings.database.waits)
-        self._alone = asyncio.Lock()
+        self._store = Store.open(url.get_secret_value(), 4, settings.database.waits)
+        self._steps = DocumentSteps(settings, embedder, self._store)
+        # A tenant's documents that are in work: while one is encoded the others are read.
+        self._each = 1 + settings.documents.readers
+        self._working: dict[Key, asyncio.Task[None]] = {}
+        self._indexing: set[Key] = set()  # those of them that are not being removed
+        self._announced = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
-        self._opened: Index | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidied = 0.0
         self._dirty: set[int] = set()
         # By document that was begun in vain: its last pause, and when it ends.
-        self._pauses: dict[tuple[int, str], tuple[float, float]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
-        self._stuck = False
+        self._pauses: dict[Key, tuple[float, float]] = {}
 
     async def check_health(self) -> None:
         """Keep looking for work; Ray calls this first when the replica starts.
@@ -69,173 +64,139 @@ class Indexer:
         Raises:
             Unavailable: A thread does not end; only a new replica is rid of it.
         """
-        if self._stuck:
+        if self._steps.stuck:
             raise Unavailable("indexer", "a step does not end")
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
         while True:
-            try:
+            self._announced.clear()
+            with logs.surviving("index.waits"):
                 await self.look()
-            except Exception as error:
-                logs.write("index.waits", logging.WARNING, error)
-            await asyncio.sleep(SWEEP_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._announced.wait(), SWEEP_S)
 
     async def look(self) -> None:
-        """Do all that waits, each document by itself, then fold what was written into the indexes of each tenant.
-
-        A document that was begun in vain waits before it is begun again, longer every time, unless it is announced.
-        """
+        """Begin what waits and is due, so many documents of each tenant; end the work on what is to go."""
         waiting = await self._store.documents.waiting()
-        self._pauses = {key: self._pauses[key] for key in waiting if key in self._pauses}
-        for tenant_id, document_id in waiting:
-            if time.monotonic() < self._pauses.get((tenant_id, document_id), (0, 0))[1]:
-                continue
-            try:
-                await self.work(tenant_id, document_id)
-            except Exception as error:
-                logs.write("document.waits", logging.WARNING, error, tenant_id=tenant_id, document_id=document_id)
-        for tenant_id in sorted(self._dirty):
-            try:
-                async with self._alone:
-                    await self._in_thread(INDEX_S, self._index.optimise, tenant_id)
-                self._dirty.discard(tenant_id)
-            except Exception as error:
-                logs.write("index.waits", logging.WARNING, error, tenant_id=tenant_id)
+        keys = {(each.tenant_id, each.document_id) for each in waiting}
+        self._pauses = {key: pause for key, pause in self._pauses.items() if key in keys}
+        busy = Counter(tenant_id for tenant_id, _ in self._working)
+        for each in waiting:
+            key = each.tenant_id, each.document_id
+            if each.going and key in self._indexing:
+                self._working[key].cancel()
+            elif self._due(key) and (each.going or busy[each.tenant_id] < self._each):
+                busy[each.tenant_id] += not each.going
+                self._begin(key)
+        if self._dirty and time.monotonic() >= self._tidied + SWEEP_S and (not self._tidying or self._tidying.done()):
+            self._tidied = time.monotonic()
+            self._tidying = asyncio.create_task(self._tidy(sorted(self._dirty)))
 
-    async def work(self, tenant_id: int, document_id: str) -> None:
+    def _due(self, key: Key) -> bool:
+        return key not in self._working and time.monotonic() >= self._pauses.get(key, (0, 0))[1]
+
+    def announce(self, tenant_id: int, document_id: str) -> None:
+        """Look for work at once; a document that was begun in vain waits no longer."""
+        self._pauses.pop((tenant_id, document_id), None)
+        self._announced.set()
+
+    async def settle(self, tenant_id: int, document_id: str) -> None:
         """Bring one document to its end: ready, failed, or gone; whoever asked may leave, and it goes on.
+
+        What is to go is no longer worked on.
 
         Raises:
             Unavailable: A part is away; the document waits on, and no attempt is counted.
         """
-        task = asyncio.create_task(self._work(tenant_id, document_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        key = tenant_id, document_id
+        while running := self._working.get(key):
+            if key in self._indexing and await self._going(key):
+                running.cancel()
+            await asyncio.wait([running])
+        await asyncio.shield(self._begin(key))
 
-    async def _work(self, tenant_id: int, document_id: str) -> None:
-        async with self._alone:
-            if (tenant_id, document_id) not in await self._store.documents.waiting():
-                return  # done meanwhile
-            self._dirty.add(tenant_id)
-            document = await self._store.documents.get(tenant_id, document_id)
-            if document.state == "removing":
-                await self._remove(tenant_id, document_id)
-            else:
-                await self._index_one(tenant_id, document)
+    async def _going(self, key: Key) -> bool:
+        with suppress(NotFound):
+            return (await self._store.documents.get(*key)).state == "removing"
+        return True
 
-    async def _remove(self, tenant_id: int, document_id: str) -> None:
-        await self._in_thread(INDEX_S, self._index.remove, tenant_id, document_id)
-        await self._store.documents.drop(tenant_id, document_id)
+    def _begin(self, key: Key) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._work(key))
+        self._working[key] = task
+        task.add_done_callback(lambda _: self._ended(key, task))
+        return task
 
-    async def _index_one(self, tenant_id: int, stored: StoredDocument) -> None:
-        """Bring a document to `ready` or `failed`; killed on the way, or a part away, it is begun once more."""
-        store, document_id = self._store.documents, stored.document_id
-        _, made = await self._encode([], PROBE_S)  # before anything is counted
-        content = await store.content(tenant_id, document_id)
-        if not await store.begin(tenant_id, document_id):
-            return
+    def _ended(self, key: Key, task: "asyncio.Task[None]") -> None:
+        del self._working[key]
+        self._indexing.discard(key)
+        self._announced.set()
+        if not task.cancelled() and (error := task.exception()):
+            logs.write("document.waits", logging.WARNING, error, tenant_id=key[0], document_id=key[1])
+
+    async def _work(self, key: Key) -> None:
         try:
-            document, passages = await self._read(stored, content)
-            await self._write(tenant_id, document, passages, made)
-            before = await store.finish(tenant_id, document_id, state="ready", **_known(document, passages))
-        except InvalidInput as error:
-            await store.finish(tenant_id, document_id, state="failed", reason=error.rule)
-            return
-        except Exception as error:
-            await self._put_off(tenant_id, stored, error)
+            document = await self._store.documents.get(*key)
+            self._dirty.add(key[0])
+            if document.state == "removing":
+                await self._steps.remove(*key)
+            elif document.state in ("queued", "indexing"):
+                self._indexing.add(key)
+                await self._index(key[0], document)
+        except NotFound:
+            return  # gone meanwhile
+        except Exception:
+            self._pause(key)
             raise
-        for other in before:
-            await self._remove(tenant_id, other)
 
-    async def _put_off(self, tenant_id: int, stored: StoredDocument, error: Exception) -> None:
-        """Let a document wait, longer every time; one that failed too often for a reason of its own is given up."""
+    async def _index(self, tenant_id: int, stored: StoredDocument) -> None:
+        """Bring a document to `ready` or `failed`; killed on the way, or a part away, it is begun once more."""
         key = tenant_id, stored.document_id
+        made = await self._steps.encoder()  # before anything is begun
+        begun = await self._store.documents.begin(*key)
+        try:
+            if begun > INTERRUPTED:
+                rule = f"could not be indexed: the indexer ended {INTERRUPTED} times while it was in work"
+                raise InvalidInput("document.content", stored.name, rule)
+            before = await self._steps.index(tenant_id, stored, made) if begun else []
+        except Superseded:
+            return  # something else has been asked of it: that comes next
+        except InvalidInput as error:
+            await self._give_up(key, error.rule)
+        except Exception as error:
+            await self._put_off(key, stored, error)
+            raise
+        else:
+            for other in {(tenant_id, each) for each in before} - set(self._working):
+                self._begin(other)
+
+    async def _give_up(self, key: Key, reason: str, **changes: Any) -> None:
+        """Let a document be failed; nothing of it stays in the index."""
+        await self._steps.take_out(*key)
+        await self._store.documents.finish(*key, state="failed", reason=reason, **changes)
+
+    async def _put_off(self, key: Key, stored: StoredDocument, error: Exception) -> None:
+        """Let a document wait; one that failed too often for a reason of its own is given up."""
+        own = not isinstance(error, Unavailable | Overloaded | OSError)  # those are a part's fault, or the machine's
+        attempts = stored.attempts + own
+        if attempts >= ATTEMPTS:
+            reason = f"could not be indexed in {ATTEMPTS} attempts; the last one {reason_of(error)}"
+            await self._give_up(key, reason, attempts=attempts)
+        else:
+            await self._store.documents.finish(*key, state="queued", attempts=attempts)
+
+    def _pause(self, key: Key) -> None:
+        """Let a document wait, longer every time."""
         pause_s = min(LONGEST_PAUSE_S, 2 * self._pauses[key][0]) if key in self._pauses else PAUSE_S
         self._pauses[key] = pause_s, time.monotonic() + pause_s
-        changes: dict[str, Any] = {"state": "queued"}
-        if isinstance(error, Unavailable | Overloaded):  # a part's fault, and not the document's
-            changes["attempts"] = stored.attempts
-        elif stored.attempts + 1 >= ATTEMPTS:
-            reason = f"could not be indexed in {ATTEMPTS} attempts; the last one {reason_of(error)}"
-            changes = {"state": "failed", "reason": reason}
-        await self._store.documents.finish(*key, **changes)
 
-    async def _read(self, stored: StoredDocument, content: bytes) -> tuple[Document, list[Passage]]:
-        """Read a document and cut it.
-
-        Raises:
-            InvalidInput: It cannot be read, or not in time, or it was tried too often.
-        """
-        from pipelines.knowledge.ingest.ingest import prepare
-
-        if stored.attempts >= ATTEMPTS:
-            raise InvalidInput("document.content", stored.name, f"could not be indexed in {ATTEMPTS} attempts")
-        try:
-            return await self._in_thread(READ_S, prepare, stored.name, content)
-        except Unavailable:
-            raise InvalidInput("document.content", stored.name, f"must be readable within {READ_S} s") from None
-
-    async def _write(self, tenant_id: int, document: Document, passages: list[Passage], made: Made) -> None:
-        """Have passages encoded, and write them.
-
-        Raises:
-            Unavailable: A part is away: encoder or disk, or the index is another encoder's.
-        """
-        vectors = await self._vectors(document, passages)
-        try:
-            await self._in_thread(INDEX_S, self._index.add, tenant_id, passages, vectors, document.sha256, made)
-        except InvalidInput as error:
-            raise Unavailable("index", error.rule) from None
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, OSError) or DISK in str(error):
-                raise Unavailable("index", "cannot be written") from error
-            raise
-
-    async def _vectors(self, document: Document, passages: list[Passage]) -> "Vectors | None":
-        """Return the vectors of passages, where their language is searched by them."""
-        from pipelines.knowledge.search.index import indexed_text, needs_vector
-
-        if not needs_vector(document.language, self._settings.knowledge.encoder_multilingual):
-            return None
-        texts = [indexed_text(passage) for passage in passages]
-        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        return np.concatenate([(await self._encode(batch, PATIENCE_S))[0] for batch in batches]).astype(np.float32)
-
-    async def _encode(self, texts: list[str], timeout_s: float) -> "tuple[Vectors, Made]":
-        encoded: tuple[Vectors, Made] = await reach("embedder", self._embedder.encode.remote(texts), timeout_s)
-        return encoded
-
-    async def _in_thread(self, timeout_s: float, call: Callable[..., Result], *given: Any) -> Result:
-        """Run a call beside the loop.
-
-        Raises:
-            Unavailable: It takes too long. No thread can be stopped: the replica asks to be replaced.
-        """
-        running = asyncio.create_task(asyncio.to_thread(call, *given))
-        done, _ = await asyncio.wait([running], timeout=timeout_s)
-        if not done:
-            self._stuck = True
-            raise Unavailable("indexer", "a step does not end")
-        return running.result()
-
-    @property
-    def _index(self) -> "Index":
-        """The index, opened by the first work: an idle replica needs no library of it."""
-        from pipelines.knowledge.search.index import Index
-
-        if self._opened is None:
-            multilingual = self._settings.knowledge.encoder_multilingual
-            self._opened = Index.open(self._settings.home / "knowledge", multilingual)
-        return self._opened
-
-
-def _known(document: Document, passages: list[Passage]) -> dict[str, Any]:
-    """Return what the store keeps of a document that was read."""
-    from pipelines.knowledge.ingest.ingest import summary
-
-    known = summary(document, passages)
-    pages = [page.text for page in document.pages]
-    return {name: getattr(known, name) for name in ("title", "language", "passages", "flagged")} | {"pages": pages}
+    async def _tidy(self, tenants: list[int]) -> None:
+        """Fold what was written into the indexes of each tenant."""
+        for tenant_id in tenants:
+            self._dirty.discard(tenant_id)
+            try:
+                await self._steps.optimise(tenant_id)
+            except Exception as error:
+                self._dirty.add(tenant_id)
+                logs.write("index.waits", logging.WARNING, error, tenant_id=tenant_id)

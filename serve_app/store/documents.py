@@ -1,18 +1,22 @@
 """Documents with their bytes, and what has become of each on its way from upload to index."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import ColumnElement, Sequence, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipelines.errors import NotFound
 from serve_app.store.audit import note
 from serve_app.store.database import Database
-from serve_app.store.records import COMMAND_LINE, StoredDocument
+from serve_app.store.records import COMMAND_LINE, StoredDocument, Waiting
 from serve_app.store.tables import documents
 
 DOCUMENT = tuple(documents.c[name] for name in StoredDocument.__dataclass_fields__)
+UPLOADS = Sequence("documents_uploads")  # their order: two may be of one moment, and clocks are set back
+ANEW = ("attempts", "done", "total", "begun")  # what is counted from nothing when a document is begun anew
+# Documents of a tenant that wait and are looked at. Source: own choice; so many fill any number of readers, and a
+# tenant with a hundred thousand costs the others nothing.
+LOOKED_AT = 1_000
 
 
 class Documents:
@@ -38,14 +42,13 @@ class Documents:
             "state": "queued",
             "pages": [],
             **dict.fromkeys(("reason", "title"), ""),
-            **dict.fromkeys(("passages", "flagged", "attempts"), 0),
+            **dict.fromkeys(("passages", "flagged", *ANEW), 0),
         }
         over = documents.c.state.in_(["failed", "removing"])
-        begun_anew = {
-            name: case((over, row[name]), else_=documents.c[name]) for name in ("state", "reason", "attempts")
-        }
+        begun_anew = {name: case((over, row[name]), else_=documents.c[name]) for name in ("state", "reason", *ANEW)}
+        newest = {"created_at": func.now(), "upload": UPLOADS.next_value()}
         again = upsert(documents).values(row).on_conflict_do_update(
-            index_elements=["tenant_id", "document_id"], set_={**begun_anew, "created_at": func.now()}
+            index_elements=["tenant_id", "document_id"], set_={**begun_anew, **newest}
         )  # fmt: skip
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(again)
@@ -108,12 +111,23 @@ class Documents:
                 raise NotFound("document", document_id)
             await note(connection, tenant_id, actor, "document.removed", document_id, "")
 
-    async def begin(self, tenant_id: int, document_id: str) -> bool:
-        """Count an attempt to index a document; false when it is not to be indexed any more."""
+    async def begin(self, tenant_id: int, document_id: str) -> int:
+        """Note that a document is being indexed.
+
+        Returns:
+            How often that was begun without an end; 0 when it is not to be indexed any more.
+        """
         wanted = (documents.c.document_id == document_id) & documents.c.state.in_(["queued", "indexing"])
-        counted = {"state": "indexing", "attempts": documents.c.attempts + 1}
+        changes = {"state": "indexing", "done": 0, "total": 0, "begun": documents.c.begun + 1}
+        begin = update(documents).where(wanted).values(changes).returning(documents.c.begun)
         async with self._database.tenant(tenant_id) as connection:
-            changed = await connection.execute(update(documents).where(wanted).values(counted))
+            return (await connection.execute(begin)).scalar_one_or_none() or 0
+
+    async def progress(self, tenant_id: int, document_id: str, done: int, total: int) -> bool:
+        """Note how far the indexing of a document is; false when something else has been asked of it meanwhile."""
+        changes = {"done": done, "total": total}
+        async with self._database.tenant(tenant_id) as connection:
+            changed = await connection.execute(update(documents).where(_begun(document_id)).values(changes))
         return bool(changed.rowcount)
 
     async def finish(self, tenant_id: int, document_id: str, **changes: Any) -> list[str]:
@@ -124,11 +138,10 @@ class Documents:
         Returns:
             The ids of those.
         """
-        begun = (documents.c.document_id == document_id) & (documents.c.state == "indexing")
         this, other = documents.alias(), documents.alias()
         name = select(this.c.name).where(this.c.document_id == document_id).scalar_subquery()
-        newest = select(func.max(other.c.created_at)).where(other.c.name == name, other.c.state == "ready")
-        older = (documents.c.created_at < newest.scalar_subquery()) & (documents.c.state != "removing")
+        newest = select(func.max(other.c.upload)).where(other.c.name == name, other.c.state == "ready")
+        older = (documents.c.upload < newest.scalar_subquery()) & (documents.c.state != "removing")
         going = (
             update(documents)
             .where(documents.c.name == name, older)
@@ -136,7 +149,9 @@ class Documents:
             .returning(documents.c.document_id)
         )
         async with self._database.tenant(tenant_id) as connection:
-            changed = await connection.execute(update(documents).where(begun).values(changes))
+            changed = await connection.execute(
+                update(documents).where(_begun(document_id)).values({**changes, "begun": 0})
+            )
             if not changed.rowcount or changes["state"] != "ready":
                 return []
             return [key for (key,) in await connection.execute(going)]
@@ -147,16 +162,28 @@ class Documents:
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(delete(documents).where(going))
 
-    async def waiting(self) -> list[tuple[int, str]]:
-        """Return tenant and id of every document that is to be indexed or removed, the oldest first."""
-        query = select(documents.c.tenant_id, documents.c.document_id).order_by(documents.c.created_at)
+    async def waiting(self) -> list[Waiting]:
+        """Return what is to be removed, and then what is to be indexed, the oldest upload first; of all tenants."""
+        going = (documents.c.state == "removing").label("going")
+        order = going.desc(), documents.c.upload
+        place = func.row_number().over(partition_by=documents.c.tenant_id, order_by=order).label("place")
+        found = select(documents.c.tenant_id, documents.c.document_id, documents.c.upload, going, place).subquery()
+        query = (
+            select(found.c.tenant_id, found.c.document_id, found.c.going)
+            .where(found.c.place <= LOOKED_AT)
+            .order_by(found.c.going.desc(), found.c.upload)
+        )
         async with self._database.transaction("hdx.waiting", "all") as connection:
-            return [(tenant_id, document_id) for tenant_id, document_id in await connection.execute(query)]
+            return [Waiting(*row) for row in await connection.execute(query)]
 
-    async def _one(self, tenant_id: int, document_id: str, *columns: Any) -> Sequence[Any]:
+    async def _one(self, tenant_id: int, document_id: str, *columns: Any) -> tuple[Any, ...]:
         query = select(*columns).where(documents.c.document_id == document_id)
         async with self._database.tenant(tenant_id) as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound("document", document_id)
         return tuple(row)
+
+
+def _begun(document_id: str) -> ColumnElement[bool]:
+    return (documents.c.document_id == document_id) & (documents.c.state == "indexing")

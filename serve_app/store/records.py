@@ -257,7 +257,9 @@ class StoredDocument:
         state: `failed` has its `reason`.
         passages: How many it was cut into; 0 until it is ready.
         flagged: How many of them try to give orders, and are never quoted.
-        attempts: How often its indexing was begun.
+        attempts: How often it failed for a reason of its own.
+        done: Passages that are encoded so far.
+        total: Of how many; 0 until it is read.
     """
 
     document_id: str
@@ -272,6 +274,16 @@ class StoredDocument:
     flagged: int
     attempts: int
     created_at: datetime
+    done: int = 0
+    total: int = 0
+
+
+class Waiting(NamedTuple):
+    """A document that is to be indexed, or, where it is going, removed."""
+
+    tenant_id: int
+    document_id: str
+    going: bool
 
 
 class Reading(NamedTuple):

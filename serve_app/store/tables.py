@@ -277,8 +277,10 @@ documents = Table(
     Column("pages", ARRAY(Text), nullable=False),
     _created(),
     CheckConstraint("state IN ('queued', 'indexing', 'ready', 'failed', 'removing')", "documents_state"),
+    Column("upload", BigInteger, nullable=False, server_default=text("nextval('documents_uploads')")),
+    *(Column(name, Integer, nullable=False, server_default="0") for name in ("done", "total", "begun")),
 )
-Index("documents_waiting", documents.c.created_at, postgresql_where=documents.c.state != "ready")
+Index("documents_waiting", documents.c.upload, postgresql_where=documents.c.state != "ready")
 # Work that takes longer than a request, and beside it what was sent, and the readings that were read from it.
 jobs = Table(
     "jobs",

@@ -14,6 +14,7 @@ import pytest
 from pipelines.datasets.simulator import simulate
 from tests.contract.calls import STREAM, read_events
 from tests.serve.service import Service, commissioned
+from tests.service.hostile_documents import HOSTILE
 
 DOCUMENTS, QUERY = "/api/rag/documents/", "/api/rag/query/"
 WAIT_S = 120
@@ -163,6 +164,29 @@ def test_a_broken_file_is_named_and_harms_no_other(service: Service) -> None:
         failed = client.get(broken).json()
         assert (failed["state"], "readable PDF" in failed["reason"]) == ("failed", True)
         assert client.delete(broken).status_code == client.delete(sound).status_code == 204
+
+
+def test_hostile_files_cost_nobody_else_anything(service: Service) -> None:
+    """With another tenant's in work a page is ready in five seconds, questions and removals are answered at once."""
+    service.hdx(
+        *("user", "create", "hostile", "--email", "hostile@example.com", "--role", "engineer"),
+        *("--tenant", "hostile", "--password", "hostile-password-1"),
+    )
+    with service.client("hostile", "hostile-password-1") as theirs, service.client() as client:
+        files = [(name, HOSTILE[name]()) for name in ("forms.pdf", "anchors.html", "paragraphs.docx", "comments.html")]
+        addresses = [theirs.post(DOCUMENTS, files={"file": file}).headers["location"] for file in files]
+        wait_for(lambda: any(state_of(theirs, address) == "indexing" for address in addresses))
+        time.sleep(3)  # then some are beyond their first seconds
+        for number in range(3):
+            begun = time.monotonic()
+            address = upload(client, f"beside-{number}.md", f"# Beside {number}\n\nThe relief valve opens at 217 bar.")
+            wait_for(lambda: state_of(client, address) == "ready")  # noqa: B023 (called at once)
+            assert time.monotonic() - begun < 5
+            begun = time.monotonic()
+            assert not asked(client, "At what pressure does the relief valve open?")["metadata"]["degraded"]
+            assert client.delete(address).status_code == 204
+            assert time.monotonic() - begun < 3
+        assert [theirs.delete(address).status_code for address in addresses] == [204] * len(addresses)
 
 
 def test_tenants_ask_their_own_at_the_same_time(service: Service) -> None:

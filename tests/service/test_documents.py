@@ -1,10 +1,13 @@
 """Rules of what becomes of a document in real PostgreSQL: what is asked of it meanwhile is not written over."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, update
 
 from serve_app.store.repository import Store
+from serve_app.store.tables import documents
 
 
 async def given(store: Store, *names: str) -> int:
@@ -37,10 +40,11 @@ async def test_what_is_asked_while_a_document_is_indexed_stands(store: Store, wa
 
 
 async def test_a_document_that_is_going_is_not_begun(store: Store) -> None:
-    """Nor one that is ready: only what waits is worked on, and each attempt counts."""
+    """Nor one that is ready: only what waits is worked on, and what was begun without an end is counted."""
     tenant_id = await given(store, "one")
-    assert [await store.documents.begin(tenant_id, "one") for _ in range(2)] == [True, True]
-    assert (await store.documents.get(tenant_id, "one")).attempts == 2
+    assert [await store.documents.begin(tenant_id, "one") for _ in range(2)] == [1, 2]
+    assert await store.documents.finish(tenant_id, "one", state="queued") == []
+    assert await store.documents.begin(tenant_id, "one") == 1
     for state in ("ready", "removing"):
         await store.documents.change(tenant_id, "one", state=state)
         assert not await store.documents.begin(tenant_id, "one")
@@ -64,6 +68,29 @@ async def test_the_version_uploaded_last_stays(store: Store) -> None:
     await store.documents.add(tenant_id, "first", "press.md", "first", b"first")
     assert await made_ready(store, tenant_id, "second") == ["second"]
     assert await states(store, tenant_id) == {"first": "ready", "second": "removing"}
+
+
+async def test_uploads_of_one_moment_have_an_order(store: Store) -> None:
+    """A clock that stands still or is set back makes no old version the newest."""
+    tenant_id = await given(store, "old", "new")
+    moved = update(documents).where(documents.c.document_id == "old").values(created_at=func.now() + timedelta(hours=1))
+    async with store.documents._database.tenant(tenant_id) as connection:
+        await connection.execute(moved)
+    assert await made_ready(store, tenant_id, "new") == ["old"]
+
+
+async def test_how_far_a_document_is_can_be_seen(store: Store) -> None:
+    """Until something else is asked of it: whoever works on it learns so."""
+    tenant_id = await given(store, "one")
+    await store.documents.begin(tenant_id, "one")
+    assert await store.documents.progress(tenant_id, "one", 3, 9)
+    found = await store.documents.get(tenant_id, "one")
+    assert (found.done, found.total) == (3, 9)
+    await store.documents.remove(tenant_id, "one")
+    assert not await store.documents.progress(tenant_id, "one", 4, 9)
+    await store.documents.add(tenant_id, "one", "press.md", "one", b"one")
+    found = await store.documents.get(tenant_id, "one")
+    assert (found.state, found.done, found.total) == ("queued", 0, 0)
 
 
 async def test_a_version_that_fails_replaces_nothing(store: Store) -> None:

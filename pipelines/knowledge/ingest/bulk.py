@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.errors import InvalidInput
+from pipelines.knowledge.ingest.document_reader import Bounds, prepare_apart
 from pipelines.knowledge.ingest.documents import document_key, name_key
-from pipelines.knowledge.ingest.ingest import IngestReport, document_name, prepare
+from pipelines.knowledge.ingest.ingest import IngestReport, document_name
 from pipelines.knowledge.records import Made, Passage
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index, indexed_text, needs_vector
@@ -22,7 +24,13 @@ Step = Callable[[str, int, int], None]
 
 
 def index_many(
-    files: Iterable[Path], index: Index, tenant_id: int, encoder: tuple[str, str], workers: int, step: Step
+    files: Iterable[Path],
+    index: Index,
+    tenant_id: int,
+    encoder: tuple[str, str],
+    workers: int,
+    bounds: Bounds,
+    step: Step,
 ) -> IngestReport:
     """Bring files into a tenant's part of the index; what is there already is not read again.
 
@@ -34,6 +42,7 @@ def index_many(
         tenant_id: Whose documents they are.
         encoder: Folder and device, as for `Encoder.load`.
         workers: Actors that encode.
+        bounds: Of the process that reads a file.
         step: Told what is done, how many documents, and of how many.
     """
     import ray.data
@@ -44,7 +53,7 @@ def index_many(
     written = 0
     if fresh:
         rows = ray.data.from_items([{"path": str(path), "name": name} for name, path in fresh.items()])
-        cut = rows.flat_map(_cut)
+        cut = rows.flat_map(partial(_cut, bounds=bounds))
         encoded = cut.map_batches(
             _Encode,
             fn_constructor_args=(*encoder, index.multilingual),
@@ -87,11 +96,11 @@ def _sorted_out(files: Iterable[Path], known: set[str]) -> tuple[dict[str, Path]
     return fresh, unchanged, failed
 
 
-def _cut(row: _Row) -> list[_Row]:
+def _cut(row: _Row, bounds: Bounds) -> list[_Row]:
     """Read a file into one row a passage; one that cannot be read into one row with the reason."""
     name = row["name"]
     try:
-        document, passages = prepare(name, Path(row["path"]).read_bytes())
+        document, passages = prepare_apart(name, Path(row["path"]).read_bytes(), bounds)
     except (InvalidInput, OSError) as error:
         reason = error.rule if isinstance(error, InvalidInput) else error.strerror or "cannot be read"
         return [{"name": name, "failed": reason, "count": 0, "sha256": "", "passage": None}]

@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import InvalidInput
+from pipelines.knowledge.ingest.document_reader import Bounds, prepare_apart
 from pipelines.knowledge.ingest.documents import document_key, name_key, read_document
 from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Document, Passage
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text, needs_vector
 
+HEADING_MAX = 1_000  # characters of all headings above a passage; source: own choice, as long as the longest passage
 ARTICLES = Path(__file__).parents[1] / "articles"
 
 Progress = Callable[[int, int, str], None]
@@ -71,6 +73,7 @@ def ingest(
     progress: Progress | None = None,
     *,
     drop_missing: bool = False,
+    bounds: Bounds | None = None,
 ) -> IngestReport:
     """Bring a tenant's part of the index in line with files.
 
@@ -81,6 +84,7 @@ def ingest(
         tenant_id: Whose documents they are.
         progress: Called before each file with its number from 0, the number of files and its name.
         drop_missing: Also remove the tenant's documents that are none of the files.
+        bounds: Of the process that reads a file; without them this one reads files that are known to be good.
     """
     paths = list(files)
     outcomes: dict[Outcome, list[str]] = {"added": [], "replaced": [], "unchanged": []}
@@ -92,7 +96,7 @@ def ingest(
         if progress:
             progress(number, len(paths), name)
         try:
-            done = ingest_document(name, path.read_bytes(), index, encoder, tenant_id)
+            done = ingest_document(name, path.read_bytes(), index, encoder, tenant_id, bounds)
         except InvalidInput as error:
             failed[name] = error.rule
             continue
@@ -110,7 +114,9 @@ def ingest(
     return IngestReport(added, replaced, unchanged, removed, failed, written)
 
 
-def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, tenant_id: int) -> Ingested:
+def ingest_document(
+    name: str, content: bytes, index: Index, encoder: Encoder, tenant_id: int, bounds: Bounds | None = None
+) -> Ingested:
     """Write one document; the one that had its name before is replaced, an equal one left as it is.
 
     Raises:
@@ -121,7 +127,7 @@ def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, t
     for known in namesakes:
         if known.document_id == document_id:
             return Ingested(known, "unchanged")
-    document, found = prepare(name, content)
+    document, found = prepare_apart(name, content, bounds) if bounds else prepare(name, content)
     encoded = needs_vector(document.language, index.multilingual)
     vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
     index.add(tenant_id, found, vectors, document.sha256, encoder.made)
@@ -140,7 +146,12 @@ def prepare(name: str, content: bytes) -> tuple[Document, list[Passage]]:
     found = passages(document)
     if not found:
         raise InvalidInput("document.content", name, "must hold at least one sentence beside headings and references")
-    return document, found
+    return document, [_bounded(passage) for passage in found]
+
+
+def _bounded(passage: Passage) -> Passage:
+    """Return a passage under a heading of bounded length: it is indexed with each of the passages below it."""
+    return passage if len(passage.heading) <= HEADING_MAX else replace(passage, heading=passage.heading[:HEADING_MAX])
 
 
 def summary(document: Document, found: Sequence[Passage]) -> IndexedDocument:

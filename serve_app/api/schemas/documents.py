@@ -21,8 +21,10 @@ class DocumentReply(Reply):
     language: str | None
     passages: int = Field(description="How many it was cut into; 0 until it is ready")
     flagged: int = Field(description="How many of them try to give orders to who answers, and are never quoted")
-    attempts: int = Field(description="How often its indexing was begun")
+    attempts: int = Field(description="How often it failed for a reason of its own; the third time is the last")
     created_at: datetime
+    done: int = Field(description="Passages that are encoded so far, while it is being indexed")
+    total: int = Field(description="Of how many; 0 until it is read")
 
 
 class DocumentsReply(Reply):
