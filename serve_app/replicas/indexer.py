@@ -234,8 +234,10 @@ class Indexer:
 
 def _known(document: Document, passages: list[Passage]) -> dict[str, Any]:
     """Return what the store keeps of a document that was read."""
+    from pipelines.knowledge.ingest.documents import remarks
     from pipelines.knowledge.ingest.ingest import summary
 
     known = summary(document, passages)
     pages = [page.text for page in document.pages]
-    return {name: getattr(known, name) for name in ("title", "language", "passages", "flagged")} | {"pages": pages}
+    kept = {name: getattr(known, name) for name in ("title", "language", "passages", "flagged")}
+    return kept | {"pages": pages, "reason": remarks(document)}
