@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from pipelines.errors import InvalidInput
 from pipelines.knowledge.ingest.formats.blocks import (
@@ -25,6 +26,10 @@ from pipelines.knowledge.ingest.formats.tree import BLOCKS, elements, parsed, te
 EMPTY_TAGS = frozenset(
     ("script", "style", "noscript", "template", "nav", "svg", "iframe", "head", "object", "audio", "video", "canvas")
 )
+# Source: own choices: a cell of more is a part of a page.
+PARAGRAPHS = 2
+PIECES = 500
+CELL_LONGEST = 400  # characters beside a table in it
 INPUTS = frozenset(("", "text", "number", "date", "tel", "email", "url", "search", "time", "month", "week"))
 
 
@@ -273,14 +278,23 @@ def _is_layout(table: Element, rows: list[list[Element]]) -> bool:
 
 
 def _structured(cell: Element) -> bool:
-    if any(True for tag in ("h1", "h2", "h3") for _ in elements(cell, tag)):
+    """Tell whether a cell holds a part of a page: headings, several paragraphs, or a table among much else."""
+    if cell.holds - {"table"} or sum(1 for _ in islice(_below(cell, ("p",)), PARAGRAPHS + 1)) > PARAGRAPHS:
         return True
-    paragraphs = sum(1 for _ in _below(cell, ("p",)))
-    return paragraphs > 2 or (_nests(cell) and len(spaced(text_of(cell))) > 400)
+    return _nests(cell) and sum(len(text) for text in islice(_texts(cell), PIECES)) > CELL_LONGEST
+
+
+def _texts(element: Element) -> Iterator[str]:
+    """Yield the pieces of text below an element, an empty one for each element, so that whoever counts may stop."""
+    waiting: list[Element | str] = [element]
+    while waiting:
+        at = waiting.pop()
+        yield at.strip() if isinstance(at, str) else ""
+        waiting += [] if isinstance(at, str) else at.children
 
 
 def _nests(cell: Element) -> bool:
-    return any(True for _ in elements(cell, "table"))
+    return "table" in cell.holds
 
 
 def _bold(cell: Element) -> bool:

@@ -68,7 +68,11 @@ class _Rule(NamedTuple):
 
 @dataclass
 class Element:
-    """What a selector can ask of an element and of those around it."""
+    """What a selector can ask of an element and of those around it.
+
+    Attributes:
+        holds: Which tables and headings stand somewhere below it.
+    """
 
     tag: str
     attributes: Attributes
@@ -76,6 +80,7 @@ class Element:
     depth: int = 0
     children: list["Element | str"] = field(default_factory=list)
     keys: frozenset[str] = frozenset()
+    holds: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         keys = {self.tag, "*", *(f".{name}" for name in self.attributes.get("class", "").split()[:50])}

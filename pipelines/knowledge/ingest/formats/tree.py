@@ -74,6 +74,7 @@ ENDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 BOX = frozenset(("td", "th", "table", "div", "li", "body", "blockquote", "section", "article", "form", "dd", "main"))
 
+NOTED = frozenset(("table", "h1", "h2", "h3"))
 RAW_TAGS = frozenset(("script", "style", "title", "textarea"))
 # Source: own choices; pictures written into a page are its longest attributes, and are not read.
 LONGEST_TAG = 20_000
@@ -103,8 +104,16 @@ class _Tree:
         self._end_before(tag)
         element = Element(tag, attributes, self.at, self.at.depth + 1)
         self.at.children.append(element)
+        if tag in NOTED:
+            self._note(tag)
         if not (tag in VOID_TAGS or (closed and tag not in BLOCKS) or element.depth >= DEPTH):
             self.at = element
+
+    def _note(self, tag: str) -> None:
+        above: Element | None = self.at
+        while above is not None and tag not in above.holds:
+            above.holds.add(tag)
+            above = above.parent
 
     def _end_before(self, tag: str) -> None:
         ended, within = ENDS.get(tag, (frozenset(), frozenset()))

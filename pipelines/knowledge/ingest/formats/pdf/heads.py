@@ -10,6 +10,7 @@ from pipelines.knowledge.ingest.formats.blocks import NUMBER_OF_PAGE
 from pipelines.knowledge.ingest.formats.pdf.glyphs import Glyph, Span, spans_of
 from pipelines.knowledge.ingest.formats.pdf.lines import WIDEST
 from pipelines.knowledge.ingest.formats.pdf.pages import Laid
+from pipelines.knowledge.ingest.formats.pdf.ruled import Box
 
 # Source: own choices, held by the manuals that the tests make.
 MARGIN = 0.12  # of the height of a page, at its top and at its foot
@@ -50,7 +51,8 @@ def _without(near: Sequence[tuple[Laid, "_Outer"]], place: int) -> Laid:
         line.base for line in lines if NUMBER_OF_PAGE.match(line.text) or any(_stands(line, other) for other in others)
     ]
     if gone:
-        page.main.glyphs = [glyph for glyph in page.main.glyphs if not _on(glyph, gone, page)]
+        tables = _tables(page)
+        page.main.glyphs = [glyph for glyph in page.main.glyphs if not _on(glyph, gone) or _stands_in(glyph, tables)]
     return page
 
 
@@ -79,14 +81,15 @@ def _keys(text: str, number: int) -> frozenset[str]:
     return frozenset((text, *(f"{text[: one.start()]}#{int(one[0]) - number}{text[one.end() :]}" for one in found)))
 
 
-def _on(glyph: Glyph, lines: Sequence[float], page: Laid) -> bool:
-    return not _in_table(glyph, page) and any(abs(glyph.base - y) < glyph.size for y in lines)
+def _on(glyph: Glyph, lines: Sequence[float]) -> bool:
+    return any(abs(glyph.base - y) < glyph.size for y in lines)
 
 
 def _outer_lines(page: Laid) -> Iterator[tuple[str, float]]:
     """Yield the lines at the top and foot that a gap sets off from the text, with their places."""
     lines: list[Span] = []
-    for span in spans_of(glyph for glyph in page.main.glyphs if not _in_table(glyph, page)):
+    tables = _tables(page)
+    for span in spans_of(glyph for glyph in page.main.glyphs if not _stands_in(glyph, tables)):
         if lines and abs(lines[-1].base - span.base) < span.size / 2:
             lines[-1].text += f" {span.text}"
         else:
@@ -110,14 +113,17 @@ def _set_off(outer: Sequence[Span], lines: Sequence[Span], usual: float) -> Sequ
     return []
 
 
-def _in_table(glyph: Glyph, page: Laid) -> bool:
-    """Tell whether a sign stands in a table; the frame of a drawing and a box of one row are none."""
-    x, y = (glyph.x0 + glyph.x1) / 2, (glyph.y0 + glyph.y1) / 2
-    upper, lower = page.top + MARGIN * page.height, page.top + (1 - MARGIN) * page.height
-    return any(
-        one.box.holds(x, y)
-        and len({cell.row for cell in one.cells}) > TABLE_ROWS
-        and max(cell.box.area for cell in one.cells) < FRAME * page.main.area
-        and (one.box.y1 > upper if y < upper else one.box.y0 < lower)
+def _tables(page: Laid) -> list[Box]:
+    """Return the tables of a page; the frame of a drawing and a box of one row are none."""
+    return [
+        one.box
         for one in page.main.drawn
-    )
+        if len({cell.row for cell in one.cells}) > TABLE_ROWS
+        and max(cell.box.area for cell in one.cells) < FRAME * page.main.area
+        and one.box.y1 > page.top + MARGIN * page.height
+        and one.box.y0 < page.top + (1 - MARGIN) * page.height
+    ]
+
+
+def _stands_in(glyph: Glyph, tables: Sequence[Box]) -> bool:
+    return any(table.holds((glyph.x0 + glyph.x1) / 2, (glyph.y0 + glyph.y1) / 2) for table in tables)
