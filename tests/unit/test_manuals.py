@@ -283,6 +283,16 @@ def test_what_a_pdf_hides_is_not_read() -> None:
     ]
 
 
+def test_a_marker_over_text_hides_nothing() -> None:
+    """What shines through an area that is painted over it is read."""
+    made = paper()
+    made.put(20, 40, "The clamp of DR-9 holds 71 bar.")
+    made.set_fill_color(255, 240, 0)
+    with made.local_context(blend_mode="Multiply"):
+        made.rect(18, 34, 100, 8, style="F")
+    assert made.read().pages[0].text == "The clamp of DR-9 holds 71 bar."
+
+
 def with_fields(content: bytes, *fields: tuple[str, str, float]) -> bytes:
     """Put fields of a form onto the first page: kind, value, and height above the foot in points."""
     writer = PdfWriter(clone_from=PdfReader(BytesIO(content)))

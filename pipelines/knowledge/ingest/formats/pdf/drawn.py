@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 
 
 class Fill(NamedTuple):
-    """An area painted over what was there before; None for a picture."""
+    """An area painted over what was there before; None for a picture, or where that shines through."""
 
     order: int
     box: Box
@@ -117,7 +117,8 @@ def _path(found: Any, drawn: Drawn, matrix: Matrix) -> None:
                 _add_line(drawn, box)
             continue
         if colour is not None and not _ring(box, boxes) and (area := _clipped(found, box)):
-            drawn.fills.append(Fill(drawn.order[address(found)], area, colour))
+            through = pdfium.FPDFPageObj_HasTransparency(found)  # as a marker over text does
+            drawn.fills.append(Fill(drawn.order[address(found)], area, None if through else colour))
         if seen or (shown and len(points) in (4, 5)):
             for start, end in pairwise(points):
                 _add_line(drawn, hull([start, end]))

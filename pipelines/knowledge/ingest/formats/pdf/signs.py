@@ -3,6 +3,7 @@
 import ctypes
 import math
 from collections.abc import Mapping
+from heapq import nlargest
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -15,6 +16,9 @@ from pipelines.knowledge.ingest.formats.pdf.ruled import Box
 
 # Source: own choice; the densest printed page has some 10,000 signs.
 SIGNS = 100_000
+# Source: own choices; a page takes no more than some seconds.
+TESTS = 4_000_000
+LEAST_FILLS = 50
 # Units: points. Source: own choice; print of less than two points cannot be read.
 SMALLEST = 2.0
 INVISIBLE, CLIPPED = 3, 7  # text render modes. Source: ISO 32000-1, table 106
@@ -45,6 +49,9 @@ def glyphs_of(name: str, number: int, page: Any, area: Box, drawn: Drawn) -> dic
         count = pdfium.FPDFText_CountChars(text)
         if count > SIGNS:
             raise InvalidInput("document.content", name, f"must not have more than {SIGNS} signs on page {number + 1}")
+        # Of many areas the largest: each sign is held against each of them.
+        largest = nlargest(max(LEAST_FILLS, TESTS // max(1, count)), drawn.fills, key=lambda fill: fill.box.area)
+        drawn.fills = sorted(largest, key=lambda fill: fill.order)
         looks: dict[int, Look] = {}
         found: dict[int, list[Glyph]] = {}
         apart = 2
