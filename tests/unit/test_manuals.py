@@ -176,6 +176,21 @@ def test_lines_between_rows_alone_make_a_table() -> None:
     ]
 
 
+def test_a_bar_below_each_row_makes_a_table() -> None:
+    """As browsers print them: the header has a bar below it alone."""
+    made = paper()
+    made.put(20, 30, "Settings of crane CR-5 at the time of its acceptance by the buyer.")
+    for at, row in enumerate((("Valve", "Use", "Setting"), ("K1", "Boom up", "180 bar"), ("K2", "Slew", "120 bar"))):
+        for x, text in zip((20, 50, 80), row, strict=True):
+            made.put(x, 45 + 8 * at, text)
+        made.line(18, 47 + 8 * at, 110, 47 + 8 * at)
+    assert made.read().pages[0].text.split("\n") == [
+        "Settings of crane CR-5 at the time of its acceptance by the buyer.",
+        "Valve: K1; Use: Boom up; Setting: 180 bar",
+        "Valve: K2; Use: Slew; Setting: 120 bar",
+    ]
+
+
 def test_boxes_and_frames_are_no_tables() -> None:
     """A warning in a box stands once, steps inside a drawing frame keep their lines, and its title block is a row."""
     made = paper()

@@ -272,7 +272,9 @@ def _read(grid: Grid, header: Header) -> list[str]:
         elif header.titles:
             lines.append(named(header.titles, texts, section))
         elif _pairs(grid):
-            lines += [f"{label}: {value}" for label, value in zip(texts[::2], texts[1::2], strict=False) if label]
+            lines += [
+                f"{label.rstrip(' :')}: {value}" for label, value in zip(texts[::2], texts[1::2], strict=False) if label
+            ]
         else:
             lines.append(_keyed(texts, section))
     return lines

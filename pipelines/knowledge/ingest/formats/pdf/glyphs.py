@@ -113,7 +113,7 @@ def _with_small(lines: list[_Line]) -> list[_Line]:
 
 def _belongs(glyph: Glyph, line: _Line) -> bool:
     rise = (line.base - glyph.base) / line.size
-    if not (-0.45 < rise < -0.04 or 0.1 < rise < 0.8):
+    if not (-0.6 < rise < -0.04 or 0.1 < rise < 0.8):
         return False
     # It touches a sign of the line, or one that has come to it already.
     at = bisect_right(line.ends, glyph.x0 + TOUCHING * line.size)

@@ -54,7 +54,8 @@ def blocks_of(region: Region) -> list[Block]:
     """Return the blocks of a region in reading order."""
     atoms: list[Span | Placed] = []
     glyphs, aside = region.glyphs, region.aside
-    for outer, inner in _outermost(region.drawn):
+    for found, inner in _outermost(region.drawn):
+        outer = _with_header(found, glyphs)
         own = [glyph for glyph in glyphs if _lies_in(glyph, outer.box)]
         turned = [span for span in aside if _lies_in(span, outer.box)]
         if not own or (len(outer.cells) == 1 and len({round(glyph.base) for glyph in own}) == 1 and not inner):
@@ -66,6 +67,24 @@ def blocks_of(region: Region) -> list[Block]:
     if len(spans) > SPANS:
         return paragraphs(spans)
     return _ordered([*spans, *atoms])
+
+
+def _with_header(outer: Ruled, glyphs: Sequence[Glyph]) -> Ruled:
+    """Return a table of bars with the row above its first bar, where that stands in the same columns."""
+    if len(outer.cells) < GUTTER_LINES or any(cell.columns > 1 or cell.column for cell in outer.cells):
+        return outer
+    top, end = outer.box.y0, outer.cells[0].box.y1
+    above = Box(outer.box.x0, top - (end - top), outer.box.x1, top)
+    titles = spans_of((glyph for glyph in glyphs if _lies_in(glyph, above)), CELL_GAP)
+    columns = _parted(spans_of((glyph for glyph in glyphs if _lies_in(glyph, outer.box)), CELL_GAP))
+    fit = len(titles) == len(columns) > 1 and all(
+        title.x0 < column.x1 and column.x0 < title.x1
+        for title, column in zip(sorted(titles, key=lambda span: span.x0), columns, strict=True)
+    )
+    if not fit:
+        return outer
+    header = RuledCell(above, -1, 0, 1, 1)
+    return Ruled(Box(above.x0, above.y0, above.x1, outer.box.y1), [header, *outer.cells])
 
 
 def _lies_in(thing: Glyph | Span, box: Box) -> bool:
