@@ -10,10 +10,15 @@ Language = Literal["en", "ru"]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a document; text formats have a single page 1."""
+    """One page of a document; text formats have a single page 1.
+
+    Attributes:
+        confidence: How sure the machine was that read the page off a picture, 0..1; None where the file holds the text.
+    """
 
     number: int
     text: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class Document:
     Attributes:
         document_id: Stable; equal content under an equal name gives an equal id.
         sha256: Of the file.
+        unread: Numbers of pages that show something, such as a scan, and of which no text was read.
     """
 
     document_id: str
@@ -30,6 +36,7 @@ class Document:
     language: Language
     pages: tuple[Page, ...]
     sha256: str
+    unread: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 from configs.settings import Settings
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.knowledge.ingest.document_reader import Beyond, Bounds, Prepared, read_apart
+from pipelines.knowledge.ingest.documents import remarks
 from pipelines.knowledge.records import Made
 from serve_app.replicas.graph_ports import Handle, reach
 from serve_app.shared.turns import Turns
@@ -228,4 +229,5 @@ def _known(prepared: Prepared) -> dict[str, Any]:
         "passages": len(cuts),
         "flagged": sum(bool(cut.flag) for cut in cuts),
         "pages": [page.text for page in document.pages],
+        "reason": remarks(document),
     }

@@ -254,7 +254,7 @@ class StoredDocument:
     """A document that was uploaded, without its bytes.
 
     Attributes:
-        state: `failed` has its `reason`.
+        state: `failed` has its `reason`; that of `ready` says which pages hold no text or were read by machine.
         passages: How many it was cut into; 0 until it is ready.
         flagged: How many of them try to give orders, and are never quoted.
         attempts: How often it failed for a reason of its own.

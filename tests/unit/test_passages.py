@@ -76,3 +76,11 @@ def test_references_are_not_searched() -> None:
     """The list of sources of an article is no passage."""
     text = "# Pump\nIt turns.\n## Sources\n- ISO 4413\n## Источники:\n- ГОСТ 17411\n## Sources of noise\nThe pump."
     assert [passage.text for passage in passages(read_document("a.md", text.encode()))] == ["It turns.", "The pump."]
+
+
+def test_a_row_of_a_table_is_one_sentence() -> None:
+    """Whatever stops its cells hold, a value is never parted from the names of its columns; running text still is."""
+    row = "Clamp circuit; Valve: V2; Note: Checked by M. Lee. Max. 5 min. off; Set pressure: 70 bar"
+    assert [row[start:end] for start, end in sentences(row, "en")] == [row]
+    text = "Stop it; then wait. The oil is hot: beware. It burns; go away."
+    assert len(sentences(text, "en")) == 3

@@ -7,6 +7,7 @@ count in the text so made.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from pipelines.errors import InvalidInput
@@ -14,7 +15,10 @@ from pipelines.knowledge.ingest.formats import HEADING, reader_of
 from pipelines.knowledge.records import Document, Language, Page
 from pipelines.knowledge.search.text import language_of
 
-__all__ = ["document_key", "language_of", "name_key", "read_document"]
+ENGLISH = ("en", "eng", "english", "английский")
+RUSSIAN = ("ru", "rus", "russian", "русский")
+
+__all__ = ["document_key", "language_of", "name_key", "read_document", "remarks"]
 
 
 def read_document(name: str, content: bytes) -> Document:
@@ -26,22 +30,45 @@ def read_document(name: str, content: bytes) -> Document:
     read = reader_of(name, content)
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        title, language, texts = read(name, content)
+        found = read(name, content)
     except InvalidInput:
         raise
     except Exception:  # a parser of hostile files fails in every way there is
         raise InvalidInput("document.content", name, "must be readable as what it is named; it is broken") from None
-    pages = tuple(Page(number, text) for number, text in enumerate(texts, 1))
-    whole = "\n".join(texts)
+    pages = tuple(Page(number, text, found.confidence.get(number)) for number, text in enumerate(found.texts, 1))
+    whole = "\n".join(found.texts)
     if not whole.strip():
         raise InvalidInput("document.content", name, "must hold text; a scan needs text recognition first")
     return Document(
         document_id=document_key(name, sha256),
-        title=(title or _first_heading(whole) or PurePath(name).stem)[:200],
-        language=_language(name, language, whole),
+        title=(found.title or _first_heading(whole) or PurePath(name).stem)[:200],
+        language=_language(found.language, whole),
         pages=pages,
         sha256=sha256,
+        unread=found.unread,
     )
+
+
+def remarks(document: Document) -> str:
+    """Return what a document's owner should know of how it was read; empty where all is as it was written."""
+    read = [page for page in document.pages if page.confidence is not None]
+    said = [f"{_pages(document.unread)} show something and hold no text"] if document.unread else []
+    if read:
+        least = min(page.confidence or 0.0 for page in read)
+        said.append(f"{_pages([page.number for page in read])} were read by machine, with a confidence of {least:.2f}")
+    return "; ".join(said)
+
+
+def _pages(numbers: Sequence[int]) -> str:
+    """Name pages, neighbouring ones as a span."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    named = [f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans]
+    return f"pages {', '.join(named)}"
 
 
 def document_key(name: str, sha256: str) -> str:
@@ -58,14 +85,14 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", PurePath(name).stem.lower()).strip("-")[:40] or "document"
 
 
-def _language(name: str, given: str, text: str) -> Language:
-    match given:
-        case "en" | "ru":
-            return given
-        case "":
-            return language_of(text)
-        case _:
-            raise InvalidInput("document.language", given, f"must be en or ru in the front matter of {name}")
+def _language(given: str, text: str) -> Language:
+    """Return a document's language as it says it, in any manner of writing; letters tell where it does not."""
+    match given.strip().lower():
+        case said if said in ENGLISH or said.startswith(("en-", "en_")):
+            return "en"
+        case said if said in RUSSIAN or said.startswith(("ru-", "ru_")):
+            return "ru"
+    return language_of(text)
 
 
 def _first_heading(text: str) -> str:

@@ -26,6 +26,8 @@ ABBREVIATION = re.compile(
 ABBREVIATION_REACH = 12  # characters: the longest of them with its stop and the spaces around it
 LOWER = re.compile(r"[«\"(]?[a-zа-яё]")
 
+LABELLED = re.compile(r"[^:.!?]{1,60}: \S")
+
 Span = tuple[int, int]
 
 
@@ -59,7 +61,15 @@ def _line_sentences(line: str, offset: int, language: Language) -> list[Span]:
         return _cut([_trimmed(line, unit.start(3), len(line))], line, offset) if unit[3].strip() else []
     if not line.strip():
         return []
+    if is_row(line):
+        return _cut([_trimmed(line, 0, len(line))], line, offset)
     return _cut(prose(line, language), line, offset)
+
+
+def is_row(line: str) -> bool:
+    """Tell whether a line is a row of a table: values with the names of their columns, a title before them at most."""
+    parts = line.split("; ")
+    return len(parts) > 1 and sum(bool(LABELLED.match(part)) for part in parts) >= max(2, len(parts) - 1)
 
 
 def prose(line: str, language: Language) -> list[Span]:

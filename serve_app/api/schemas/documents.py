@@ -16,7 +16,7 @@ class DocumentReply(Reply):
     sha256: str
     bytes: int
     state: Literal["queued", "indexing", "ready", "failed", "removing"]
-    reason: str = Field(description="Why it failed, else empty")
+    reason: str = Field(description="Why it failed, or which pages of it hold no text or were read by machine")
     title: str
     language: str | None
     passages: int = Field(description="How many it was cut into; 0 until it is ready")
