@@ -155,7 +155,7 @@ def reply_of(answer: Answer, limit: int, seconds: float) -> dict[str, Any]:
 
 
 def _troubleshooting(answer: Answer) -> dict[str, Any]:
-    return {"steps": [asdict(step) for step in answer.steps], "safety": [asdict(note) for note in answer.safety]}
+    return {"safety": [asdict(note) for note in answer.safety], "steps": [asdict(step) for step in answer.steps]}
 
 
 def _metadata(answer: Answer, seconds: float) -> dict[str, Any]:
