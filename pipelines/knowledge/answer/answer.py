@@ -12,6 +12,7 @@ from typing import Protocol
 from pipelines.knowledge.answer.inquiry import Inquiry, Sentence, inquire
 from pipelines.knowledge.ingest.passages import prose
 from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
+from pipelines.knowledge.search.quantities import quantities
 from pipelines.knowledge.search.text import (
     asks_for_number,
     asks_for_remedy,
@@ -223,17 +224,24 @@ def _fits(sentence: Sentence, pairs: set[tuple[str, str]], *, number: bool) -> f
 
 
 def _chosen(scored: Sequence[tuple[float, Sentence]]) -> list[Sentence]:
-    """Choose the best sentence, then those that add to it; the rest follows in the order of the sources."""
+    """Choose the best sentence, then those that add to it; the rest follows in the order of the sources.
+
+    A sentence that holds nothing of the question, and stands only beside one that does, adds nothing.
+    """
     chosen: list[Sentence] = []
     for score, sentence in scored:
         if len(chosen) == MOST or (len(chosen) >= FEWEST and score < TAIL * scored[0][0]):
             break
-        if not any(_alike(sentence, other) for other in chosen):
+        beside = chosen and score < TAIL * scored[0][0] and not sentence.holds_topic
+        if not beside and not any(_alike(sentence, other) for other in chosen):
             chosen.append(sentence)
     return chosen[:1] + sorted(chosen[1:], key=lambda sentence: (sentence.rank, sentence.start))
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
+    """Tell whether two sentences say the same; those whose numbers differ do not."""
+    if quantities(one.text) != quantities(other.text):
+        return False
     both = one.counted.keys() & other.counted.keys()
     either = one.counted.keys() | other.counted.keys()
     return len(both) > NEAR_DUPLICATE * len(either)

@@ -13,7 +13,7 @@ from pipelines.knowledge.records import Hit, Language, Passage, Question
 from pipelines.knowledge.search.cross_lingual import neutral
 from pipelines.knowledge.search.identifiers import canonical
 from pipelines.knowledge.search.index import indexed_text
-from pipelines.knowledge.search.text import coverage, stems, topics
+from pipelines.knowledge.search.text import coverage, held, stems, topics
 
 # Least evidence for an answer: mean of the first hit's score and of the share of the question's topics it holds.
 # Source: XQuAD, threshold at 90 % answered: wrong answers fall to 13 % (en) and 28 % (ru); AUROC .948 and .910, with
@@ -156,6 +156,12 @@ class Sentence:
     def counted(self) -> Counter[str]:
         """Its terms, counted."""
         return Counter(self.terms)
+
+    @property
+    def holds_topic(self) -> bool:
+        """Whether it holds anything itself of what the question is about, or names it."""
+        named = self.inquiry.coded(self.hit.passage, self.start, self.end)
+        return bool(named) or any(held(term, self.counted) for term in self.inquiry.wanted)
 
     @cached_property
     def context(self) -> set[str]:
