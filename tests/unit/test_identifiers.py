@@ -166,6 +166,22 @@ def test_the_manuals_of_the_measurement_are_many_and_alike() -> None:
     assert collection(DEVELOPMENT[0]) == (manuals, questions)
 
 
+def test_manuals_that_differ_are_shown_as_such_the_newest_first() -> None:
+    """Both values with their titles and quotes; the edition stands in title, name or first lines."""
+    old = "# Press PQX-8, manual 2017\n\n## Pressures\n\nThe relief valve is set to 180 bar.\n"
+    new = "# Press PQX-8, manual\n\nEdition 05/2024.\n\n## Pressures\n\nSet the relief valve to 200 bar.\n"
+    for manuals in ((old, new), (new, old)):
+        answer = asked("To how many bar is the relief valve of PQX-8 set?", hits_of(*manuals))
+        assert answer.text.startswith("The sources differ [1] [2].")
+        assert [quote.quote for quote in answer.citations[:2]] == [
+            "Set the relief valve to 200 bar.",
+            "The relief valve is set to 180 bar.",
+        ]
+        assert "Press PQX-8, manual 2017: The relief valve is set to 180 bar [2]." in answer.text
+    same = old.replace("2017", "2018")
+    assert "differ" not in asked("To how many bar is the relief valve of PQX-8 set?", hits_of(old, same)).text
+
+
 @pytest.mark.skipif(not CASE.exists(), reason="the collected cases (../shared/cases) are not here")
 def test_the_collected_case_is_refused() -> None:
     """One pump's manual answers nothing about its neighbour."""

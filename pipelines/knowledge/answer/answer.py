@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
+from pipelines.knowledge.answer.conflicts import DIFFER, differing, newest_first
 from pipelines.knowledge.answer.inquiry import Inquiry, Sentence, inquire
 from pipelines.knowledge.ingest.passages import prose
 from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
@@ -100,6 +101,8 @@ class Extractive:
 def extract(question: Question, hits: Sequence[Hit], first: int = 1) -> Answer:
     """Answer with two to five sentences quoted from the first hits, or abstain.
 
+    Where documents give different values for one thing, the answer says so, and quotes the newest edition first.
+
     A question for steps is answered with a numbered list of the sources, in its order, where there is one.
 
     Args:
@@ -118,7 +121,9 @@ def extract(question: Question, hits: Sequence[Hit], first: int = 1) -> Answer:
     chosen = _steps(inquiry) or _chosen(_scored(inquiry))
     if not chosen:
         return abstention(question, hits, NOTHING_FOUND[question.language])
-    return _composed(chosen, _shown(inquiry.hits, question.limit, [sentence.hit for sentence in chosen]), first)
+    return _composed(
+        inquiry, chosen, _shown(inquiry.hits, question.limit, [sentence.hit for sentence in chosen]), first
+    )
 
 
 def weigh(question: Question, hits: Sequence[Hit]) -> tuple[float, bool, list[Sentence]]:
@@ -281,13 +286,19 @@ def _shown(hits: Sequence[Hit], limit: int, quoted: Sequence[Hit]) -> tuple[Hit,
     return tuple(sorted(kept, key=lambda hit: -hit.score))
 
 
-def _composed(chosen: Sequence[Sentence], shown: tuple[Hit, ...], first: int) -> Answer:
+def _composed(inquiry: Inquiry, chosen: Sequence[Sentence], shown: tuple[Hit, ...], first: int) -> Answer:
     listed = all(sentence.step for sentence in chosen)
+    differ = [] if listed else newest_first(differing(chosen), inquiry.others)
+    chosen = [*differ, *(sentence for sentence in chosen if sentence not in differ)]
     parts = []
     for place, sentence in enumerate(chosen):
         part = marked(sentence.text, first + place, sentence.hit.passage.language)
+        part = f"{sentence.hit.passage.title.rstrip('.:')}: {part}" if sentence in differ else part
         parts.append(f"{place + 1}. {part}" if listed else part)
-    text = ("\n" if listed else " ").join(parts)
+    if differ:
+        marks = " ".join(f"[{number}]" for number in range(first, first + len(differ)))
+        parts.insert(0, DIFFER[inquiry.question.language].format(marks=marks))
+    text = ("\n" if listed or differ else " ").join(parts)
     citations = tuple(
         citation(number, sentence.hit, sentence.start, sentence.end) for number, sentence in enumerate(chosen, first)
     )

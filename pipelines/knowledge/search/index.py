@@ -29,7 +29,7 @@ DEPTH = 50
 # Source: SciFact, train claims: nDCG@10 .732, .735, .737 with 1, .5, .25; biology has none of the trade's synonyms.
 SYNONYMS = 0.5
 
-# What it counts that a passage names the machine: it must, and no more than its words tells which is best.
+# What it counts that a passage names the machine: it must, and its words tell which is best.
 LEAST = 0.001
 
 # What passages of the question's own language must hold of it, or those of the other language are searched, too.
@@ -166,10 +166,13 @@ class Index:
         """Return a document's passages in reading order; none where the tenant has no such document."""
         from lancedb import col, lit
 
-        found = self._rows(
-            tenant_id, PASSAGE_FIELDS, (col("document_id") == lit(document_id)) & (col("flag") == lit(""))
-        )
-        return sorted((Passage(**row) for row in found), key=lambda passage: (passage.page, passage.start))
+        return self._passages(tenant_id, document_id, col("flag") == lit(""))
+
+    def flagged(self, tenant_id: int, document_id: str) -> list[Passage]:
+        """Return those of a document's passages that give orders, in reading order; `flag` says what each attempts."""
+        from lancedb import col, lit
+
+        return self._passages(tenant_id, document_id, col("flag") != lit(""))
 
     def count(self, tenant_id: int) -> int:
         """Return how many passages a tenant has."""
@@ -247,6 +250,12 @@ class Index:
         """Tell tables apart by which languages have vectors, too."""
         return replace(made, encoder=f"{made.encoder}+ru") if self.multilingual else made
 
+    def _passages(self, tenant_id: int, document_id: str, which: Any) -> list[Passage]:
+        from lancedb import col, lit
+
+        rows = self._rows(tenant_id, PASSAGE_FIELDS, (col("document_id") == lit(document_id)) & which)
+        return sorted((Passage(**row) for row in rows), key=lambda passage: (passage.page, passage.start))
+
     def _rows(self, tenant_id: int, columns: list[str], where: Any = None) -> list[dict[str, Any]]:
         found = self._tables.current(tenant_id)
         if found is None:
@@ -262,9 +271,7 @@ def _write(table: Any, passages: Sequence[Passage], vectors: Vectors | None, sha
     if not passages:
         return
     rows = []
-    opened: dict[str, list[str]] = {}
-    for passage in passages:
-        opened.setdefault(passage.document_id, marks(opening(passage), passage.language))
+    opened = {each.document_id: marks(opening(each), each.language) for each in reversed(passages)}
     for number, passage in enumerate(passages):
         text = None if passage.flag else indexed_text(passage)
         rows.append(
@@ -278,7 +285,7 @@ def _write(table: Any, passages: Sequence[Passage], vectors: Vectors | None, sha
     upsert.execute(pa.Table.from_pylist(rows, schema=table.schema), on_bad_vectors="null")
 
 
-def _keys(passage: Passage, text: str, opened: Mapping[str, Sequence[str]]) -> str:
+def _keys(passage: Passage, text: str, opened: Mapping[str, list[str]]) -> str:
     """Return the words by which a passage is found beside its own: concepts, sounds, and whose machine it speaks of."""
     named = [*marks(text, passage.language), *marks(name_of(passage.document_id), passage.language)]
     return " ".join(dict.fromkeys([neutral(text, passage.language), *named, *opened[passage.document_id]]))
@@ -292,8 +299,8 @@ def _openings(table: Any, hits: Sequence[Hit]) -> list[Hit]:
     wanted = {hit.passage.document_id for hit in hits}
     if not wanted:
         return []
-    of_these = reduce(or_, (col("document_id") == lit(key) for key in sorted(wanted)))
-    first = of_these & (col("page") == lit(1)) & (col("start") < lit(OPENING)) & (col("flag") == lit(""))
+    first = reduce(or_, (col("document_id") == lit(key) for key in sorted(wanted)))
+    first = first & (col("page") == lit(1)) & (col("start") < lit(OPENING)) & (col("flag") == lit(""))
     rows = table.search().where(first).select(PASSAGE_FIELDS).to_list()
     return [Hit(_passage(row), 0.0) for row in rows if row["passage_id"] not in there]
 
@@ -340,7 +347,7 @@ def _naming(asked: Any, marked: Sequence[str]) -> Any:
     """Ask only for what names all identifiers; which of them comes first is left to the words."""
     from lancedb.query import BooleanQuery, MatchQuery, Occur
 
-    match: Any = MatchQuery
+    match: Any = MatchQuery  # its stub lacks the defaults
     must = [(Occur.MUST, match(mark, "keys", boost=LEAST)) for mark in marked]
     return BooleanQuery([*must, (Occur.SHOULD, asked)]) if must else asked
 
