@@ -127,6 +127,29 @@ def test_a_manner_of_speaking_binds_nothing(text: str) -> None:
     assert not bind(Question(text, "en", 3), hits_of(EIGHT)).missing
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted", "named"),
+    [
+        ("What does error 27 mean?", ["27 - the pump is too hot"], ""),
+        ("Fault 27?", ["27 - the pump is too hot"], ""),
+        ("What does error 28 mean?", [], "speaks of error 28; there is 27, 44"),
+        ("What is error 104 of the oil?", ["Code: E-104; Meaning: The oil is too cold"], ""),
+        ("What is E-105?", [], "speaks of E-105; there is E-104"),
+        ("What is article R900561274?", ["The seal kit has the article number R900561274."], ""),
+        ("What is article R900561275?", [], "speaks of R900561275; there is R900561274"),
+        ("How is the PQY filled?", [], "speaks of PQY; there is PQX-8"),
+    ],
+)
+def test_of_things_side_by_side_only_the_one_asked_for_is_quoted(text: str, quoted: list[str], named: str) -> None:
+    """Errors and articles of one list, a name without a number that differs by a letter."""
+    errors = "# Errors\n\n27 - the pump is too hot\n\n| Code | Meaning |\n|---|---|\n| 44 | The door is open |\n"
+    errors += "| E-104 | The oil is too cold |\n"
+    parts = "# Parts\n\nThe seal kit has the article number R900561274. The bearing is article 0811 404 612.\n"
+    answer = asked(text, hits_of(errors, parts, EIGHT))
+    assert [quote.quote for quote in answer.citations] == quoted
+    assert named in answer.text
+
+
 def test_a_number_binds_where_others_of_its_kind_are() -> None:
     """Press 12 is none of the presses that the manual speaks of."""
     presses = hits_of("# Press 9\n\nThe relief valve of press 9 is set to 141 bar.\n")

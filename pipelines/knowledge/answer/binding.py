@@ -1,15 +1,17 @@
 """Holds an answer to the identifiers that a question names: what is said of another machine is no answer."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.knowledge.records import Hit, Language, Passage, Question
-from pipelines.knowledge.search.identifiers import Identifier, alike, canonical, identifiers, name_of, opening
+from pipelines.knowledge.search.identifiers import Identifier, alike, canonical, identifiers, key_of, name_of, opening
 
-# How the number of an error is also written: `E-27` for error 27.
-CODE = re.compile(r"(?:ERR|ER|E|F|AL|A|W)0*(?=\d)")
+# An error by its number: `E-27` for error 27; a name in capitals alone; the word before an offset.
+CODE = re.compile(r"(?:ERR|ER|E)0*(\d+)")
+CAPITALS = re.compile(r"(?<![\w-])[A-ZА-ЯЁ]{3,6}(?![\w-]|\s?\d)")
+WORD_BEFORE = re.compile(r"\w+\W{1,3}$")
 MOST_NEAR = 3  # identifiers that a refusal names in place of one
 NOTHING_SPEAKS: dict[Language, str] = {
     "en": "nothing found speaks of {asked}",
@@ -65,7 +67,8 @@ class Binding:
     def singled_out(self, group: frozenset[str], passage: Passage, start: int, end: int) -> bool:
         """Tell whether a stretch names one of a group that is not what its whole document is about."""
         scope = self._scope(passage)
-        whole, own = frozenset().union(*scope.above[-3:]), scope.within(start, end)
+        opening = frozenset(key for key in scope.opening if not (key.startswith("№") or CODE.fullmatch(key)))
+        whole, own = frozenset().union(*scope.above[-3:-1], opening), scope.within(start, end)
         return any((key in own or not own.isdisjoint(_spellings(key))) and key not in whole for key in group)
 
     def refusal(self, language: Language) -> str:
@@ -119,13 +122,16 @@ class Scope:
             return True
         if any(_rivals(key, other, asked) for other in own):
             return False
-        for names in self.above:
+        # One of several that the text names side by side is not what the others are about.
+        aside = not self._strong(start, end) <= asked
+        listed = aside and any(key in (each.key, each.base) for each in self.named)
+        for names in self.above[:-1] if listed else self.above:
             mine, others = key in names, any(_rivals(key, other, asked) for other in names)
             if mine and not others:
                 return True
             if mine or others:
                 return self._last_before(start, key, asked, names) if others else True
-        return self._last_before(start, key, asked, frozenset(), else_=False)
+        return not aside and self._last_before(start, key, asked, frozenset(), else_=False)
 
     def speaks_otherwise(self, key: str, start: int, end: int) -> bool:
         """Tell whether a sentence speaks of another one of a key's kind, and not of it."""
@@ -148,6 +154,9 @@ class Scope:
             if not each.weak and (each.key in above or _rivals(key, each.key, asked) or not above):
                 return False
         return key in above if else_ is None else else_
+
+    def _strong(self, start: int, end: int) -> frozenset[str]:
+        return frozenset(each.key for each in self.named if start <= each.start and each.end <= end and not each.weak)
 
     def within(self, start: int, end: int) -> frozenset[str]:
         """Return the keys that a stretch of the text names."""
@@ -177,9 +186,12 @@ def bind(question: Question, hits: Sequence[Hit]) -> Binding:
         elif (key in own and each.key in own) or not key:
             continue
         else:
-            missing.append(each.written)
+            missing.append(_called(question.text, each))
             near += _near(key, known)
-        asked.append(each.written)
+        asked.append(_called(question.text, each))
+    strange = _strange_names(question.text, known, hits)
+    missing += strange
+    near += [one.written for name in strange for one in known.values() if one.key and _letters(one.key, name)]
     return Binding(
         groups=_grouped(wanted),
         avoided=own - frozenset(wanted),
@@ -198,11 +210,34 @@ def _resolved(asked: Identifier, known: dict[str, Identifier]) -> str:
     spelled = next((key for key in known if key in _spellings(asked.key)), "")
     if spelled:
         return spelled
+    if (code := CODE.fullmatch(asked.key)) and f"№{code[1]}" in known:
+        return f"№{code[1]}"
     if asked.base and asked.base in known and not any(one.base == asked.base for one in known.values()):
         return asked.base
     if asked.weak and not any(_same_letters(asked.key, key) for key in known):
         return ""
     return asked.key
+
+
+def _called(text: str, asked: Identifier) -> str:
+    """Return an identifier as a refusal names it: a bare number with the word before it."""
+    before = WORD_BEFORE.search(text[: asked.start]) if asked.key.startswith("№") else None
+    return f"{before[0]}{asked.written}" if before else asked.written
+
+
+def _strange_names(text: str, known: Mapping[str, Identifier], hits: Sequence[Hit]) -> list[str]:
+    """Return names in capitals that no hit holds, and that differ by one sign from those of machines that hits name."""
+    if text.upper() == text:
+        return []
+    names = [name for name in CAPITALS.findall(text) if any(_letters(key, name) for key in known)]
+    said = " ".join(f"{hit.passage.title} {hit.passage.heading} {hit.passage.text}" for hit in hits) if names else ""
+    return [name for name in names if name not in said]
+
+
+def _letters(key: str, name: str) -> bool:
+    """Tell whether the letters of a key are those of a name but for one sign."""
+    letters = re.sub(r"[\d№]", "", key)
+    return len(letters) > 2 and alike(key_of(name), letters)
 
 
 def _near(key: str, known: dict[str, Identifier]) -> list[str]:
