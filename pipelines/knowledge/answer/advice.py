@@ -9,6 +9,7 @@ from dataclasses import replace
 from pipelines.knowledge.answer.answer import citation
 from pipelines.knowledge.answer.binding import bind
 from pipelines.knowledge.answer.inquiry import speaks
+from pipelines.knowledge.answer.quotable import quotable
 from pipelines.knowledge.answer.standstill import needs_standstill
 from pipelines.knowledge.ingest.passages import sentences
 from pipelines.knowledge.records import Answer, Citation, Found, Hit, Language, Note, Passage, Question, Step
@@ -98,8 +99,12 @@ def _sections(manual: Sequence[Passage], kind: re.Pattern[str]) -> list[Passage]
 
 
 def _sentences(manual: Sequence[Passage], kind: re.Pattern[str]) -> list[tuple[Passage, _Span]]:
-    found = _sections(manual, kind)
-    return [(passage, span) for passage in found for span in sentences(passage.text, passage.language)]
+    return _quotable(_sections(manual, kind))
+
+
+def _quotable(found: Iterable[Passage]) -> list[tuple[Passage, _Span]]:
+    spans = [(passage, span) for passage in found for span in sentences(passage.text, passage.language)]
+    return [(passage, span) for passage, span in spans if quotable(passage, *span)]
 
 
 def _items(manual: Sequence[Passage], kind: re.Pattern[str]) -> list[tuple[Passage, _Span]]:
@@ -116,8 +121,7 @@ def _items(manual: Sequence[Passage], kind: re.Pattern[str]) -> list[tuple[Passa
 def _warnings(manual: Sequence[Passage]) -> list[tuple[Passage, _Span]]:
     """Return the safety notes of a manual: those of its sections on safety, then those that call themselves so."""
     noted = _sentences(manual, SAFETY)
-    anywhere = [(each, span) for each in manual for span in sentences(each.text, each.language)]
-    called = [(each, span) for each, span in anywhere if WARNED.match(each.text, span[0])]
+    called = [(each, span) for each, span in _quotable(manual) if WARNED.match(each.text, span[0])]
     return list(dict.fromkeys([*noted, *called]))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.knowledge.answer.binding import Binding, bind
+from pipelines.knowledge.answer.quotable import quotable
 from pipelines.knowledge.ingest.passages import sentences
 from pipelines.knowledge.records import Hit, Language, Passage, Question
 from pipelines.knowledge.search.cross_lingual import neutral
@@ -119,6 +120,8 @@ class Inquiry:
             text = hit.passage.text
             for start, end in sentences(text, hit.passage.language):
                 if self.binding.binds and not self.binding.holds(hit.passage, start, end):
+                    continue
+                if not quotable(hit.passage, start, end):
                     continue
                 step = STEP.search(text[:start])
                 found.append(Sentence(self, hit, rank, start, end, int(step[1]) if step else 0))

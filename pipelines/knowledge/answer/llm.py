@@ -23,9 +23,10 @@ from pipelines.knowledge.answer.answer import (
 )
 from pipelines.knowledge.answer.binding import Binding, bind
 from pipelines.knowledge.answer.inquiry import inquire, speaks
+from pipelines.knowledge.answer.quotable import quotable
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.passages import prose, sentences
-from pipelines.knowledge.records import Answer, Citation, Hit, Language, Question
+from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
 from pipelines.knowledge.search.identifiers import keys
 from pipelines.knowledge.search.quantities import quantities
 from pipelines.knowledge.search.text import negated, stems
@@ -212,7 +213,7 @@ class Draft:
                 continue
             if not keys(text, language) <= keys(quote, passage.language) | above:
                 continue
-            if not self.binding.holds(passage, start, end):
+            if not self.binding.holds(passage, start, end) or not quotable(passage, start, end):
                 continue
             overlap = len(wanted & present) / (len(wanted | present) or 1)
             if overlap > most:
@@ -253,7 +254,7 @@ def messages(question: Question, hits: Sequence[Hit]) -> Prompt:
     """Return the prompt; passages stand between marks of their own, with every other mark taken out."""
     passages = [
         f'<passage number="{number}" title="{_harmless(hit.passage.title).replace(chr(34), "")}">\n'
-        f"{_harmless(hit.passage.heading)}\n{_harmless(hit.passage.text)}\n</passage>"
+        f"{_harmless(hit.passage.heading)}\n{_harmless(_said(hit.passage))}\n</passage>"
         for number, hit in enumerate(hits, 1)
     ]
     about = [_harmless(question.context)] if question.context else []
@@ -279,6 +280,16 @@ def _complete(line: str, language: Language) -> tuple[list[str], str]:
             return _split(line[:end], language), line[end:]
         spans.pop()
     return [], line
+
+
+def _said(passage: Passage) -> str:
+    """Return a passage's text without the sentences that may not be quoted."""
+    text, end, parts = passage.text, 0, []
+    for start, stop in sentences(text, passage.language):
+        if not quotable(passage, start, stop):
+            parts.append(text[end:start])
+            end = stop
+    return "".join([*parts, text[end:]])
 
 
 def _harmless(text: str) -> str:

@@ -94,6 +94,23 @@ DUTY = (
     r"tells?)"
 )
 
+ELSEWHERE_VERBS = (
+    r"ignorier|vergiss|missacht|verwirf|ignor(?:ez|e|a|á|ar|era|ér|uj|i)|oubli|néglig|(?:tien|tenez|"
+    r"tenir)\w* (?:pas )?compte|"
+    r"caso omiso|haz caso omiso|olvid|desestim|desconsider|dimentic|trascur|esque[cç]|negeer|vergeet|glöm|glem|"
+    r"bortse|"
+    r"zignoruj|zapomnij|pomiń|ігноруй|yok say|unut|ignoreer"
+)
+ELSEWHERE_NOUNS = (
+    r"(?:obig|vorherig|bisherig|früher)\w* (?:anweis|instruk|vorgab|regel|aufforder)|anweisung\w* oben|"
+    r"(?:instructions?|consignes?|règles?) (?:préc|antér|ci-dessus|ci-avant)|(?:instrucciones|indicaciones|reglas|"
+    r"órdenes|instruç\w+|"
+    r"istruzioni|indicazioni|regole|regras) (?:\w+ )?(?:anterior|previ|preced|acima|arriba|sopra|de arriba)|"
+    r"(?:eerdere|vorige|bovenstaande) (?:instructies|opdrachten|regels)|(?:tidligere|tidigare|föregående|forrige|"
+    r"ovenstående) "
+    r"(?:instru\w+|anvisning\w*|regler)|(?:poprzedni\w*|wcześniejsz\w*|powyższ\w*) (?:instrukcj|polece|wskaz|zasad)|"
+    r"(?:попередн\w*|вищенавед\w*) (?:інструкці|вказів)|önceki (?:talimat|komut|kural)|yukarıdaki (?:talimat|komut)"
+)
 # By what they attempt, so that a report can say why a passage was set aside.
 ORDERS: dict[str, tuple[str, ...]] = {
     "overrides instructions": (
@@ -105,22 +122,39 @@ ORDERS: dict[str, tuple[str, ...]] = {
         r"\bby order of your (?:developers?|creators?|makers?|operators?)\b",
         r"\bnew (?:system )?(?:instructions?|prompt|rules)\s*:|\bновые? (?:системн\w+ )?(?:инструкци\w*|промпт\w*|"
         r"правила)\s*:",
-        # The same in the languages of Europe's makers, and in Chinese and Japanese.
-        r"\b(?:ignorier|vergiss|missacht|verwirf)\w*\b.{0,40}\b(?:anweisung|instruktion|vorgabe|regel|"
-        r"aufforderung)\w*",
-        r"\b(?:ignor\w*|oubli\w*|néglige\w*)\b.{0,40}\b(?:instructions?|consignes?|règles?)\b.{0,20}(?:précéd|"
-        r"antér|ci-dessus)\w*",
-        r"\b(?:ignor\w*|olvid\w*|desestim\w*|dimentic\w*|trascur\w*|esque[cç]\w*)\b.{0,40}"
-        r"\b(?:instrucci|indicaci|órdenes|reglas|istruzion|indicazion|instru[cç])\w*.{0,20}(?:anterior|previ|"
-        r"preced)\w*",
-        r"\b(?:zignoruj|ignoruj|zapomnij|pomiń|ігноруй|забудь|neem geen|negeer|yok say)\w*\b.{0,40}"
-        r"\b(?:instrukcj|poleceni|wskazów|інструкці|вказівк|instructies|opdrachten|talimat)\w*",
-        r"(?:忽略|无视|忘记|無視).{0,16}(?:指令|指示|说明|提示|規則|规则)|(?:指示|命令|指令).{0,8}(?:無視|忽略|忘れ)",
+        r"\b(?:whatever|regardless of what|despite what|rather than what|instead of what|not what) (?:the |any |"
+        r"all )?"
+        r"(?:other|rest|remaining|you)\b.{0,25}\b(?:pages?|documents?|sources?|passages?|says?|were told|"
+        r"have been told)\b",
+        r"\btreat\b.{0,50}\b(?:documents?|passages?|sources?|pages?|context|guidance|instructions)\b.{0,30}"
+        r"\bas (?:untrusted|false|void|invalid|obsolete|irrelevant|wrong|cancel\w+)\b",
+        r"\bconsider (?:yourself|earlier|previous|prior|all)\b.{0,40}\b(?:freed?|released|unbound|void|cancel\w+|"
+        r"obsolete)\b",
+        r"\bset (?:by|for) you by|\bset by your (?:developers?|creators?|makers?|programmers?|trainers?)\b",
+        r"\b(?:supersed\w+|overrid\w+|replac\w+|cancel\w*)\b.{0,20}\byour (?:safety |other |"
+        r"current )?(?:guidelines?|rules|instructions|policy)",
+        r"\b(?:prior|previous|earlier) (?:guidance|directives?|prompts?)\b.{0,20}\b(?:is|are) (?:superseded|"
+        r"replaced|overridden)\b",
+        r"\b(?:set|put|lay|leave) (?:everything|anything|all|whatever)(?: \w+){0,2} (?:above|before|earlier|"
+        r"so far)\b.{0,15}\baside\b",
+        r"\bне (?:упоминай|используй|цитируй|слушай|учитывай|доверяй|верь)\b.{0,20}\b(?:друг|остальн|"
+        r"проч)\w+ (?:источник|отрывк|документ|страниц)",
+        r"\b(?:забудь|забудьте|отбрось\w*|игнорируй\w*)\b.{0,10}\b(?:все|всё),? (?:чему|что|о ч[её]м) (?:тебя|вас|"
+        r"тебе|вам|ты|вы)\b",
+        # The same in other languages: a verb and what is to be set aside, in either order.
+        rf"\b(?:{ELSEWHERE_VERBS})\w*\b.{{0,45}}\b(?:{ELSEWHERE_NOUNS})",
+        rf"\b(?:{ELSEWHERE_NOUNS})\w*\b.{{0,25}}\b(?:yok say|unut|negeer|ignorier|ignorer)\w*",
+        r"(?:忽略|无视|忘记|無視|忘れ|不要理会|무시|잊어).{0,16}(?:指令|指示|说明|提示|規則|规则|以上|之前|上述|前面|命令|지시|명령|내용)",
+        r"(?:以上|之前|上述|前面|指令|指示|命令|以前|이전|앞의|위의|지시|명령).{0,10}(?:忽略|无视|無視|忘れ|무시|잊)",
+        r"(?:تجاهل|انس).{0,20}(?:تعليمات|الأوامر|التوجيهات)|התעלם.{0,20}הוראות",
     ),
     "speaks as a role": (
         r"<\|[^|>\n]{0,40}\|>|\[/?INST\]|<</?SYS>>|</\s*(?:system|assistant|passage)\b|"
         r"<\s*(?:assistant|passage)\b[^>\n]{0,80}>",
-        r"^\s*#{0,4}\s*(?:assistant|ассистент)\s*:\s*\S",
+        r"^\s*#{0,4}\s*(?:assistant|ассистент|human)\s*:\s*\S",
+        r"^\s*#{2,4}\s*(?:instruction|response|input)s?\s*:|</?\s*(?:instructions?|prompt)\s*>",
+        r"\b(?:begin|start|end)(?: of)?(?: the)? (?:system|developer|admin\w*|hidden) (?:message|prompt|"
+        r"instructions?|override)\b",
         r"^\s*#{1,4}\s*system\s*:\s*[a-z]",
         r"^\s*(?:system|developer|система|разработчик)\s*:\s*[a-zа-я][^;|]{20,}[.!]?$",
     ),
@@ -139,6 +173,37 @@ ORDERS: dict[str, tuple[str, ...]] = {
         r"\bдействуй(?:те)? как (?:\w+ )?(?:админ\w*|ассистент|помощник|модель|бот|разработчик)",
     ),
     "speaks to the assistant": (
+        r"\b(?:assistant|model|ai|bot|system|program|agent|engine|software|summari[sz]er) (?:that (?:is )?)?"
+        r"(?:reads?|reading|process\w+|pars\w+|summari[sz]\w+|answer\w*) (?:this|from this|the (?:page|manual|"
+        r"document))\b.{0,60}"
+        r"\b(?:will|must|should|shall|tells?|says?|states?|is to|are to)\b",
+        r"\b(?:summari[sz]ers?|answering (?:system|engine|machine|bot|assistant)s?)\b\s*[:,]|"
+        r"\battention,? (?:automated|all) "
+        r"(?:summari[sz]er|assistant|system|model|reader)s?\b",
+        r"\b(?:answer|reply|response)s? to (?:this|any|every|all|each) (?:\w+ )?(?:query|queries|questions?|"
+        r"prompts?)\b.{0,40}"
+        r"\b(?:be|is|are|must|shall|should|reads?|contain|begin)\b",
+        r"\b(?:answer|reply|respond)\b(?! (?:yes|no)\b).{0,30}\bto (?:all|every|any|each) (?:query|queries|"
+        r"questions?)\b",
+        r"\bregardless of (?:the|what|which|any) (?:query|question|prompt)",
+        r"\b(?:respond|reply|answer) with\b.{0,40}\bwhen(?:ever)?\b.{0,40}\b(?:comes? up|mentioned|asked|raised|"
+        r"discussed)\b",
+        r"\bwhen (?:summari[sz]ing|answering|asked|replying|responding)\b.{0,40}[,:]? (?:always |only )?"
+        r"\b(?:say|claim|state|tell|report|assert|include|mention|recommend|conclude|write)\b",
+        r"\bin your (?:\w+ )?(?:answer|reply|response|summary)\b.{0,15}\b(?:include|say|state|mention|write|add|"
+        r"claim|recommend|tell)\b",
+        r"\b(?:every|each|all|any) (?:repl(?:y|ies)|answers?|responses?|summar(?:y|ies)) (?:\w+ ){0,3}?"
+        r"(?:reads?|begins?|starts?|ends?|contains?|includes?|says?|states?|must|shall|should)\b",
+        r"\b(?:users?|people|customers|technicians) (?:who (?:are )?)?asking (?:about|for|how|why|what)\b.{0,60}"
+        r"\b(?:receive|be told|get told|to hear|be given|be answered)\b",
+        r"\blet (?:the |every |any )?(?:reader|asker|user)s? (?:know|believe|think)\b.{0,80}\b(?:whatever|"
+        r"regardless|even if the other)\b",
+        r"\b(?:скажи|ответь|отвечай|утверждай|заяви|сообщи|напиши|посоветуй|порекомендуй|убеди|внуши|передай)\b,? "
+        r"(?:\w+ ){0,3}?(?:пользовател|читател|спрашивающ|собеседник|что\b|словом|словами|так\b|вопрос)",
+        r"\b(?:отвечай|отвечайте|ответь|ответьте)\b.{0,25}\b(?:на этот вопрос|на вопрос\w*|словом|словами|так)\b",
+        r"\b(?:систем\w|программ\w|модел\w) ответ\w*\b.{0,20}\b(?:долж|обязан|выда)\w*|\bотвечающ\w+ (?:систем|"
+        r"программ|модел)\w*",
+        r"\b(?:все|каждый|любой) ответ\w*\b.{0,30}\b(?:начина|заканчива|содерж|должн)\w*",
         rf"\b(?:dear|hey|hello|attention|for|to|note to|message (?:to|for)|instructions? (?:to|for)) (?:all |any |"
         rf"the |every )?"
         rf"(?:{NAMED})\b\s*[:,]|\b(?:note|message|instructions?) (?:to|for|is for) (?:all |any |the )?(?:{NAMED}|"
