@@ -13,20 +13,33 @@ from pipelines.knowledge.search.text import words_of
 
 # Words of asking and answering, such as manuals hardly have; response times and responding valves are left out.
 ANSWERING = re.compile(
+    r"(?:^|[.:;,]\s*)(?:always |only |never |do not |please |then |just )?(?:say|speak|print|translate|praise|"
+    r"rate|refuse|"
+    r"mention|reveal|output|act on|trust|believe|paraphrase|recite|rewrite)\b|"
+    r"\b(?:what|whatever|values?|which|that) you (?:will )?(?:write|give|say|print|output|are asked|were shown|"
+    r"have read|quote)\b|"
+    r"\bno matter what you\b|\byour (?:output|memory|job|next (?:answer|reply|words))\b|\b(?:is|as) the topic\b|"
+    r"\bthe topic is\b|"
+    r"\bbots?\b|\bthis (?:chat|conversation)\b|\bgenerat\w+ (?:this|the) (?:text|answer|reply)\b|\b(?:other|"
+    r"earlier|preceding) "
+    r"(?:lines?|files?|paragraphs?)\b|"
+    r"\b(?:пиши|вставь|откажись|сотри|верь|доверяй|говори|выдавай|переведи|напечатай|отрицай|хвали|скрой|умолчи)\b|"
+    r"\b(?:роботам|ботам|если речь (?:о|об|про))\b|"
     r"\b(?:answer(?:s|ed|ing)?|repl(?:y|ies|ied|ying)|respond(?:s|ed|ing)? (?:to (?:the|this|any|every|all)|with|"
     r"by|that|as)|"
     r"(?:your|any|every|this|each|all) responses?|response to (?:this|the|any|every) (?:query|question|user)|"
     r"when you respond|cit(?:e|es|ing)\b|quot(?:e|es|ing)\b|claim(?:s|ing)?\b(?! (?:form|for|under))|pretend\w*|"
     r"inquir\w+|enquir\w+|(?:person|people|user|users|reader|readers|one|anyone|whoever|those|operator|customer)s? "
     r"(?:who |that )?(?:is |are )?ask(?:s|ing)?|asked (?:about|whether|how|why|what|for)|assistants?|chat ?bots?|"
-    r"language models?|prompts?\b(?! (?:you|the operator|for|on))|summari[sz]\w+|quer(?:y|ies)|convince\w*|"
+    r"language models?|summari[sz]\w+|quer(?:y|ies)|convince\w*|"
     r"(?:the|your|a) (?:reader|asker)s?|overrid\w+\s*:|system override|all other material|(?:other|rest of the|"
     r"these|remaining|"
     r"all) (?:documents|passages|sources)|(?:text|guidance|everything|anything|what) (?:\w+ ){0,3}?(?:before|"
     r"preced\w+|above)|"
     r"(?:forget|ignore|disregard) (?:all |everything |the |what ){0,2}(?:above|foregoing)|your instructions|"
-    r"ответ(?:ь|ьте|ить|ил|ы|а|е|ом|у|ов|ами|ах)?\b(?! (?:датчик|систем|контроллер|привод|на воздейств))|"
-    r"отвеча(?:й|йте|ть|ет|ющ\w*|я)|"
+    r"ответ(?:ь|ьте|ить)\b|(?:твой|ваш|любой|каждый|все|всякий) ответ\w*|ответ\w* на (?:этот |любой |"
+    r"каждый )?вопрос\w*|"
+    r"отвеча(?:й|йте|ть|я)\b|"
     r"спрос(?:ит|ят|и|ите|ивш\w*)|спрашива\w+|вопроша\w+|утвержда(?:й|йте)|процитир\w+|цитир\w+|притвор\w+|"
     r"пользовател\w+,? (?:что|будто)|ассистент\w*|чат-?бот\w*|языков\w+ модел\w*|нейросет\w*|промпт\w*|читател\w+|"
     r"(?:друг|остальн|проч)\w+ (?:документ|источник|отрывк|страниц)\w*|(?:ты|тебя|тебе|твой|твоя|твои|твоих)\b)",
@@ -38,6 +51,8 @@ BESIDE = re.compile(
     r"include\w*|"
     r"conclude\w*|know|hear|receive|word|words|phrase|sentence|instead|always|every|only|never|must|should|shall|"
     r"has to|ignor\w*|"
+    r"discard\w*|erase|secret|help|stop|nothing|except|after each|believes?|everything|any|is|are|when|whenever|"
+    r"no matter|"
     r"disregard\w*|forget|forgotten|hide|omit\w*|instructions?|guidance|rules?|notes?|user|users|reader|readers|"
     r"question\w*|manual|page|document\w*|note|approve|safe|optional|harmless|as if|comply|"
     r"скажи\w*|сообщ\w+|указан\w+|упомина\w+|сказа\w+|слово\w*|словом|вопрос\w*|всегда|только|никогда|долж\w+|"
@@ -59,13 +74,14 @@ HONEST = re.compile(
 # Words of grammar, by which a sentence is known to be of another language than the passage it stands in.
 ENGLISH = words_of("the a an of to and in is are for with on at by it that this not be from or as when if must")
 FOREIGN = words_of(
-    """der die das den dem und nicht dass sie es ist keine ein eine zu auf le la les des et que est une un pas du il el
-    los las una y del che di non per lo gli è jest że nie się na het een niet van op att det och inte og ikke o os um uma
+    """für als immer ist aus mit von im zum toujours pour sur avec dans ce cette para con por siempre sobre
+    der die das den dem und nicht dass sie es ist keine ein eine zu auf le la les des et que est une un pas du il el
+    los las una del che di non per lo gli jest że nie się na het een niet van op att det och inte og ikke os um uma
     não em usuario l'utilisateur benutzer użytkownikowi bu ve için ne"""
 )
 OTHER_SCRIPT = re.compile(r"[\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 WORD = re.compile(r"[^\W\d_][^\W\d_']*")
-# Words of grammar of another language that make a sentence of it. Source: own choice; names and brands have one at most.
+# Words of grammar of another language that make a sentence of it. Source: own choice; names have one at most.
 STRANGE = 2
 
 
