@@ -106,7 +106,7 @@ class Told:
 
     answer: Answer
 
-    async def ask(self, _: object) -> Answer:
+    async def ask(self, asked: object) -> Answer:
         """Return the answer."""
         return self.answer
 
@@ -118,7 +118,7 @@ class Told:
         """Return that it is well."""
         return "ok"
 
-    async def stream(self, _: object) -> AsyncGenerator[tuple[Hit, ...] | Event]:
+    async def stream(self, asked: object) -> AsyncGenerator[tuple[Hit, ...] | Event]:
         """Yield no passages, the answer in pieces, and the whole of it last."""
         yield ()
         for piece in pieces(self.answer.text):
