@@ -78,8 +78,17 @@ class Binding:
             return THERE_IS[language].format(said=said, near=", ".join(self.near)) if self.near else said
         return NOT_OF_IT[language].format(asked=", ".join(self.asked)) if self.asked else ""
 
+    @cached_property
+    def _scopes(self) -> dict[str, "Scope"]:
+        """Those that were asked for: a passage is read once, and not for each of its sentences."""
+        return {}
+
     def _scope(self, passage: Passage) -> "Scope":
-        return Scope(passage, self.opened.get(passage.document_id, frozenset()))
+        known = self._scopes.get(passage.passage_id)
+        if known is None:
+            opened = self.opened.get(passage.document_id, frozenset())
+            known = self._scopes[passage.passage_id] = Scope(passage, opened)
+        return known
 
 
 @dataclass(frozen=True)
