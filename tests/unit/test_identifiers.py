@@ -1,6 +1,7 @@
 """Rules of identifiers: one machine has one key however it is spelled, and another one's answer is none."""
 
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ async def test_a_models_sentence_keeps_machine_and_unit() -> None:
     """What a model writes of another machine, or with another unit, has no quote that bears it out."""
 
     async def kept(written: str) -> str:
-        async def pieces():  # type: ignore[no-untyped-def]
+        async def pieces() -> AsyncIterator[str]:
             yield written
 
         draft = Draft(Question("How many litres of oil does PQX-8 take?", "en", 3), hits_of(EIGHT))
