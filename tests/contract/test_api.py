@@ -244,7 +244,7 @@ class TestDiagnose:
         DiagnoseReply.model_validate(answer)
         assert list(answer["finding"]) == DETECT_KEYS
         assert answer["advice"]["response"] == "Check the suction line [1]."
-        assert bench.assistant.asked == [Asked(1, answer["query"], 3)]
+        assert bench.assistant.asked == [Asked(1, answer["query"], 3, answer["query"])]
         assert answer["query"].startswith("How to fix ")
         assert len(bench.store.recorded) == 1
 
