@@ -137,7 +137,7 @@ class Step:
     Attributes:
         priority: 1 is to be done first.
         rationale: The cause that it cures, word for word; empty where the manual names none.
-        requires_shutdown: It is work on what holds pressure or moves.
+        requires_shutdown: It is work on what holds pressure or moves, or could be.
     """
 
     priority: int

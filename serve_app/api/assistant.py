@@ -3,7 +3,8 @@
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.families import Families
+from serve_app.history import Told, told
 from serve_app.shared import logs
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
@@ -44,10 +46,19 @@ router = APIRouter(prefix="/api/rag", tags=["assistant"])
     summary="Ask the manuals",
 )
 async def query(request: Request, body: QueryBody, caller: Reader, services: Ports) -> Response:
-    """Answer from the tenant's documents and the built-in knowledge, each sentence with its source, or abstain."""
+    """Answer from the tenant's documents and the built-in knowledge, each sentence with its source, or abstain.
+
+    What a system is, what changed on it and whether that happened before is answered from what is stored of it, in
+    English and Russian: `document_id` of such a citation is the trace id of a diagnosis, `system-` or `event-` with a
+    number, and `metadata.model` is `database`.
+    """
     asked = Asked(caller.tenant_id, body.query, body.max_results)
     if body.system_id is not None:
-        asked = await about(services, asked, body.system_id)
+        answer = await told(services.store, caller.tenant_id, body.system_id, body.query, datetime.now(UTC))
+        if answer is not None:
+            services = replace(services, assistant=Told(answer))
+        else:
+            asked = await about(services, asked, body.system_id)
     if wants_events(request):
         return await streamed(services, asked, request.scope["path"])
     return JSONResponse(await ask(services, asked))
@@ -155,7 +166,7 @@ def reply_of(answer: Answer, limit: int, seconds: float) -> dict[str, Any]:
 
 
 def _troubleshooting(answer: Answer) -> dict[str, Any]:
-    return {"steps": [asdict(step) for step in answer.steps], "safety": [asdict(note) for note in answer.safety]}
+    return {"safety": [asdict(note) for note in answer.safety], "steps": [asdict(step) for step in answer.steps]}
 
 
 def _metadata(answer: Answer, seconds: float) -> dict[str, Any]:

@@ -51,7 +51,8 @@ async def diagnose(
     finding = format_sse_event(event="finding", data_str=answer.decode())
     try:
         question = await _question(services, caller.tenant_id, body, request, answer) if is_anomaly else ""
-        asked = Asked(caller.tenant_id, question, body.max_results)
+        # A part's own name in it is the tenant's, and no identifier that a manual must know.
+        asked = Asked(caller.tenant_id, question, body.max_results, context=question)
         if wants_events(request):
             if not is_anomaly:
                 return EventSourceResponse(iter([finding, event_of("done", {"query": ""})]))

@@ -15,7 +15,7 @@ from pipelines.knowledge.ingest.ingest import built_in_pages
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.ports import Ports
-from serve_app.api.schemas.documents import DocumentReply, DocumentsReply, PageReply
+from serve_app.api.schemas.documents import DocumentReply, DocumentsReply, FlaggedReply, PageReply
 from serve_app.store.records import StoredDocument
 
 NAME_MAX = 200
@@ -91,6 +91,23 @@ async def read_page(
     if number > len(pages):
         raise NotFound("page", number)
     return JSONResponse({"document_id": document_id, "page": number, "text": pages[number - 1]})
+
+
+@router.get(
+    "/{document_id}/flagged/",
+    response_model=FlaggedReply,
+    responses=problems.documented(401, 404, 503),
+    summary="Read what is never quoted",
+)
+async def read_flagged(document_id: DocumentId, caller: Reader, services: Ports) -> Response:
+    """Say which passages of a document are set aside, and why: each gives orders to whoever answers from it."""
+    document = await services.store.documents.get(caller.tenant_id, document_id)
+    found = await services.assistant.flagged(caller.tenant_id, document_id) if document.flagged else ()
+    shown = [
+        {"page": passage.page, "start": passage.start, "end": passage.end, "text": passage.text, "reason": passage.flag}
+        for passage in found
+    ]
+    return JSONResponse({"document_id": document_id, "flagged": shown})
 
 
 @router.delete(

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from configs.settings import Settings
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from pipelines.knowledge.answer.answer import Event
-from pipelines.knowledge.records import Answer, Hit
+from pipelines.knowledge.records import Answer, Hit, Passage
 from pipelines.promotion.rollout import PromotionRequest
 from serve_app.shared.cache import AnswerCache
 from serve_app.shared.fleet import FleetModel
@@ -67,6 +67,14 @@ class Assistant(Protocol):
 
         Raises:
             Unavailable: A part cannot be reached.
+        """
+        ...
+
+    async def flagged(self, tenant_id: int, document_id: str) -> Sequence[Passage]:
+        """Return the passages of a document that are never quoted, as they give orders; `flag` says what each attempts.
+
+        Raises:
+            Unavailable: The index cannot be reached.
         """
         ...
 

@@ -23,7 +23,7 @@ from pipelines.knowledge.answer.advice import advised
 from pipelines.knowledge.answer.answer import Event, extract, pieces
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
-from pipelines.knowledge.records import Answer, Found, Hit, Question
+from pipelines.knowledge.records import Answer, Found, Hit, Passage, Question
 from pipelines.knowledge.search.index import BUILT_IN, needs_vector
 from pipelines.machines.family import name_of
 from pipelines.promotion.rollout import PromotionRequest
@@ -203,6 +203,12 @@ class GraphAssistant:
         times = {"search": 1e3 * (searched - begun), "answer": 1e3 * (now - searched)}
         answer = replace(answer, milliseconds=answer.milliseconds | times)
         return _without(answer, BY_WORDS) if self._wants_vector(question) else answer
+
+    async def flagged(self, tenant_id: int, document_id: str) -> Sequence[Passage]:
+        """Return the passages of a document that are set aside."""
+        call = self._retriever.flagged.remote(tenant_id, document_id)
+        found: Sequence[Passage] = await reach("retriever", call, self._knowledge.timeout_s)
+        return found
 
     async def health(self) -> Health:
         """Walk the whole way to the index once, and let the generator refuse a question that nothing was found for."""

@@ -17,14 +17,17 @@ from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.events import tell
 from serve_app.store.life import follow, happened
-from serve_app.store.records import Happened, Kept, StoredDiagnosis, System
+from serve_app.store.records import Finding, Happened, Kept, StoredDiagnosis, System, Verdict
 from serve_app.store.systems import lock_normals, lock_systems, write_normals
-from serve_app.store.tables import consulted, diagnoses, systems
+from serve_app.store.tables import consulted, diagnoses, feedback, systems
 
 FIELDS = tuple(StoredDiagnosis.__dataclass_fields__)
 # The answer goes in and comes out as text: it is neither read nor written again on the way.
 DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnoses.c[name] for name in FIELDS)
 
+# Windows of a system that are looked through for what was found, and findings that are returned. Source: own choices; a
+# week of windows a minute long, whose answers are read in a second, and more than anybody reads.
+LOOKED_THROUGH, FINDINGS_MAX = 10_000, 500
 JUDGED_LATE = "judged, or judged again, as readings came late"
 # What a window changes of its system.
 LEFT = ("alarm", "learned", "evidence", "judged_until")
@@ -119,6 +122,22 @@ class Diagnoses:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _stored(row)
 
+    async def findings(self, tenant_id: int, system_id: int, since: datetime) -> list[Finding]:
+        """Return what was found on a system since a moment, the newest first, of its newest windows alone."""
+        own = diagnoses.c.system_id == system_id, diagnoses.c.created_at >= since
+        columns = diagnoses.c.trace_id, diagnoses.c.created_at, diagnoses.c.answer
+        newest = select(*columns).where(*own).order_by(diagnoses.c.created_at.desc()).limit(LOOKED_THROUGH).subquery()
+        found = newest.c.answer["prediction"]
+        query = (
+            select(newest.c.trace_id, newest.c.created_at, found, feedback.c.verdict, feedback.c.note)
+            .join_from(newest, feedback, newest.c.trace_id == feedback.c.trace_id, isouter=True)
+            .where(found["is_anomaly"].as_boolean())
+            .order_by(newest.c.created_at.desc())
+            .limit(FINDINGS_MAX)
+        )
+        async with self._database.tenant(tenant_id, long=True) as connection:
+            return [finding_of(*row) for row in await connection.execute(query)]
+
     async def newest(
         self, tenant_id: int, system_id: int, limit: int, begin: datetime | None = None, end: datetime | None = None
     ) -> list[dict[str, Any]]:
@@ -163,6 +182,15 @@ class Diagnoses:
             if trace_id not in found:
                 raise NotFound("diagnosis", trace_id)
         return [found[trace_id] for trace_id in trace_ids]
+
+
+def finding_of(
+    trace_id: UUID, created_at: datetime, prediction: Mapping[str, Any], verdict: Verdict | None, note: str | None
+) -> Finding:
+    """Return what an answer found, in short."""
+    components = tuple(prediction["affected_components"])
+    kind: str | None = prediction["anomaly_type"]
+    return Finding(trace_id, created_at, prediction["severity"], kind, components, verdict, note or "")
 
 
 def _stored(row: Row[Any]) -> StoredDiagnosis:

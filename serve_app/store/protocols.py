@@ -15,6 +15,7 @@ from serve_app.store.records import (
     COMMAND_LINE,
     Account,
     ApiKey,
+    Finding,
     Kept,
     Limits,
     Note,
@@ -234,6 +235,10 @@ class DiagnosisStore(Protocol):
 
     async def last(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
         """Return the newest answer about a system."""
+        ...
+
+    async def findings(self, tenant_id: int, system_id: int, since: datetime) -> Sequence[Finding]:
+        """Return what was found on a system since a moment, the newest first; of its newest windows alone."""
         ...
 
     async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:

@@ -222,6 +222,18 @@ class Kept(NamedTuple):
     counted: bool = True
 
 
+class Finding(NamedTuple):
+    """An answer that found something, in short; `verdict` is what people said last of it, None while nobody did."""
+
+    trace_id: UUID
+    created_at: datetime
+    severity: str
+    kind: str | None
+    components: tuple[str, ...]
+    verdict: Verdict | None
+    note: str
+
+
 class Seen(NamedTuple):
     """An answered window, as drift looks at it.
 

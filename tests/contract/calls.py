@@ -43,6 +43,7 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("GET", "/api/rag/documents/", None),
     ("GET", "/api/rag/documents/d1/", None),
     ("GET", "/api/rag/documents/d1/pages/1/", None),
+    ("GET", "/api/rag/documents/d1/flagged/", None),
     ("POST", "/api/rag/documents/d1/reindex/", None),
     ("DELETE", "/api/rag/documents/d1/", None),
     ("GET", "/api/families/", None),

@@ -11,7 +11,7 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
-from serve_app.store.diagnoses import JUDGED_LATE
+from serve_app.store.diagnoses import JUDGED_LATE, finding_of
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, changes_to, commissioned, follow, happened
 from serve_app.store.readings import check_all, check_bounds
@@ -20,6 +20,7 @@ from serve_app.store.records import (
     Account,
     ApiKey,
     Event,
+    Finding,
     Happened,
     Kept,
     Limits,
@@ -411,6 +412,21 @@ class MemoryDiagnoses:
     async def last(self, tenant_id: int, system_id: int) -> StoredDiagnosis | None:
         own = [kept for owner, kept, _ in self._rows.recorded if (owner, kept.system_id) == (tenant_id, system_id)]
         return own[-1] if own else None
+
+    async def findings(self, tenant_id: int, system_id: int, since: datetime) -> Sequence[Finding]:
+        own = [
+            kept
+            for owner, kept, _ in self._rows.recorded
+            if (owner, kept.system_id) == (tenant_id, system_id) and kept.created_at >= since
+        ]
+        found = []
+        for kept in sorted(own, key=lambda kept: kept.created_at, reverse=True):
+            prediction = kept.read_answer()["prediction"]
+            said = self._rows.said.get((tenant_id, kept.trace_id))
+            if prediction["is_anomaly"]:
+                verdict, note = (said.verdict, said.note) if said else (None, "")
+                found.append(finding_of(kept.trace_id, kept.created_at, prediction, verdict, note))
+        return found
 
     async def consult(self, tenant_id: int, trace_id: UUID, passages: Sequence[Mapping[str, Any]]) -> None:
         self._rows.consulted[tenant_id, trace_id] = passages

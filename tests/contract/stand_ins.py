@@ -1,7 +1,7 @@
 """The ports in memory, so that routes are tested without Ray, PostgreSQL or a model."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -137,6 +137,9 @@ class FixedAssistant:
         self.failure: Exception | None = None
         self.broken_off: Exception | None = None
         self.closed = False
+
+    async def flagged(self, tenant_id: int, document_id: str) -> Sequence[Passage]:
+        return [replace(PASSAGE, document_id=document_id, flag="overrides instructions")]
 
     async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Hit, ...] | Event]:
         answer = await self.ask(asked)

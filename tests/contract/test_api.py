@@ -1,6 +1,7 @@
 """Ask, diagnose, documents and systems: what a route answers and what it leaves behind."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -243,7 +244,7 @@ class TestDiagnose:
         DiagnoseReply.model_validate(answer)
         assert list(answer["finding"]) == DETECT_KEYS
         assert answer["advice"]["response"] == "Check the suction line [1]."
-        assert bench.assistant.asked == [Asked(1, answer["query"], 3)]
+        assert bench.assistant.asked == [Asked(1, answer["query"], 3, answer["query"])]
         assert answer["query"].startswith("How to fix ")
         assert len(bench.store.recorded) == 1
 
@@ -318,6 +319,19 @@ class TestDocuments:
         assert client.get(DOCUMENTS, headers=headers("engineer")).json() == {"documents": [document], "next": None}
         assert "document.added" in {note[2] for note in bench.store.audited}
 
+    def test_what_is_never_quoted_is_told_with_its_reason(
+        self, client: TestClient, headers: LogIn, bench: Bench
+    ) -> None:
+        """Who uploads sees which passages give orders, and what each attempts; where none does, the list is empty."""
+        file = {"file": ("pump.md", b"# Pump")}
+        own = client.post(DOCUMENTS, files=file, headers=headers("engineer")).headers["location"]
+        assert client.get(f"{own}flagged/", headers=headers("viewer")).json()["flagged"] == []
+        ((key, stored),) = bench.store.kept_documents.items()
+        bench.store.kept_documents[key] = replace(stored, flagged=1)
+        (passage,) = client.get(f"{own}flagged/", headers=headers("viewer")).json()["flagged"]
+        assert passage["reason"] == "overrides instructions"
+        assert passage["end"] - passage["start"] == len(passage["text"])
+
     @pytest.mark.parametrize(
         ("name", "content", "field"),
         [
@@ -367,7 +381,13 @@ class TestDocuments:
         """Neither read, nor its pages, nor removed, nor indexed again."""
         file = {"file": ("pump.md", b"# Pump")}
         own = client.post(DOCUMENTS, files=file, headers=headers("engineer")).headers["location"]
-        for method, path in (("GET", ""), ("GET", "pages/1/"), ("DELETE", ""), ("POST", "reindex/")):
+        for method, path in (
+            ("GET", ""),
+            ("GET", "pages/1/"),
+            ("GET", "flagged/"),
+            ("DELETE", ""),
+            ("POST", "reindex/"),
+        ):
             assert_problem(client.request(method, own + path, headers=headers("stranger")), 404, "not-found")
         assert client.get(DOCUMENTS, headers=headers("stranger")).json()["documents"] == []
         assert client.get(own + "pages/1/", headers=headers("engineer")).json()["text"] == "Pages of pump.md."

@@ -118,3 +118,32 @@ async def test_spellings_of_a_log_in_fold_to_one(store: Store) -> None:
     """The count of attempts is kept by what the server takes all spellings for."""
     assert await store.accounts.folded(" Ann@Example.com ") == await store.accounts.folded("ANN@example.COM")
     assert await store.accounts.folded("ann") != await store.accounts.folded("bob")
+
+
+async def test_findings_of_a_system_come_newest_first_with_what_people_said(store: Store) -> None:
+    """Only what is anomalous, only of that system and tenant, only since the moment."""
+    ours, theirs = await make_house(store), await make_house(store)
+    kept = []
+    for minute, house, components in ((0, ours, ["pump"]), (1, ours, []), (2, ours, ["pump"]), (3, theirs, ["pump"])):
+        prediction = {
+            "is_anomaly": bool(components),
+            "severity": "critical",
+            "anomaly_type": "leakage",
+            "affected_components": components,
+        }
+        stored = replace(
+            diagnosis_of(house.system.system_id),
+            created_at=BEGAN + timedelta(minutes=minute),
+            answer=orjson.dumps({"prediction": prediction}),
+        )
+        await store.diagnoses.record(house.tenant_id, stored, None)
+        kept.append(stored)
+    await store.feedback.give(ours.tenant_id, kept[0].trace_id, "confirmed", "pump", "seal replaced", "ann")
+    found = await store.diagnoses.findings(ours.tenant_id, ours.system.system_id, BEGAN - timedelta(minutes=1))
+    assert [each.trace_id for each in found] == [kept[2].trace_id, kept[0].trace_id]
+    assert [(each.components, each.verdict, each.note) for each in found] == [
+        (("pump",), None, ""),
+        (("pump",), "confirmed", "seal replaced"),
+    ]
+    assert len(await store.diagnoses.findings(ours.tenant_id, ours.system.system_id, kept[1].created_at)) == 1
+    assert await store.diagnoses.findings(theirs.tenant_id, ours.system.system_id, BEGAN) == []

@@ -3,41 +3,27 @@
 An answer says nothing that its sources do not say word for word.
 """
 
-import math
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
-from pipelines.knowledge.ingest.passages import prose, sentences
+from pipelines.knowledge.answer.conflicts import DIFFER, differing, newest_first
+from pipelines.knowledge.answer.inquiry import Inquiry, Sentence, inquire
+from pipelines.knowledge.ingest.passages import prose
 from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
-from pipelines.knowledge.search.cross_lingual import neutral
-from pipelines.knowledge.search.index import indexed_text
+from pipelines.knowledge.search.quantities import quantities
 from pipelines.knowledge.search.text import (
     asks_for_number,
     asks_for_remedy,
     asks_how,
-    coverage,
     held,
     holds_number,
-    stems,
-    topics,
     words,
 )
 
 MODEL = "extractive"
-
-# Least evidence for an answer: mean of the first hit's score and of the share of the question's topics it holds.
-# Source: XQuAD, threshold at 90 % answered: wrong answers fall to 13 % (en) and 28 % (ru); AUROC .948 and .910, with
-# the share of topics alone .932 and .892.
-THRESHOLD: dict[Language, float] = {"en": 0.48, "ru": 0.37}
-
-# The same for passages of the other language, which concepts and sounds alone connect with the question.
-# Source: XQuAD with the right paragraph taken out: 2 % (ru to en) and 11 % (en to ru) of what is found reaches it.
-FOREIGN_THRESHOLD = 0.4
 
 # BM25 over sentences. Source: K1 customary (Robertson and Zaragoza 2009); B by XQuAD: .3 finds .763 of the English
 # answers first and .726 of the Russian, .75 finds .750 and .719.
@@ -62,7 +48,6 @@ ABOUT = 0.55
 FEWEST, MOST = 2, 5
 SHORTEST = 4
 
-STEP = re.compile(r"(?:^|\n)[ \t]*(\d{1,3})[.)][ \t]+$")
 MARK = re.compile(r"\s*\[\d+\]")
 PIECE = re.compile(r"\s*\S+\s*")
 STOP = re.compile(r"[.!?…]+[\"»)]*$")
@@ -113,115 +98,10 @@ class Extractive:
         yield answer
 
 
-@dataclass(frozen=True)
-class Inquiry:
-    """A question held against what was found for it.
-
-    Attributes:
-        hits: Best first, those in the best one's language.
-    """
-
-    question: Question
-    hits: tuple[Hit, ...]
-
-    @property
-    def language(self) -> Language:
-        """That of the hits."""
-        return self.hits[0].passage.language
-
-    @property
-    def foreign(self) -> bool:
-        """Whether question and hits meet in concepts and sounds alone."""
-        return self.language != self.question.language
-
-    def terms(self, text: str) -> list[str]:
-        """Return the terms of a text of the hits, in the form in which the question has its own."""
-        return neutral(text, self.language).split() if self.foreign else stems(text, self.language)
-
-    @cached_property
-    def wanted(self) -> list[str]:
-        """The distinct terms that say what the question is about."""
-        text, language = self.question.text, self.question.language
-        return neutral(text, language, once=True).split() if self.foreign else topics(text, language)
-
-    @cached_property
-    def weight(self) -> dict[str, float]:
-        """By term its rarity among the hits (inverse document frequency)."""
-        texts = [set(self.terms(indexed_text(hit.passage))) for hit in self.hits]
-        found = {term: sum(term in text for text in texts) for term in self.wanted}
-        return {term: math.log(1 + (len(texts) - count + 0.5) / (count + 0.5)) for term, count in found.items()}
-
-    @cached_property
-    def evidence(self) -> float:
-        """How much says that the first hit holds the answer, 0..1."""
-        return (self.covered(indexed_text(self.hits[0].passage)) + self.hits[0].score) / 2
-
-    @property
-    def threshold(self) -> float:
-        """The least evidence for an answer."""
-        return FOREIGN_THRESHOLD if self.foreign else THRESHOLD[self.language]
-
-    def covered(self, text: str) -> float:
-        """Return the weighted share of the question that a text holds."""
-        return coverage(self.wanted, self.terms(text), self.weight)
-
-    def sentences(self, hits: Sequence[Hit]) -> "list[Sentence]":
-        """Return the sentences of hits, in order."""
-        found = []
-        for rank, hit in enumerate(hits):
-            text = hit.passage.text
-            for start, end in sentences(text, hit.passage.language):
-                step = STEP.search(text[:start])
-                found.append(Sentence(self, hit, rank, start, end, int(step[1]) if step else 0))
-        return found
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One sentence of a found passage.
-
-    Attributes:
-        rank: Where its passage stands among the hits, from 0.
-        start: Offset in the passage's text.
-        step: Its number in a numbered list; 0 for any other sentence.
-    """
-
-    inquiry: Inquiry
-    hit: Hit
-    rank: int
-    start: int
-    end: int
-    step: int
-
-    @property
-    def text(self) -> str:
-        """The sentence as it stands in its source."""
-        return self.hit.passage.text[self.start : self.end]
-
-    @cached_property
-    def terms(self) -> list[str]:
-        """Its terms, in order."""
-        return self.inquiry.terms(self.text)
-
-    @cached_property
-    def counted(self) -> Counter[str]:
-        """Its terms, counted."""
-        return Counter(self.terms)
-
-    @cached_property
-    def context(self) -> set[str]:
-        """The terms of its headings."""
-        return set(self.inquiry.terms(f"{self.hit.passage.title}\n{self.hit.passage.heading}"))
-
-
-def inquire(question: Question, hits: Sequence[Hit]) -> Inquiry:
-    """Hold a question against hits, of which there is one at least."""
-    language = hits[0].passage.language
-    return Inquiry(question, tuple(hit for hit in hits if hit.passage.language == language))
-
-
 def extract(question: Question, hits: Sequence[Hit], first: int = 1) -> Answer:
     """Answer with two to five sentences quoted from the first hits, or abstain.
+
+    Where documents give different values for one thing, the answer says so, and quotes the newest edition first.
 
     A question for steps is answered with a numbered list of the sources, in its order, where there is one.
 
@@ -233,13 +113,17 @@ def extract(question: Question, hits: Sequence[Hit], first: int = 1) -> Answer:
     if not hits:
         return abstention(question, hits, NOTHING_FOUND[question.language])
     inquiry = inquire(question, hits)
+    if not inquiry.hits:
+        return unbound(inquiry, hits)
     if inquiry.evidence < inquiry.threshold:
         said = NOT_COVERED[question.language]
         return abstention(question, hits, said.format(evidence=inquiry.evidence, threshold=inquiry.threshold))
     chosen = _steps(inquiry) or _chosen(_scored(inquiry))
     if not chosen:
         return abstention(question, hits, NOTHING_FOUND[question.language])
-    return _composed(chosen, _shown(inquiry.hits, question.limit, [sentence.hit for sentence in chosen]), first)
+    return _composed(
+        inquiry, chosen, _shown(inquiry.hits, question.limit, [sentence.hit for sentence in chosen]), first
+    )
 
 
 def weigh(question: Question, hits: Sequence[Hit]) -> tuple[float, bool, list[Sentence]]:
@@ -247,6 +131,8 @@ def weigh(question: Question, hits: Sequence[Hit]) -> tuple[float, bool, list[Se
     if not hits:
         return 0.0, False, []
     inquiry = inquire(question, hits)
+    if not inquiry.hits:
+        return 0.0, False, []
     enough = inquiry.evidence >= inquiry.threshold
     return inquiry.evidence, enough, [sentence for _, sentence in _scored(inquiry)]
 
@@ -254,6 +140,15 @@ def weigh(question: Question, hits: Sequence[Hit]) -> tuple[float, bool, list[Se
 def pieces(text: str) -> list[str]:
     """Cut a text into its words, each with the space behind it."""
     return PIECE.findall(text)
+
+
+def unbound(inquiry: Inquiry, hits: Sequence[Hit], model: str = MODEL) -> Answer:
+    """Return the refusal of a question whose identifiers nothing found speaks of: it names them, and what there is."""
+    language = inquiry.question.language
+    reason = inquiry.binding.refusal(language) or NOTHING_FOUND[language]
+    refusal = abstention(inquiry.question, hits, reason, model)
+    text = f"{refusal.text.rstrip('.')}: {reason}."
+    return replace(refusal, text=text, tokens=count_tokens(text))
 
 
 def abstention(question: Question, hits: Sequence[Hit], reason: str, model: str = MODEL) -> Answer:
@@ -313,7 +208,7 @@ def _scored(inquiry: Inquiry) -> list[tuple[float, Sentence]]:
             told = after and counts[place - 1][number] > 0
             beside = CONTEXT * (term in sentence.context or told)
             total += inquiry.weight[term] * (count * (K1 + 1) / (count + norm) if count else beside)
-        return total
+        return total + inquiry.coded(sentence.hit.passage, sentence.start, sentence.end) * inquiry.rare
 
     scores = [by_words(place) for place in range(len(found))]
     best, best_hit = max(scores, default=0.0), max((sentence.hit.score for sentence in found), default=0.0)
@@ -334,17 +229,24 @@ def _fits(sentence: Sentence, pairs: set[tuple[str, str]], *, number: bool) -> f
 
 
 def _chosen(scored: Sequence[tuple[float, Sentence]]) -> list[Sentence]:
-    """Choose the best sentence, then those that add to it; the rest follows in the order of the sources."""
+    """Choose the best sentence, then those that add to it; the rest follows in the order of the sources.
+
+    A sentence that holds nothing of the question, and stands only beside one that does, adds nothing.
+    """
     chosen: list[Sentence] = []
     for score, sentence in scored:
         if len(chosen) == MOST or (len(chosen) >= FEWEST and score < TAIL * scored[0][0]):
             break
-        if not any(_alike(sentence, other) for other in chosen):
+        beside = chosen and score < TAIL * scored[0][0] and not sentence.holds_topic
+        if not beside and not any(_alike(sentence, other) for other in chosen):
             chosen.append(sentence)
     return chosen[:1] + sorted(chosen[1:], key=lambda sentence: (sentence.rank, sentence.start))
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
+    """Tell whether two sentences say the same; those whose numbers differ do not."""
+    if quantities(one.text) != quantities(other.text):
+        return False
     both = one.counted.keys() & other.counted.keys()
     either = one.counted.keys() | other.counted.keys()
     return len(both) > NEAR_DUPLICATE * len(either)
@@ -384,13 +286,19 @@ def _shown(hits: Sequence[Hit], limit: int, quoted: Sequence[Hit]) -> tuple[Hit,
     return tuple(sorted(kept, key=lambda hit: -hit.score))
 
 
-def _composed(chosen: Sequence[Sentence], shown: tuple[Hit, ...], first: int) -> Answer:
+def _composed(inquiry: Inquiry, chosen: Sequence[Sentence], shown: tuple[Hit, ...], first: int) -> Answer:
     listed = all(sentence.step for sentence in chosen)
+    differ = [] if listed else newest_first(differing(chosen), inquiry.others)
+    chosen = [*differ, *(sentence for sentence in chosen if sentence not in differ)]
     parts = []
     for place, sentence in enumerate(chosen):
         part = marked(sentence.text, first + place, sentence.hit.passage.language)
+        part = f"{sentence.hit.passage.title.rstrip('.:')}: {part}" if sentence in differ else part
         parts.append(f"{place + 1}. {part}" if listed else part)
-    text = ("\n" if listed else " ").join(parts)
+    if differ:
+        marks = " ".join(f"[{number}]" for number in range(first, first + len(differ)))
+        parts.insert(0, DIFFER[inquiry.question.language].format(marks=marks))
+    text = ("\n" if listed or differ else " ").join(parts)
     citations = tuple(
         citation(number, sentence.hit, sentence.start, sentence.end) for number, sentence in enumerate(chosen, first)
     )

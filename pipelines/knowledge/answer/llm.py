@@ -7,13 +7,28 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
-from pipelines.knowledge.answer.answer import Event, Params, abstention, citation, count_tokens, extract, pieces
+from pipelines.knowledge.answer.answer import (
+    Event,
+    Params,
+    abstention,
+    citation,
+    count_tokens,
+    extract,
+    pieces,
+    unbound,
+)
+from pipelines.knowledge.answer.binding import Binding, bind
+from pipelines.knowledge.answer.inquiry import inquire, speaks
+from pipelines.knowledge.answer.quotable import quotable
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.passages import prose, sentences
-from pipelines.knowledge.records import Answer, Citation, Hit, Language, Question
+from pipelines.knowledge.records import Answer, Citation, Hit, Language, Passage, Question
+from pipelines.knowledge.search.identifiers import keys
+from pipelines.knowledge.search.quantities import quantities
 from pipelines.knowledge.search.text import negated, stems
 
 # What passes for a role mark in the prompt formats of the common chat models.
@@ -82,8 +97,15 @@ class LanguageModel:
 
     async def stream(self, question: Question, hits: Sequence[Hit], params: Params) -> AsyncIterator[Event]:
         """Yield each sentence once a quote bears it out, and the whole answer last."""
+        inquiry = inquire(question, hits)
+        if hits and not inquiry.hits:
+            refusal = unbound(inquiry, hits, self.writer.name)
+            for piece in pieces(refusal.text):
+                yield piece
+            yield refusal
+            return
         # Those that the extractive answer would quote are among them, also where they stand beside the best ones.
-        shown = extract(question, hits).hits
+        shown = tuple(hit for hit in extract(question, hits).hits if speaks(inquiry.binding, hit))
         draft = Draft(question, shown)
         failure = ""
         try:
@@ -120,6 +142,11 @@ class Draft:
     refused: bool = False
     citations: list[Citation] = field(default_factory=list)
 
+    @cached_property
+    def binding(self) -> Binding:
+        """What the question binds every quote to."""
+        return bind(self.question, self.hits)
+
     async def read(self, written: AsyncIterator[str]) -> AsyncIterator[str]:
         """Yield the supported sentences of what comes in, each as soon as it is complete."""
         line, length, fresh = "", 0, False
@@ -151,7 +178,7 @@ class Draft:
         for sentence in written:
             text = LIVE.sub("", CITED.sub("", sentence)).strip()
             cited = _cited(sentence, self.hits)
-            quotes = [(hit, *span) for hit in cited if (span := _support(text, hit, self.question.language))]
+            quotes = [(hit, *span) for hit in cited if (span := self._support(text, hit))]
             if not (text and quotes):
                 continue
             first = len(self.citations) + 1
@@ -163,6 +190,35 @@ class Draft:
             out = glue + body + marks + (text[len(body) :].strip() or ".")
             self.text += out
             yield out
+
+    def _support(self, text: str, hit: Hit) -> tuple[int, int] | None:
+        """Find the quote in a passage that bears out `text`: one sentence, or two neighbours.
+
+        None where half of the words, a number with its unit, an identifier, an address or a negation of `text` is
+        missing from all of them, or where they speak of another machine than the question.
+        """
+        passage, language = hit.passage, self.question.language
+        wanted, facts = set(stems(text, language)), _facts(text)
+        context = set(stems(f"{passage.title}\n{passage.heading}", language))
+        above = keys(f"{passage.title}\n{passage.heading}", passage.language)
+        spans = sentences(passage.text, passage.language)
+        pairs = [(first[0], second[1]) for first, second in pairwise(spans)]
+        best, most = None, 0.0
+        for start, end in [*spans, *pairs]:
+            quote = passage.text[start:end]
+            present = set(stems(quote, language))
+            if len(wanted & (present | context)) < SUPPORT * len(wanted) or not wanted & present:
+                continue
+            if not facts <= _facts(quote) or negated(text, language) != negated(quote, language):
+                continue
+            if not keys(text, language) <= keys(quote, passage.language) | above:
+                continue
+            if not self.binding.holds(passage, start, end) or not quotable(passage, start, end):
+                continue
+            overlap = len(wanted & present) / (len(wanted | present) or 1)
+            if overlap > most:
+                best, most = (start, end), overlap
+        return best
 
     def answer(self, model: str) -> Answer:
         """Return what has gone out as an answer."""
@@ -198,7 +254,7 @@ def messages(question: Question, hits: Sequence[Hit]) -> Prompt:
     """Return the prompt; passages stand between marks of their own, with every other mark taken out."""
     passages = [
         f'<passage number="{number}" title="{_harmless(hit.passage.title).replace(chr(34), "")}">\n'
-        f"{_harmless(hit.passage.heading)}\n{_harmless(hit.passage.text)}\n</passage>"
+        f"{_harmless(hit.passage.heading)}\n{_harmless(_said(hit.passage))}\n</passage>"
         for number, hit in enumerate(hits, 1)
     ]
     about = [_harmless(question.context)] if question.context else []
@@ -226,6 +282,16 @@ def _complete(line: str, language: Language) -> tuple[list[str], str]:
     return [], line
 
 
+def _said(passage: Passage) -> str:
+    """Return a passage's text without the sentences that may not be quoted."""
+    text, end, parts = passage.text, 0, []
+    for start, stop in sentences(text, passage.language):
+        if not quotable(passage, start, stop):
+            parts.append(text[end:start])
+            end = stop
+    return "".join([*parts, text[end:]])
+
+
 def _harmless(text: str) -> str:
     return ROLE_MARK.sub(" ", text)
 
@@ -236,29 +302,7 @@ def _cited(sentence: str, hits: Sequence[Hit]) -> list[Hit]:
     return [hits[number - 1] for number in dict.fromkeys(numbers) if 1 <= number <= len(hits)]
 
 
-def _support(text: str, hit: Hit, language: Language) -> tuple[int, int] | None:
-    """Find the quote in a passage that bears out `text`: one sentence, or two neighbours.
-
-    None where half of the words, a number, an address or a negation of `text` is missing from all of them.
-    """
-    passage = hit.passage
-    wanted, facts = set(stems(text, language)), _facts(text)
-    context = set(stems(f"{passage.title}\n{passage.heading}", language))
-    spans = sentences(passage.text, passage.language)
-    pairs = [(first[0], second[1]) for first, second in pairwise(spans)]
-    best, most = None, 0.0
-    for start, end in [*spans, *pairs]:
-        quote = passage.text[start:end]
-        present = set(stems(quote, language))
-        if len(wanted & (present | context)) < SUPPORT * len(wanted) or not wanted & present:
-            continue
-        if not facts <= _facts(quote) or negated(text, language) != negated(quote, language):
-            continue
-        overlap = len(wanted & present) / (len(wanted | present) or 1)
-        if overlap > most:
-            best, most = (start, end), overlap
-    return best
-
-
 def _facts(text: str) -> set[str]:
-    return {fact.rstrip(".,").replace(",", ".").lower() for fact in FACT.findall(text)}
+    """Return the numbers, addresses and codes of a text, a number with the unit behind it."""
+    found = {fact.rstrip(".,").replace(",", ".").lower() for fact in FACT.findall(text)}
+    return found | quantities(text)

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -11,6 +13,7 @@ import numpy as np
 from pipelines.knowledge.records import Found, Hit, Language, Made, Passage, Question
 from pipelines.knowledge.search.cross_lingual import neutral
 from pipelines.knowledge.search.encoder import Vectors
+from pipelines.knowledge.search.identifiers import OPENING, canonical, marks, name_of, opening, without
 from pipelines.knowledge.search.ranking import POOL, Row, Rows, by_title, fused, ordered
 from pipelines.knowledge.search.tables import KEPT, PASSAGE_FIELDS, STEMMERS, Tables
 from pipelines.knowledge.search.text import asks_for_remedy, coverage, stems, synonyms, topics
@@ -25,6 +28,9 @@ DEPTH = 50
 # What a synonym counts beside a word of the question itself.
 # Source: SciFact, train claims: nDCG@10 .732, .735, .737 with 1, .5, .25; biology has none of the trade's synonyms.
 SYNONYMS = 0.5
+
+# What it counts that a passage names the machine: it must, and its words tell which is best.
+LEAST = 0.001
 
 # What passages of the question's own language must hold of it, or those of the other language are searched, too.
 # Source: the refusal thresholds of `answer`: below it the answer would be a refusal.
@@ -160,10 +166,13 @@ class Index:
         """Return a document's passages in reading order; none where the tenant has no such document."""
         from lancedb import col, lit
 
-        found = self._rows(
-            tenant_id, PASSAGE_FIELDS, (col("document_id") == lit(document_id)) & (col("flag") == lit(""))
-        )
-        return sorted((Passage(**row) for row in found), key=lambda passage: (passage.page, passage.start))
+        return self._passages(tenant_id, document_id, col("flag") == lit(""))
+
+    def flagged(self, tenant_id: int, document_id: str) -> list[Passage]:
+        """Return those of a document's passages that give orders, in reading order; `flag` says what each attempts."""
+        from lancedb import col, lit
+
+        return self._passages(tenant_id, document_id, col("flag") != lit(""))
 
     def count(self, tenant_id: int) -> int:
         """Return how many passages a tenant has."""
@@ -204,7 +213,8 @@ class Index:
 
         Source: XQuAD: with an English-only encoder hybrid search takes Russian nDCG@10 from .955 to .576.
         """
-        keys = frozenset(neutral(question.text, question.language).split())
+        marked = marks(question.text, question.language) or marks(question.context, question.language)
+        keys = frozenset([*neutral(question.text, question.language).split(), *marked])
         read = [known for key in dict.fromkeys((tenant_id, BUILT_IN)) if (known := self._tables.current(key))]
         most = max(depth, question.limit)
         least = max(DEPTH, most)
@@ -221,7 +231,12 @@ class Index:
             for known in read:
                 other |= _other_language(known.table, question.language, keys, least)
             hits = sorted([*hits, *ordered(other, keys, most)], key=lambda hit: -hit.score)
-        return (by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
+        found = (by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
+        if not marked:
+            return found
+        named = [hit for known in read for hit in _named(known.table, question, marked, keys, most)]
+        both = list({hit.passage.passage_id: hit for hit in (*named, *found)}.values())
+        return [*both, *(hit for known in read for hit in _openings(known.table, both))]
 
     def nearest(self, tenant_id: int, question: Question, count: int) -> list[str]:
         """Return the ids of the tenant's passages whose vectors are nearest to the question's, nearest first."""
@@ -234,6 +249,12 @@ class Index:
     def _own(self, made: Made) -> Made:
         """Tell tables apart by which languages have vectors, too."""
         return replace(made, encoder=f"{made.encoder}+ru") if self.multilingual else made
+
+    def _passages(self, tenant_id: int, document_id: str, which: Any) -> list[Passage]:
+        from lancedb import col, lit
+
+        rows = self._rows(tenant_id, PASSAGE_FIELDS, (col("document_id") == lit(document_id)) & which)
+        return sorted((Passage(**row) for row in rows), key=lambda passage: (passage.page, passage.start))
 
     def _rows(self, tenant_id: int, columns: list[str], where: Any = None) -> list[dict[str, Any]]:
         found = self._tables.current(tenant_id)
@@ -250,17 +271,38 @@ def _write(table: Any, passages: Sequence[Passage], vectors: Vectors | None, sha
     if not passages:
         return
     rows = []
+    opened = {each.document_id: marks(opening(each), each.language) for each in reversed(passages)}
     for number, passage in enumerate(passages):
         text = None if passage.flag else indexed_text(passage)
         rows.append(
             asdict(passage)
             | {f"text_{language}": text if passage.language == language else None for language in STEMMERS}
-            | {"keys": None if text is None else neutral(text, passage.language), "sha256": sha256[number]}
+            | {"keys": None if text is None else _keys(passage, text, opened), "sha256": sha256[number]}
             | {"vector": None if vectors is None or text is None else vectors[number].tolist()}
         )
     upsert = table.merge_insert("passage_id").when_matched_update_all().when_not_matched_insert_all()
     # A null vector is meant: the row is found by its words.
     upsert.execute(pa.Table.from_pylist(rows, schema=table.schema), on_bad_vectors="null")
+
+
+def _keys(passage: Passage, text: str, opened: Mapping[str, list[str]]) -> str:
+    """Return the words by which a passage is found beside its own: concepts, sounds, and whose machine it speaks of."""
+    named = [*marks(text, passage.language), *marks(name_of(passage.document_id), passage.language)]
+    return " ".join(dict.fromkeys([neutral(text, passage.language), *named, *opened[passage.document_id]]))
+
+
+def _openings(table: Any, hits: Sequence[Hit]) -> list[Hit]:
+    """Return the beginnings of the documents found that are not among the hits: they say whose manual each is."""
+    from lancedb import col, lit
+
+    there = {hit.passage.passage_id for hit in hits}
+    wanted = {hit.passage.document_id for hit in hits}
+    if not wanted:
+        return []
+    first = reduce(or_, (col("document_id") == lit(key) for key in sorted(wanted)))
+    first = first & (col("page") == lit(1)) & (col("start") < lit(OPENING)) & (col("flag") == lit(""))
+    rows = table.search().where(first).select(PASSAGE_FIELDS).to_list()
+    return [Hit(_passage(row), 0.0) for row in rows if row["passage_id"] not in there]
 
 
 def _optimise(table: Any) -> None:
@@ -272,18 +314,18 @@ def _optimise(table: Any) -> None:
     table.optimize(cleanup_older_than=KEPT)
 
 
-def _lexical(table: Any, question: Question, least: int) -> Rows:
+def _lexical(table: Any, question: Question, least: int, marked: Sequence[str] = ()) -> Rows:
     """Search by words; the best hit's score is the share of the question's topics that it holds.
 
     A table's BM25 scores hang on its own word counts; the share brings two tables to one scale, in 0..1.
     """
-    query = table.search(_words_asked(question), query_type="fts")
+    query = table.search(_naming(_words_asked(question), marked), query_type="fts")
     rows = query.limit(least).select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
     if not rows:
         return {}
     best = max(rows, key=lambda row: row["_score"])
-    wanted = topics(question.text, question.language)
-    present = set(stems(indexed_text(_passage(best)), question.language))
+    wanted = topics(canonical(question.text, question.language), question.language)
+    present = set(stems(canonical(indexed_text(_passage(best)), question.language), question.language))
     scale = coverage(wanted, present, dict.fromkeys(wanted, 1.0)) / max(best["_score"], 1e-9)
     return _found(rows, [row["_score"] * scale for row in rows])
 
@@ -301,13 +343,36 @@ def _words_asked(question: Question) -> Any:
     return BooleanQuery([(Occur.SHOULD, asked), (Occur.SHOULD, match(alike, column, boost=SYNONYMS))])
 
 
-def _other_language(table: Any, language: Language, keys: frozenset[str], least: int) -> Rows:
+def _naming(asked: Any, marked: Sequence[str]) -> Any:
+    """Ask only for what names all identifiers; which of them comes first is left to the words."""
+    from lancedb.query import BooleanQuery, MatchQuery, Occur
+
+    match: Any = MatchQuery  # its stub lacks the defaults
+    must = [(Occur.MUST, match(mark, "keys", boost=LEAST)) for mark in marked]
+    return BooleanQuery([*must, (Occur.SHOULD, asked)]) if must else asked
+
+
+def _named(table: Any, question: Question, marked: Sequence[str], keys: frozenset[str], most: int) -> list[Hit]:
+    """Return the passages that name what the question names, all of it or else any, in whichever language."""
+    question = replace(question, text=without(question.text, question.language))
+    own = _lexical(table, question, most, marked)
+    if len(marked) > 1 and not own:
+        for mark in marked:
+            own |= _lexical(table, question, most, [mark])
+    return ordered(own or _other_language(table, question.language, keys, most, marked), keys, most)
+
+
+def _other_language(
+    table: Any, language: Language, keys: frozenset[str], least: int, marked: Sequence[str] = ()
+) -> Rows:
     """Search the passages of the other language by concepts and sounds; scored like words, by share of the keys."""
     from lancedb import col, lit
+    from lancedb.query import MatchQuery
 
     if not keys:
         return {}
-    query = table.search(" ".join(sorted(keys)), query_type="fts", fts_columns="keys")
+    match: Any = MatchQuery
+    query = table.search(_naming(match(" ".join(sorted(keys)), "keys"), marked), query_type="fts")
     foreign = query.where(col("language") != lit(language)).limit(least)
     rows = foreign.select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
     if not rows:

@@ -51,7 +51,10 @@ class StepReply(Reply):
     citation: int = Field(description="Number of its quote")
     rationale: str = Field(description="The cause that it cures, word for word; empty where the manual names none")
     rationale_citation: int | None
-    requires_shutdown: bool = Field(description="It is work on what holds pressure or moves")
+    requires_shutdown: bool = Field(
+        description="It is work on what holds pressure or moves, or could be; false where it only looks, reads or "
+        "writes, or where the manual has it done on a running machine"
+    )
 
 
 class NoteReply(Reply):
@@ -80,8 +83,8 @@ class QueryReply(Reply):
     response: str
     sources: list[SourceReply]
     citations: list[CitationReply]
+    safety: list[NoteReply] = Field(description="Of the same manual as the steps; to be read before them")
     steps: list[StepReply] = Field(description="Of the manual, where a remedy was asked for")
-    safety: list[NoteReply]
     metadata: QueryMetadata
 
 

@@ -20,7 +20,9 @@ class DocumentReply(Reply):
     title: str
     language: str | None
     passages: int = Field(description="How many it was cut into; 0 until it is ready")
-    flagged: int = Field(description="How many of them try to give orders to who answers, and are never quoted")
+    flagged: int = Field(
+        description="How many of them try to give orders to who answers, and are never quoted; listed under `flagged/`"
+    )
     attempts: int = Field(description="How often it failed for a reason of its own; the third time is the last")
     created_at: datetime
     done: int = Field(description="Passages that are encoded so far, while it is being indexed")
@@ -40,3 +42,20 @@ class PageReply(Reply):
     document_id: str
     page: int
     text: str
+
+
+class FlaggedPassage(Reply):
+    """A passage that is never quoted: the page's text from `start` to `end`."""
+
+    page: int
+    start: int
+    end: int
+    text: str
+    reason: str = Field(description="What it attempts, such as `overrides instructions`")
+
+
+class FlaggedReply(Reply):
+    """The passages of a document that give orders to whoever answers, in reading order."""
+
+    document_id: str
+    flagged: list[FlaggedPassage]
