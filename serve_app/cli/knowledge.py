@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-CorpusOption = Annotated[Path, typer.Option(help="Parquet: doc_id, text, title?, lang?.", exists=True)]
+CorpusOption = Annotated[
+    Path, typer.Option(help="Parquet: doc_id, text, title?, lang?; rows of one doc_id are its parts.", exists=True)
+]
 QueriesOption = Annotated[Path, typer.Option(help="Parquet: query_id, text, lang?.", exists=True)]
 OutOption = Annotated[Path, typer.Option("--out", help="Parquet file to write.")]
 
 
 @app.command()
 def index(
-    folder: Annotated[Path | None, typer.Argument(exists=True, help="PDF, DOCX, HTML, Markdown and text.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(exists=True, file_okay=False, help="PDF, DOCX, HTML, Markdown and text.")
+    ] = None,
     built_in: Annotated[bool, typer.Option("--built-in", help="Index the knowledge shipped with HDX.")] = False,
     tenant: Annotated[str, typer.Option(help="Whose documents they are.")] = "demo",
     workers: Annotated[int, typer.Option(min=0, help="Encoders that Ray Data runs at once; 0: this process.")] = 0,
@@ -88,7 +92,7 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
         step: Told how far it is.
     """
     from pipelines.knowledge.ingest.bulk import index_many
-    from pipelines.knowledge.ingest.ingest import articles, ingest, renew
+    from pipelines.knowledge.ingest.ingest import articles, drop_short_named, ingest, renew
     from pipelines.knowledge.search.index import BUILT_IN, Index
 
     knowledge = settings.knowledge
@@ -98,14 +102,17 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
     files = articles() if folder is None else sorted(path for path in folder.rglob("*") if path.is_file())
     tenant_id = BUILT_IN if folder is None else asyncio.run(tenant_of(settings, tenant))
     if workers:
-        report = index_many(files, index, tenant_id, (knowledge.encoder_path, knowledge.device), workers, step)
+        encoded_by = knowledge.encoder_path, knowledge.device
+        report = index_many(files, index, tenant_id, encoded_by, workers, step, folder=folder)
     else:
 
         def told(number: int, total: int, name: str) -> None:
             step(name, number, total)
 
-        report = ingest(files, index, encoder, tenant_id, told, drop_missing=folder is None)
+        report = ingest(files, index, encoder, tenant_id, told, folder=folder, drop_missing=folder is None)
         step("indexed", len(files), len(files))
+    if folder is not None:
+        drop_short_named(index, tenant_id, files, folder)
     failed = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
     return (
         f"{len(report.added)} added, {len(report.replaced)} replaced, {len(report.unchanged)} unchanged, "

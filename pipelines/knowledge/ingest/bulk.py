@@ -22,7 +22,14 @@ Step = Callable[[str, int, int], None]
 
 
 def index_many(
-    files: Iterable[Path], index: Index, tenant_id: int, encoder: tuple[str, str], workers: int, step: Step
+    files: Iterable[Path],
+    index: Index,
+    tenant_id: int,
+    encoder: tuple[str, str],
+    workers: int,
+    step: Step,
+    *,
+    folder: Path | None = None,
 ) -> IngestReport:
     """Bring files into a tenant's part of the index; what is there already is not read again.
 
@@ -35,11 +42,12 @@ def index_many(
         encoder: Folder and device, as for `Encoder.load`.
         workers: Actors that encode.
         step: Told what is done, how many documents, and of how many.
+        folder: What names are counted from, as in `document_name`.
     """
     import ray.data
 
     known = {document.document_id: document for document in index.documents(tenant_id)}
-    fresh, unchanged, failed = _sorted_out(files, set(known))
+    fresh, unchanged, failed = _sorted_out(files, set(known), folder)
     outcomes: dict[str, list[str]] = {"added": [], "replaced": []}
     written = 0
     if fresh:
@@ -67,13 +75,15 @@ def index_many(
     return IngestReport(tuple(outcomes["added"]), tuple(outcomes["replaced"]), tuple(unchanged), (), failed, written)
 
 
-def _sorted_out(files: Iterable[Path], known: set[str]) -> tuple[dict[str, Path], list[str], dict[str, str]]:
+def _sorted_out(
+    files: Iterable[Path], known: set[str], folder: Path | None
+) -> tuple[dict[str, Path], list[str], dict[str, str]]:
     """Return the files to be read, and the names of those that are known or cannot be read."""
     fresh: dict[str, Path] = {}
     unchanged: list[str] = []
     failed: dict[str, str] = {}
     for path in files:
-        name = document_name(path)
+        name = document_name(path, folder)
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -58,9 +58,26 @@ def built_in_pages() -> Mapping[str, Sequence[str]]:
     return {document.document_id: [page.text for page in document.pages] for document in read}
 
 
-def document_name(path: Path) -> str:
-    """Name a file by itself and its folder, so that it is the same document wherever its tree is copied to."""
-    return f"{path.resolve().parent.name}/{path.name}"
+def document_name(path: Path, folder: Path | None = None) -> str:
+    """Name a file by its place below a folder and that folder's own name; without one by the folder it lies in.
+
+    So it is the same document wherever its tree is copied to, and no two files of a tree have one name.
+    """
+    above = path.parent if folder is None else folder
+    return f"{above.resolve().name}/{path.relative_to(above).as_posix()}"
+
+
+def drop_short_named(index: Index, tenant_id: int, files: Iterable[Path], folder: Path) -> None:
+    """Remove what stands in the index twice: under the name that a file below `folder` has, and under its short one.
+
+    Once all files were named by their own folder alone. One whose content differs is another file's, and stays.
+    """
+    known = {(name_key(found.document_id), found.sha256): found.document_id for found in index.documents(tenant_id)}
+    for path in files:
+        short, own = (name_key(document_key(document_name(path, above), "")) for above in (None, folder))
+        twice = [known.get((short, sha256)) for name, sha256 in known if name == own != short]
+        for document_id in filter(None, twice):
+            index.remove(tenant_id, document_id)
 
 
 def ingest(
@@ -70,6 +87,7 @@ def ingest(
     tenant_id: int,
     progress: Progress | None = None,
     *,
+    folder: Path | None = None,
     drop_missing: bool = False,
 ) -> IngestReport:
     """Bring a tenant's part of the index in line with files.
@@ -80,6 +98,7 @@ def ingest(
         encoder: Used for the languages that the index searches by vector.
         tenant_id: Whose documents they are.
         progress: Called before each file with its number from 0, the number of files and its name.
+        folder: What names are counted from, as in `document_name`.
         drop_missing: Also remove the tenant's documents that are none of the files.
     """
     paths = list(files)
@@ -88,7 +107,7 @@ def ingest(
     kept: set[str] = set()
     written = 0
     for number, path in enumerate(paths):
-        name = document_name(path)
+        name = document_name(path, folder)
         if progress:
             progress(number, len(paths), name)
         try:
