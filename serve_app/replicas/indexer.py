@@ -184,7 +184,7 @@ class Indexer:
         Raises:
             Unavailable: A part is away: encoder or disk, or the index is another encoder's.
         """
-        vectors = await self._vectors(document, passages)
+        vectors = await self._vectors(passages)
         try:
             await self._in_thread(INDEX_S, self._index.add, tenant_id, passages, vectors, document.sha256, made)
         except InvalidInput as error:
@@ -194,12 +194,10 @@ class Indexer:
                 raise Unavailable("index", "cannot be written") from error
             raise
 
-    async def _vectors(self, document: Document, passages: list[Passage]) -> "Vectors | None":
-        """Return the vectors of passages, where their language is searched by them."""
-        from pipelines.knowledge.search.index import indexed_text, needs_vector
+    async def _vectors(self, passages: list[Passage]) -> "Vectors":
+        """Return the vectors of passages."""
+        from pipelines.knowledge.search.index import indexed_text
 
-        if not needs_vector(document.language, self._settings.knowledge.encoder_multilingual):
-            return None
         texts = [indexed_text(passage) for passage in passages]
         batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
         return np.concatenate([(await self._encode(batch, PATIENCE_S))[0] for batch in batches]).astype(np.float32)

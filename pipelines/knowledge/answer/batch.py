@@ -12,7 +12,7 @@ from pipelines.knowledge.answer.answer import weigh
 from pipelines.knowledge.answer.collection import read_documents, read_queries
 from pipelines.knowledge.records import Hit, Passage, Question
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, indexed_text, needs_vector
+from pipelines.knowledge.search.index import Index, indexed_text
 
 OWNER = 1  # the tenant of a corpus
 BATCH = 512
@@ -123,10 +123,6 @@ def _fill(index: Index, passages: list[Passage], encoder: Encoder, step: Step) -
     for start in range(0, len(passages), BATCH):
         step("index", start, len(passages))
         batch = passages[start : start + BATCH]
-        for language in ("en", "ru"):
-            part = [passage for passage in batch if passage.language == language]
-            wanted = part and needs_vector(part[0].language, index.multilingual)
-            vectors = encoder.encode([indexed_text(passage) for passage in part]) if wanted else None
-            index.add(OWNER, part, vectors, "", encoder.made)
+        index.add(OWNER, batch, encoder.encode([indexed_text(passage) for passage in batch]), "", encoder.made)
     index.optimise(OWNER)
     step("index", len(passages), len(passages))

@@ -12,7 +12,7 @@ from pipelines.knowledge.ingest.documents import document_key, name_key, read_do
 from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Document, Passage
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text, needs_vector
+from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text
 
 ARTICLES = Path(__file__).parents[1] / "articles"
 
@@ -95,7 +95,7 @@ def ingest(
     Args:
         files: Files of the types that `read_document` reads.
         index: Written to by this process alone.
-        encoder: Used for the languages that the index searches by vector.
+        encoder: Of the passages.
         tenant_id: Whose documents they are.
         progress: Called before each file with its number from 0, the number of files and its name.
         folder: What names are counted from, as in `document_name`.
@@ -141,8 +141,7 @@ def ingest_document(name: str, content: bytes, index: Index, encoder: Encoder, t
         if known.document_id == document_id:
             return Ingested(known, "unchanged")
     document, found = prepare(name, content)
-    encoded = needs_vector(document.language, index.multilingual)
-    vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
+    vectors = encoder.encode([indexed_text(passage) for passage in found])
     index.add(tenant_id, found, vectors, document.sha256, encoder.made)
     for known in namesakes:
         index.remove(tenant_id, known.document_id)
