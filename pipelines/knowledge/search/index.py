@@ -300,9 +300,7 @@ class Index:
         return cast("list[dict[str, Any]]", (query.where(where) if where is not None else query).to_list())
 
 
-def _write(
-    table: Any, passages: Sequence[Passage], vectors: Sequence[Mapping[str, Any]], sha256: Sequence[str]
-) -> None:
+def _write(table: Any, passages: Sequence[Passage], vectors: Sequence[dict[str, Any]], sha256: Sequence[str]) -> None:
     """Write rows; of a passage that gives orders nothing is searchable, so that no question finds it."""
     import pyarrow as pa
 
