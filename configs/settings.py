@@ -158,9 +158,10 @@ class Knowledge(_Section):
     """Encoder, index and generator of the assistant.
 
     Attributes:
-        encoder_path: Folder of a sentence-transformers model; empty means the pinned MiniLM wheel.
-        encoder_multilingual: Turns on hybrid search for Russian, which an English-only encoder halves.
-        device: `cpu` or `cuda`.
+        encoder_path: Folder of a sentence-transformers model; empty means the pinned built-in ones.
+        encoder_multilingual: Says that the model at `encoder_path` reads Russian; the built-in ones always search it by
+            vector, too.
+        device: `cpu` or `cuda`, where the model at `encoder_path` computes.
         generator: `extractive` needs no model; `openai` calls any OpenAI-compatible server at `openai_url`; `vllm` runs
             `vllm_model` in the graph (extra `vllm`).
         vllm_model: Folder of a model, or its name on a model hub.

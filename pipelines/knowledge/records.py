@@ -63,10 +63,17 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What made vectors: an encoder's name and the length of its vectors. Only those of one maker are compared."""
+    """What made vectors. Only those of one maker are compared.
+
+    Attributes:
+        encoder: Its name.
+        dims: Length of the part by which texts of one language are compared.
+        shared: Length of the part behind it in which the languages meet; 0 where there is none.
+    """
 
     encoder: str
     dims: int
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class Question:
     """What a user asks.
 
     Attributes:
-        vector: The encoder's embedding, `float64[384]` for MiniLM; None where only words count.
+        vector: The encoder's embedding, both parts of it; None where only words count.
         made: What made the vector; None where that is the same for all.
         context: What is known of the machine asked about, in a sentence; empty where none is.
     """

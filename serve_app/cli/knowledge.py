@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-CorpusOption = Annotated[Path, typer.Option(help="Parquet: doc_id, text, title?, lang?.", exists=True)]
+CorpusOption = Annotated[
+    Path, typer.Option(help="Parquet: doc_id, text, title?, lang?; rows of one doc_id are its parts.", exists=True)
+]
 QueriesOption = Annotated[Path, typer.Option(help="Parquet: query_id, text, lang?.", exists=True)]
 OutOption = Annotated[Path, typer.Option("--out", help="Parquet file to write.")]
 
 
 @app.command()
 def index(
-    folder: Annotated[Path | None, typer.Argument(exists=True, help="PDF, DOCX, HTML, Markdown and text.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(exists=True, file_okay=False, help="PDF, DOCX, HTML, Markdown and text.")
+    ] = None,
     built_in: Annotated[bool, typer.Option("--built-in", help="Index the knowledge shipped with HDX.")] = False,
     tenant: Annotated[str, typer.Option(help="Whose documents they are.")] = "demo",
     workers: Annotated[int, typer.Option(min=0, help="Encoders that Ray Data runs at once; 0: this process.")] = 0,
@@ -89,7 +93,7 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
     """
     from pipelines.knowledge.ingest.bulk import index_many
     from pipelines.knowledge.ingest.document_reader import Bounds
-    from pipelines.knowledge.ingest.ingest import articles, ingest, renew
+    from pipelines.knowledge.ingest.ingest import articles, drop_short_named, ingest, renew
     from pipelines.knowledge.search.index import BUILT_IN, Index
 
     knowledge = settings.knowledge
@@ -100,16 +104,18 @@ def index_documents(settings: Settings, folder: Path | None, tenant: str, worker
     bounds = Bounds.of(settings.documents)
     tenant_id = BUILT_IN if folder is None else asyncio.run(tenant_of(settings, tenant))
     if workers:
-        report = index_many(files, index, tenant_id, (knowledge.encoder_path, knowledge.device), workers, bounds, step)
+        encoded_by = knowledge.encoder_path, knowledge.device
+        report = index_many(files, index, tenant_id, encoded_by, workers, bounds, step, folder=folder)
     else:
 
         def told(number: int, total: int, name: str) -> None:
             step(name, number, total)
 
-        report = ingest(
-            files, index, encoder, tenant_id, told, drop_missing=folder is None, bounds=bounds if folder else None
-        )
+        own = bounds if folder else None
+        report = ingest(files, index, encoder, tenant_id, told, folder=folder, drop_missing=folder is None, bounds=own)
         step("indexed", len(files), len(files))
+    if folder is not None:
+        drop_short_named(index, tenant_id, files, folder)
     failed = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
     return (
         f"{len(report.added)} added, {len(report.replaced)} replaced, {len(report.unchanged)} unchanged, "

@@ -26,6 +26,7 @@ from configs.settings import Settings, environment, new_secrets
 from pipelines.detectors.members import registry
 from pipelines.errors import Unavailable
 from pipelines.knowledge.ingest.ingest import articles
+from pipelines.knowledge.search.encoder import BUILT_IN
 from pipelines.promotion.mlflow_client import Registry
 from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.local.demo import DEMO_FAMILY, make_demo
@@ -142,7 +143,8 @@ def indexing(settings: Settings, steps: Steps, names: dict[str, str]) -> Iterato
     """
     mark = index_mark(settings)
     content = b"".join(path.read_bytes() for path in articles())
-    digest = sha256(content + settings.knowledge.encoder_path.encode()).hexdigest()
+    encoder = f"{settings.knowledge.encoder_path or BUILT_IN} {settings.knowledge.encoder_multilingual}"
+    digest = sha256(content + encoder.encode()).hexdigest()
     if mark.exists() and mark.read_text(encoding="utf-8") == digest:
         yield
         return

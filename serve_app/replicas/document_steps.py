@@ -134,12 +134,10 @@ class DocumentSteps:
         given = stored.name, content, bounds, stopped.is_set
         return await self._in_thread(None, read_apart, *given, stop=stopped.set)
 
-    async def _vectors(self, tenant_id: int, prepared: Prepared, made: Made) -> "Vectors | None":
-        """Return the vectors of passages, where their language is searched by them."""
-        from pipelines.knowledge.search.index import indexed_text, needs_vector
+    async def _vectors(self, tenant_id: int, prepared: Prepared, made: Made) -> "Vectors":
+        """Return the vectors of passages."""
+        from pipelines.knowledge.search.index import indexed_text
 
-        if not needs_vector(prepared.document.language, self._settings.knowledge.encoder_multilingual):
-            return None
         count, vectors = len(prepared.cuts), []
         for start in range(0, count, BATCH):
             texts = [indexed_text(passage) for passage in prepared.passages(start, start + BATCH)]
@@ -151,7 +149,7 @@ class DocumentSteps:
             await self._note(tenant_id, prepared, min(count, start + BATCH))
         return np.concatenate(vectors)
 
-    async def _write(self, tenant_id: int, prepared: Prepared, vectors: "Vectors | None", made: Made) -> None:
+    async def _write(self, tenant_id: int, prepared: Prepared, vectors: "Vectors", made: Made) -> None:
         """Write a document in place of what an earlier reading of it left.
 
         Raises:
@@ -162,8 +160,7 @@ class DocumentSteps:
             for start in range(0, len(prepared.cuts), WRITTEN):
                 await self._note(tenant_id, prepared, len(prepared.cuts))
                 passages = prepared.passages(start, start + WRITTEN)
-                own = None if vectors is None else vectors[start : start + WRITTEN]
-                given = tenant_id, passages, own, prepared.document.sha256, made
+                given = tenant_id, passages, vectors[start : start + WRITTEN], prepared.document.sha256, made
                 async with self._writing.turn(tenant_id):
                     await self._in_thread(INDEX_S, self._index.add, *given)
         except InvalidInput as error:

@@ -24,7 +24,7 @@ from pipelines.knowledge.answer.answer import Event, extract, pieces
 from pipelines.knowledge.answer.waiting import within
 from pipelines.knowledge.ingest.documents import language_of
 from pipelines.knowledge.records import Answer, Found, Hit, Passage, Question
-from pipelines.knowledge.search.index import BUILT_IN, needs_vector
+from pipelines.knowledge.search.index import BUILT_IN
 from pipelines.machines.family import name_of
 from pipelines.promotion.rollout import PromotionRequest
 from pipelines.promotion.tenant_models import TenantModels, check_versions
@@ -181,8 +181,7 @@ class GraphAssistant:
 
     async def _search(self, asked: Asked) -> tuple[Question, Found]:
         question = Question(asked.text, language_of(asked.text), asked.limit, context=asked.context)
-        if self._wants_vector(question):
-            question = await self._with_vector(question)
+        question = await self._with_vector(question)
         search = self._retriever.search.remote(asked.tenant_id, question)
         return question, await reach("retriever", search, self._knowledge.timeout_s)
 
@@ -194,15 +193,12 @@ class GraphAssistant:
             return question
         return replace(question, vector=vectors[0], made=made)
 
-    def _wants_vector(self, question: Question) -> bool:
-        return question.vector is None and needs_vector(question.language, self._knowledge.encoder_multilingual)
-
     def _told(self, answer: Answer, question: Question, begun: float, searched: float) -> Answer:
         """Add to an answer how long its parts took, and that the search went without the embedder where it did."""
         now = time.perf_counter()
         times = {"search": 1e3 * (searched - begun), "answer": 1e3 * (now - searched)}
         answer = replace(answer, milliseconds=answer.milliseconds | times)
-        return _without(answer, BY_WORDS) if self._wants_vector(question) else answer
+        return _without(answer, BY_WORDS) if question.vector is None else answer
 
     async def flagged(self, tenant_id: int, document_id: str) -> Sequence[Passage]:
         """Return the passages of a document that are set aside."""
@@ -220,7 +216,7 @@ class GraphAssistant:
             return "degraded"
         except HdxError:
             return "down"
-        return "ok" if found.hits and refusal and not self._wants_vector(question) else "degraded"
+        return "ok" if found.hits and refusal and question.vector is not None else "degraded"
 
 
 def _without(answer: Answer, said: str) -> Answer:

@@ -88,18 +88,18 @@ def is_ours(process: psutil.Process, service: Service, name: str) -> bool:
 
 
 def test_questions_are_answered_while_the_encoder_hangs(service: Service) -> None:
-    """English by words alone, marked; Russian as ever; a document waits and is indexed when the encoder is back."""
+    """By words alone, marked, in both languages; a document waits and is indexed when the encoder is back."""
     russian = "Как устранить падение давления в гидросистеме?"
     with service.client() as client:
-        whole, embedder = asked(client, russian)["response"], replica_of(service, "Embedder")
+        assert not asked(client, russian)["metadata"]["degraded"]
+        embedder = replica_of(service, "Embedder")
         embedder.suspend()
         try:
             address = upload(client, "waits.md", "# Waiting\n\nThe code of the waiting press is WT77.")
-            answer = asked(client, "How to fix hydraulic pressure drop?")
-            assert answer["citations"]
-            assert (answer["metadata"]["degraded"], "embedder" in answer["metadata"]["reason"]) == (True, True)
-            answer = asked(client, russian)
-            assert (answer["response"], answer["metadata"]["degraded"]) == (whole, False)
+            for text in ("How to fix hydraulic pressure drop?", russian):
+                answer = asked(client, text)
+                assert answer["citations"]
+                assert (answer["metadata"]["degraded"], "embedder" in answer["metadata"]["reason"]) == (True, True)
             checks = client.get("/health/").json()["checks"]
             assert checks["rag_service"] == "degraded"
         finally:

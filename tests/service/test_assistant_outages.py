@@ -66,7 +66,6 @@ class Parts:
     """Encoder, index and generator behind handles; those of encoder and generator may be taken away."""
 
     def __init__(self, encoder: Encoder, index: Index, home: Path) -> None:
-        self.asked: list[str] = []
         self.outage: Callable[[], Awaitable[object]] | None = None
         self.generator_lost = False
         self._encoder, self._index, self._engine = encoder, index, engine_of(Knowledge(), None)
@@ -79,7 +78,6 @@ class Parts:
         self.assistant = GraphAssistant(embedder, retriever, generator, settings_for(home))
 
     async def _encode(self, texts: list[str]) -> tuple[object, Made]:
-        self.asked += texts
         if self.outage is not None:
             await self.outage()
         return self._encoder.encode(texts).astype(np.float64), self._encoder.made
@@ -131,13 +129,13 @@ async def test_without_the_embedder_words_find(parts: Parts, outage: Callable[[]
     assert (streamed.text, streamed.degraded) == (answer.text, True)
 
 
-async def test_russian_needs_no_embedder(parts: Parts) -> None:
-    """A language that is searched by words never asks it, and its answer is whole without."""
+async def test_russian_without_the_embedder_is_found_by_words(parts: Parts) -> None:
+    """Both languages are searched by words and by vector, and by words alone while there are none."""
     whole = await parts.assistant.ask(RUSSIAN)
     parts.outage = lost
     answer = await parts.assistant.ask(RUSSIAN)
-    assert (answer.text, answer.grounded, answer.degraded) == (whole.text, True, False)
-    assert parts.asked == []
+    assert (whole.grounded, whole.degraded) == (True, False)
+    assert (answer.grounded, answer.degraded, answer.reason) == (True, True, BY_WORDS)
 
 
 async def test_a_refusal_without_the_embedder_says_both(parts: Parts) -> None:

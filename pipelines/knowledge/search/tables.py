@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STEMMERS: dict[Language, str] = {"en": "English", "ru": "Russian"}
 PASSAGE_FIELDS = [field.name for field in fields(Passage)]
 CURRENT = "current"
+# Columns of vectors: by which texts of one language are compared, and in which the languages meet.
+VECTOR, SHARED = "vector", "shared"
 # Of the columns below and of what is written into them; another number means that all tables are made anew.
 FORM = "1"
 
@@ -108,8 +110,8 @@ class Tables:
         """Make an empty table, in place of one that never became current."""
         from lancedb.index import FTS
 
-        digest = hashlib.sha256(f"{made.encoder} {made.dims} {FORM} {time.time_ns()}".encode()).hexdigest()[:12]
-        table = self._database.create_table(f"tenant_{tenant_id}_{digest}", schema=_schema(made.dims))
+        digest = hashlib.sha256(f"{made} {FORM} {time.time_ns()}".encode()).hexdigest()[:12]
+        table = self._database.create_table(f"tenant_{tenant_id}_{digest}", schema=_schema(made))
         for language, stemmer in STEMMERS.items():
             # Folding to ASCII would make one letter of the Russian й and и.
             table.create_index(f"text_{language}", config=FTS(language=stemmer, stem=True, ascii_folding=False))
@@ -119,10 +121,13 @@ class Tables:
 
     def publish(self, tenant_id: int, table: Any, made: Made) -> None:
         """Let all readers turn to a table; the one before it goes with the next clean-up."""
-        row = {"tenant_id": tenant_id, "name": table.name, "encoder": made.encoder, "dims": made.dims, "form": FORM}
+        row = {"tenant_id": tenant_id, "name": table.name, "form": FORM, **asdict(made)}
         if CURRENT not in self._names():
             self._database.create_table(CURRENT, schema=_current_schema(), exist_ok=True)
-        upsert = self._table(CURRENT).merge_insert("tenant_id").when_matched_update_all().when_not_matched_insert_all()
+        known = self._table(CURRENT)
+        if SHARED not in known.schema.names:  # written when no encoder had such a part
+            known.add_columns({SHARED: "cast(0 as bigint)"})
+        upsert = known.merge_insert("tenant_id").when_matched_update_all().when_not_matched_insert_all()
         upsert.execute([row])
         self._looked = -CONSISTENCY.total_seconds()
 
@@ -140,7 +145,9 @@ class Tables:
             return {}
         rows = self._table(CURRENT).search().to_list()
         return {
-            row["tenant_id"]: (row["name"], Made(row["encoder"], row["dims"])) for row in rows if row["form"] == FORM
+            row["tenant_id"]: (row["name"], Made(row["encoder"], row["dims"], row.get(SHARED, 0)))
+            for row in rows
+            if row["form"] == FORM
         }
 
     def _names(self) -> list[str]:
@@ -161,7 +168,7 @@ def _taken(lock: IO[str]) -> bool:
     return True
 
 
-def _schema(dims: int) -> "pa.Schema":
+def _schema(made: Made) -> "pa.Schema":
     import pyarrow as pa
 
     numbers = {"page", "start", "end"}
@@ -169,11 +176,14 @@ def _schema(dims: int) -> "pa.Schema":
     columns += [
         pa.field(name, pa.string()) for name in (*(f"text_{language}" for language in STEMMERS), "keys", "sha256")
     ]
-    return pa.schema([*columns, pa.field("vector", pa.list_(pa.float32(), dims))])
+    parts = {VECTOR: made.dims, SHARED: made.shared}
+    return pa.schema(
+        [*columns, *(pa.field(name, pa.list_(pa.float32(), dims)) for name, dims in parts.items() if dims)]
+    )
 
 
 def _current_schema() -> "pa.Schema":
     import pyarrow as pa
 
-    numbers, texts = ("tenant_id", "dims"), ("name", "encoder", "form")
+    numbers, texts = ("tenant_id", "dims", SHARED), ("name", "encoder", "form")
     return pa.schema([*(pa.field(n, pa.int64()) for n in numbers), *(pa.field(n, pa.string()) for n in texts)])

@@ -17,6 +17,13 @@ LETTER = re.compile(r"[^\W\d_]")
 CYRILLIC_SHARE = 0.25
 
 
+# By ISO 639-1, -2 and -3, and as people write them.
+NAMES: dict[str, Language] = {
+    **dict.fromkeys(("en", "eng", "english", "английский"), "en"),
+    **dict.fromkeys(("ru", "rus", "russian", "русский"), "ru"),
+}
+
+
 def words_of(listed: str) -> frozenset[str]:
     """Return the words of a list, apart by spaces."""
     return frozenset(listed.split())
@@ -108,6 +115,11 @@ def language_of(text: str) -> Language:
     """Tell Russian from English by the share of Cyrillic letters."""
     letters = len(LETTER.findall(text))
     return "ru" if letters and len(CYRILLIC.findall(text)) / letters >= CYRILLIC_SHARE else "en"
+
+
+def language_named(tag: str) -> Language | None:
+    """Return the language that a tag names, such as `en-US`, `eng` or `RU`; None for any other."""
+    return NAMES.get(re.split(r"[-_.]", tag.strip().lower())[0])
 
 
 @cache
