@@ -380,16 +380,17 @@ async def test_a_file_that_takes_long_waits_among_its_like(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not read in a moment is read in the queue of long files, and what is not read there fails."""
-    monkeypatch.setattr(jobs_module, "QUICK", (1, 3))
+    monkeypatch.setattr(jobs_module, "QUICK", (8, 0.0))
+    monkeypatch.setattr(jobs_module, "LOOK_S", 0.1)
     plant = await make_plant(store)
-    job = await make_job(store, *own(plant), file_of(100_000))
+    job = await make_job(store, *own(plant), file_of(11_000))
     (done,) = await work(url, store, plant.tenant_id, job)
     assert done.state == "done"
-    monkeypatch.setattr(jobs_module, "LONG", (1, 3))
-    job = await make_job(store, *own(plant), file_of(100_000))
+    monkeypatch.setattr(jobs_module, "LONG", (1, 600))
+    job = await make_job(store, *own(plant), file_of(400_000))
     (failed,) = await work(url, store, plant.tenant_id, job)
-    assert failed.state == "failed"
-    assert "must be read within 6442450944 bytes and 1 s" in failed.reason
+    assert (failed.state, failed.task) == ("failed", "file")
+    assert failed.reason == "file: must be read within 6442450944 bytes and 1 s: cut the file into parts"
 
 
 # --- who sends to do harm
@@ -429,16 +430,33 @@ async def test_a_hostile_file_fails_by_its_name(store: Store, url: str, kind: st
     assert parts(url) == 0
 
 
-async def test_memory_is_bounded(store: Store, url: str) -> None:
+def wide_text() -> bytes:
+    """Few cells, each a megabyte of letters of four bytes once they are read."""
+    row = f"2026-03-01T00:00:00Z,100,\N{GRINNING FACE}{'x' * 1_000_000}\n"
+    return gzip.compress(b"time,pressure [bar],text\n" + row.encode() * 80, 1)
+
+
+GREEDY: dict[str, tuple[Callable[[], bytes], str]] = {
+    "cells": (
+        lambda: b"time" + b",1" * 99 + b"\n" * 30_000,
+        "file: must have at most 2684354 cells; it has 3000100, and",
+    ),
+    "text": (wide_text, "file:"),
+}
+
+
+@pytest.mark.parametrize("kind", GREEDY)
+async def test_memory_is_bounded(store: Store, url: str, kind: str) -> None:
     """A file that takes more memory than it may is refused by that rule, first among all, then among the long ones."""
+    (made, rule), least = GREEDY[kind], 3 * 2**29
     plant = await make_plant(store)
-    job = await make_job(store, *own(plant), file_of(600_000))
-    running = asyncio.create_task(QueueWorker(url, look, jobs=Jobs(store, Limits(job_memory=2**30))).run())
+    job = await make_job(store, *own(plant), made())
+    running = asyncio.create_task(QueueWorker(url, look, jobs=Jobs(store, Limits(job_memory=least))).run())
     failed = await ended(store, plant.tenant_id, job)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert failed.state == "failed"
-    assert "bytes and 600 s" in failed.reason
+    assert (failed.state, failed.task) == ("failed", "file")
+    assert failed.reason == f"{rule} must be read within {least} bytes and 600 s: cut the file into parts"
 
 
 async def test_a_tenant_has_room_for_so_many(store: Store) -> None:
