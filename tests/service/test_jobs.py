@@ -29,6 +29,7 @@ from serve_app.store.migrate import migrate
 from serve_app.store.records_jobs import OPEN, Job
 from serve_app.store.repository import Store
 from tests.service.houses import MANY, make_job
+from tests.service.test_isolation import as_application
 from tests.service.test_store_parts import Plant, make_plant
 from tests.unit.workbooks import rows_xml, workbook
 
@@ -113,14 +114,10 @@ def own(plant: Plant) -> tuple[int, int]:
     return plant.tenant_id, plant.system.system_id
 
 
-def parts(url: str) -> int:
-    """How many parts of files and pieces the database holds, of whomever."""
-    with create_engine(url, poolclass=NullPool).connect() as connection:
-        tenants = [row.tenant_id for row in connection.execute(text("SELECT tenant_id FROM tenants"))]
-        found = 0
-        for tenant in tenants:
-            connection.execute(text("SELECT set_config('hdx.tenant', :id, false)"), {"id": str(tenant)})
-            found += connection.execute(text("SELECT count(*) FROM job_parts")).scalar_one()
+def parts(url: str, plant: Plant) -> int:
+    """How many parts of files and pieces the database holds of a tenant."""
+    with as_application(url, plant.tenant_id) as connection:
+        found: int = connection.execute(text("SELECT count(*) FROM job_parts")).scalar_one()
     return found
 
 
@@ -141,7 +138,7 @@ async def test_a_file_becomes_readings(store: Store, url: str) -> None:
     assert outcome(done) == {"written": 120_000}
     assert any("'pressure [bar]'" in line for line in done.report["notes"])
     assert await counts(store, plant) == {"pressure": 60_000, "flow": 60_000}
-    assert parts(url) == 0
+    assert parts(url, plant) == 0
     watch = await store.watches.get(*own(plant))
     assert watch is not None
     again = await make_job(store, *own(plant), file_of(60_000))
@@ -225,7 +222,7 @@ async def test_a_worker_killed_at_each_step_loses_nothing_and_doubles_nothing(st
     assert (done.state, done.done) == ("done", 800_000)
     assert outcome(done) == {"written": 800_000}
     assert await counts(store, plant) == {"pressure": 400_000, "flow": 400_000}
-    assert parts(url) == 0
+    assert parts(url, plant) == 0
 
 
 async def test_a_database_that_cuts_connections(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +306,7 @@ async def test_a_cancelled_job_ends_at_once(store: Store, url: str, at: int) -> 
     assert sum(kept.values()) == sum(outcome(cancelled).values())
     await asyncio.sleep(2)
     assert await counts(store, plant) == kept
-    assert parts(url) == 0
+    assert parts(url, plant) == 0
     assert await store.jobs.cancel(plant.tenant_id, job.job_id, "ann") == cancelled
     notes = [note.action for note in await store.audit.newest(plant.tenant_id)]
     assert notes.count("job.cancelled") == 1
@@ -335,7 +332,7 @@ async def test_a_job_of_a_system_that_is_gone_fails(store: Store, url: str) -> N
         assert (found.state, found.reason) == ("failed", f"no system {each.system.system_id}")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert parts(url) == 0
+    assert parts(url, plant) == 0
 
 
 # --- fair
@@ -427,7 +424,7 @@ async def test_a_hostile_file_fails_by_its_name(store: Store, url: str, kind: st
     failed, done = await work(url, store, plant.tenant_id, job, small)
     assert (failed.state, done.state) == ("failed", "done")
     assert rule in failed.reason
-    assert parts(url) == 0
+    assert parts(url, plant) == 0
 
 
 def wide_text() -> bytes:
@@ -485,7 +482,7 @@ async def test_parts_of_no_job_go(store: Store, url: str) -> None:
         connection.execute(text("UPDATE jobs SET state = 'done' WHERE job_id = ANY(:ids)"), {"ids": numbers})
     await store.jobs.keep_file(plant.tenant_id, numbers[0], 7, b"young", MANY)
     await store.jobs.look_after()
-    assert parts(url) == 2
+    assert parts(url, plant) == 2
 
 
 def test_a_piece_is_no_more_than_a_transaction_takes() -> None:
