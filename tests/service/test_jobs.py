@@ -51,6 +51,9 @@ async def run(url):
 asyncio.run(run(sys.argv[1]))
 """
 
+# Of tests of the process that reads, which know nothing of a database: on one server is enough.
+ONE_SERVER = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
 
 @pytest.fixture
 def url(database_url: str) -> str:
@@ -162,6 +165,7 @@ async def test_what_is_no_reading_is_set_aside(store: Store, url: str) -> None:
     assert len(await store.readings.quarantined(*own(plant), limit=5_000)) == 2_000
 
 
+@ONE_SERVER
 async def test_json_of_many_rows(store: Store, url: str) -> None:
     """JSON beyond the rows of a request is read as in one; a wrong row has the job fail by its name."""
     plant = await make_plant(store)
@@ -175,6 +179,7 @@ async def test_json_of_many_rows(store: Store, url: str) -> None:
     assert failed.reason.startswith("readings[30000].at: must be a moment")
 
 
+@ONE_SERVER
 async def test_workbooks_and_parquet(store: Store, url: str) -> None:
     """Read within the bounds of the process that reads, each by its own reader."""
     plant = await make_plant(store)
@@ -201,9 +206,9 @@ def jobs_json(rows: Sequence[Mapping[str, Any]]) -> bytes:
 async def test_a_worker_killed_at_each_step_loses_nothing_and_doubles_nothing(store: Store, url: str) -> None:
     """Killed while it reads and after each few pieces, others go on where it was: every value is written once."""
     plant = await make_plant(store)
-    job = await make_job(store, *own(plant), file_of(400_000))
+    job = await make_job(store, *own(plant), file_of(150_000))
     steps: list[Callable[[Job], bool]] = [lambda found: found.state == "running"]
-    steps += [lambda found, n=n: found.done >= n for n in (1, 200_000, 400_000, 600_000)]  # type: ignore[misc]
+    steps += [lambda found, n=n: found.done >= n for n in (1, 100_000, 200_000)]  # type: ignore[misc]
     seen = []
     for reached in steps:
         process = await asyncio.create_subprocess_exec(
@@ -219,9 +224,9 @@ async def test_a_worker_killed_at_each_step_loses_nothing_and_doubles_nothing(st
     (done,) = await work(url, store, plant.tenant_id, job)
     assert seen[0] == 0
     assert seen == sorted(seen)
-    assert (done.state, done.done) == ("done", 800_000)
-    assert outcome(done) == {"written": 800_000}
-    assert await counts(store, plant) == {"pressure": 400_000, "flow": 400_000}
+    assert (done.state, done.done) == ("done", 300_000)
+    assert outcome(done) == {"written": 300_000}
+    assert await counts(store, plant) == {"pressure": 150_000, "flow": 150_000}
     assert parts(url, plant) == 0
 
 
@@ -295,7 +300,7 @@ async def test_a_job_that_kills_its_worker_is_given_up(store: Store, url: str) -
 async def test_a_cancelled_job_ends_at_once(store: Store, url: str, at: int) -> None:
     """Before it begins, while it is read and while it is kept: within two seconds nothing more of it is kept."""
     plant = await make_plant(store)
-    job = await make_job(store, *own(plant), file_of(400_000))
+    job = await make_job(store, *own(plant), file_of(200_000))
     running = asyncio.create_task(worker_of(url, store).run()) if at >= 0 else None
     await until(store, plant.tenant_id, job, lambda found: at < 0 or (found.state == "running" and found.done >= at))
     begun = time.monotonic()
@@ -321,7 +326,7 @@ async def test_a_job_of_a_system_that_is_gone_fails(store: Store, url: str) -> N
     """Deleted before or in the midst of it; what was kept is gone with the system, and the job says why it ended."""
     plant = await make_plant(store)
     other = Plant(plant.tenant_id, await store.systems.add(plant.tenant_id, "Lift", "generic", ""))
-    first = await make_job(store, *own(plant), file_of(400_000))
+    first = await make_job(store, *own(plant), file_of(200_000))
     second = await make_job(store, *own(other), file_of(11_000))
     await store.systems.delete(*own(other))
     running = asyncio.create_task(worker_of(url, store).run())
@@ -338,6 +343,7 @@ async def test_a_job_of_a_system_that_is_gone_fails(store: Store, url: str) -> N
 # --- fair
 
 
+@ONE_SERVER
 async def test_a_large_file_holds_nobody_up(store: Store, url: str) -> None:
     """While one tenant's files are read and kept, another's small one, and a look at a system, are done in seconds."""
     busy, other = await make_plant(store), await make_plant(store)
@@ -350,13 +356,14 @@ async def test_a_large_file_holds_nobody_up(store: Store, url: str) -> None:
     running = asyncio.create_task(worker_of(url, store, watch).run())
     await until(store, busy.tenant_id, large[0], lambda found: found.done > 0)
     waits = []
-    for number in range(3):
+    for number in range(2):
         begun = time.monotonic()
         system = await store.systems.add(other.tenant_id, f"Lift {number}", "generic", "")
         small = await make_job(store, other.tenant_id, system.system_id, file_of(11_000))
         assert (await ended(store, other.tenant_id, small)).state == "done"
         waits.append(time.monotonic() - begun)
-    assert (await store.jobs.get(busy.tenant_id, large[1].job_id)).state in OPEN
+        if not number:
+            assert {(await store.jobs.get(busy.tenant_id, job.job_id)).state for job in large} & set(OPEN)
     assert max(waits) < 12, waits
     assert {tenant_id for tenant_id, _ in looked} == {busy.tenant_id, other.tenant_id}
     running.cancel()
@@ -373,6 +380,7 @@ async def test_long_files_of_tenants_take_turns(store: Store, url: str) -> None:
     assert order == [str(asked[place].job_id) for place in (0, 3, 1, 2)]
 
 
+@ONE_SERVER
 async def test_a_file_that_takes_long_waits_among_its_like(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,14 +403,14 @@ async def test_a_file_that_takes_long_waits_among_its_like(
 
 def zip_bomb() -> bytes:
     book = io.BytesIO()
-    with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("xl/workbook.xml", b"<workbook/>")
-        archive.writestr("xl/worksheets/sheet1.xml", b" " * 500_000_000)
+        archive.writestr("xl/worksheets/sheet1.xml", b" " * 420_000_000)
     return book.getvalue()
 
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "gzip bomb": (lambda: gzip.compress(b"1,2\n" * 100_000_000, 1), "must not exceed 268435456 bytes"),
+    "gzip bomb": (lambda: gzip.compress(b"1,2\n" * 68_000_000, 1), "must not exceed 268435456 bytes"),
     "gzip in gzip": (lambda: gzip.compress(gzip.compress(file_of(11_000))), "must be one whole gzip stream"),
     "half a gzip": (lambda: gzip.compress(file_of(11_000))[:-100], "must be one whole gzip stream"),
     "zip bomb": (zip_bomb, "must not unpack to more than"),
@@ -414,6 +422,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@ONE_SERVER
 @pytest.mark.parametrize("kind", HOSTILE)
 async def test_a_hostile_file_fails_by_its_name(store: Store, url: str, kind: str) -> None:
     """With a reason that says what would be right, in bounded time, and the worker goes on with the next one."""
@@ -442,6 +451,7 @@ GREEDY: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@ONE_SERVER
 @pytest.mark.parametrize("kind", GREEDY)
 async def test_memory_is_bounded(store: Store, url: str, kind: str) -> None:
     """A file that takes more memory than it may is refused by that rule, first among all, then among the long ones."""
