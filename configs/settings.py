@@ -114,7 +114,7 @@ class Limits(_Section):
     document_bytes: int = 50_000_000
     readings_bytes: int = 16_000_000
     job_bytes: int = Field(256_000_000, ge=1)
-    job_memory: int = Field(6 * 2**30, ge=2**30)
+    job_memory: int = Field(6 * 2**30, ge=3 * 2**29)
     jobs: int = Field(20, ge=1)
     jobs_bytes: int = Field(1_000_000_000, ge=1)
     file_cells: int = Field(4_000_000, ge=1000)

@@ -155,7 +155,7 @@ class Jobs:
             if is_quick:
                 return "file"
             rule = f"must be read within {memory} bytes and {LONG[0]} s: cut the file into parts"
-            raise MalformedBody(str(error) or f"file: {rule}") from None
+            raise MalformedBody(f"{error}, and {rule}" if str(error) else f"file: {rule}") from None
         return "job"
 
     async def _watched(self, tenant_id: int, job: Job, reading: Coroutine[Any, Any, None], wall_s: float) -> None:

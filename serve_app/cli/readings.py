@@ -74,4 +74,5 @@ async def _ended(store: "Store", tenant_id: int, order: Ordered, step: Step) -> 
         step("read" if job.total is None else "kept", job.done, job.total or 0)
         await asyncio.sleep(LOOK_S)
         job = await store.jobs.get(tenant_id, order.job_id)
+    step("kept", job.done, job.total or 0)
     return job
