@@ -109,7 +109,7 @@ async def test_a_bug_breaks_the_rule(
 ) -> None:
     """A rule that no bug breaks would be none."""
     monkeypatch.setattr(*bug)
-    for seed in range(25):
+    for seed in range(100):  # which of them notices hangs on what the machine does first
         if await wrong_in(seed, settings):
             return
     pytest.fail("no history noticed it")

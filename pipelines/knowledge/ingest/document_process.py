@@ -38,11 +38,10 @@ def read(name: str, content: bytes, unpacked_bytes: int) -> bytes:
     import orjson
 
     from pipelines.knowledge.ingest.ingest import prepare
-    from pipelines.knowledge.ingest.unpacking import check_bounds, check_count
+    from pipelines.knowledge.ingest.unpacking import check_bounds
 
     check_bounds(name, content, unpacked_bytes)
     document, passages = prepare(name, content)
-    check_count(name, len(document.pages), len(passages))
     return orjson.dumps([document, [replace(passage, title="", text="") for passage in passages]])
 
 

@@ -154,7 +154,8 @@ def _check_end(status: int, name: str, bounds: Bounds) -> None:
         raise Killed
     if status < 0:  # a library of C, C++ or Rust that fell, or could not go on without memory
         ended = signal.Signals(-status).name
-        raise InvalidInput("document.content", name, f"must be readable in bounds; its reader fell by {ended}")
+        most = f"{bounds.seconds} s and {bounds.memory_bytes >> 20} MB of memory"
+        raise InvalidInput("document.content", name, f"must be readable within {most}; its reader fell by {ended}")
 
 
 def _prepared(told: bytes, name: str, bounds: Bounds) -> Prepared:

@@ -158,7 +158,7 @@ def prepare(name: str, content: bytes) -> tuple[Document, list[Passage]]:
     """Read a file and cut it.
 
     Raises:
-        InvalidInput: It cannot be read, or holds no sentence.
+        InvalidInput: It cannot be read, holds no sentence, or too many.
     """
     document = read_document(name, content)
     found = passages(document)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.knowledge.ingest.formats import HEADING, ITEM
 from pipelines.knowledge.ingest.injection import order_in
+from pipelines.knowledge.ingest.unpacking import check_count
 from pipelines.knowledge.records import Document, Language, Page, Passage
 
 # Units: characters. Source: 1,000 characters of English are about 220 word pieces; the encoder reads 256.
@@ -115,28 +116,35 @@ def passages(document: Document) -> list[Passage]:
     """Cut a document into passages of about 600 to 1,000 characters, fewer where a section is shorter.
 
     A passage stays inside one page and under one heading, and `page.text[start:end] == text`.
+
+    Raises:
+        InvalidInput: The document has too many pages or passages.
     """
-    found: list[Passage] = []
+    cuts = list(_cuts(document))
+    check_count(document.title, len(document.pages), len(cuts))  # before each is looked at for orders, which costs most
+    return [
+        Passage(
+            passage_id=f"{document.document_id}:{page.number}:{start}",
+            document_id=document.document_id,
+            title=document.title,
+            language=document.language,
+            page=page.number,
+            start=start,
+            end=end,
+            heading=heading,
+            text=page.text[start:end],
+            flag=order_in(f"{document.title}\n{heading}\n{page.text[start:end]}"),
+        )
+        for page, heading, (start, end) in cuts
+    ]
+
+
+def _cuts(document: Document) -> Iterator[tuple[Page, str, Span]]:
+    """Yield where each passage stands, with the headings above it."""
     for page in document.pages:
         for section in _sections(page, document.language):
-            if section.heading.rpartition(" > ")[2].strip(" .:").lower() in BIBLIOGRAPHY:
-                continue
-            for start, end in _packed(section.spans):
-                found.append(
-                    Passage(
-                        passage_id=f"{document.document_id}:{page.number}:{start}",
-                        document_id=document.document_id,
-                        title=document.title,
-                        language=document.language,
-                        page=page.number,
-                        start=start,
-                        end=end,
-                        heading=section.heading,
-                        text=page.text[start:end],
-                        flag=order_in(f"{document.title}\n{section.heading}\n{page.text[start:end]}"),
-                    )
-                )
-    return found
+            if section.heading.rpartition(" > ")[2].strip(" .:").lower() not in BIBLIOGRAPHY:
+                yield from ((page, section.heading, span) for span in _packed(section.spans))
 
 
 def _sections(page: Page, language: Language) -> Iterator[_Section]:
