@@ -527,14 +527,14 @@ def test_a_file_takes_time_by_its_length(name: str, part: str) -> None:
 
     def seconds(count: int) -> float:
         content = (part * count + " The pump turns.").encode()
-        begun = time.perf_counter()
+        begun = time.process_time()
         with suppress(InvalidInput):
             read_document(name, content)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     seconds(100)
-    first = min(seconds(1_000) for _ in range(2))
-    assert min(seconds(4_000) for _ in range(2)) < max(10 * first, 0.5)
+    first = min(seconds(1_000) for _ in range(3))
+    assert min(seconds(4_000) for _ in range(3)) < max(10 * first, 1.0)
 
 
 def test_boxes_equations_and_notes_of_word_are_kept() -> None:
