@@ -136,7 +136,7 @@ class DocumentSteps:
 
     async def _vectors(self, tenant_id: int, prepared: Prepared, made: Made) -> "Vectors":
         """Return the vectors of passages."""
-        from pipelines.knowledge.search.index import indexed_text
+        from pipelines.knowledge.search.arms import indexed_text
 
         count, vectors = len(prepared.cuts), []
         for start in range(0, count, BATCH):

@@ -22,8 +22,9 @@ from pipelines.knowledge.ingest.ingest import articles, ingest, ingest_document,
 from pipelines.knowledge.records import Answer, Language, Made, Passage, Question
 from pipelines.knowledge.search import encoder as encoders
 from pipelines.knowledge.search import index as indexes
+from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import BUILT_IN, Index, indexed_text
+from pipelines.knowledge.search.index import BUILT_IN, Index
 from pipelines.machines.family import family_names, read_family
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

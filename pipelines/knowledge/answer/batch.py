@@ -11,8 +11,9 @@ import pyarrow as pa
 from pipelines.knowledge.answer.answer import weigh
 from pipelines.knowledge.answer.collection import read_documents, read_queries
 from pipelines.knowledge.records import Hit, Passage, Question
+from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, indexed_text
+from pipelines.knowledge.search.index import Index
 
 OWNER = 1  # the tenant of a corpus
 BATCH = 512
@@ -53,7 +54,7 @@ def search_corpus(
         InvalidInput: A column is missing, or a row cannot be read as it stands.
     """
     rows: list[dict[str, Any]] = []
-    for query_id, _, hits in _asked(corpus, queries, encoder, top, multilingual, step):
+    for query_id, _, hits in _asked(Index.ranked, corpus, queries, encoder, top, multilingual, step):
         best: dict[str, float] = {}
         for hit in hits:
             best.setdefault(hit.passage.document_id, hit.score)
@@ -82,7 +83,7 @@ def answer_corpus(corpus: Path, queries: Path, encoder: Encoder, *, multilingual
         InvalidInput: A column is missing, or a row cannot be read as it stands.
     """
     rows: list[dict[str, Any]] = []
-    for query_id, question, hits in _asked(corpus, queries, encoder, QUOTED, multilingual, step):
+    for query_id, question, hits in _asked(Index.search, corpus, queries, encoder, QUOTED, multilingual, step):
         evidence, enough, sentences = weigh(question, hits)
         for rank, sentence in enumerate(sentences[:QUOTED], 1):
             passage = sentence.hit.passage
@@ -105,7 +106,13 @@ def answer_corpus(corpus: Path, queries: Path, encoder: Encoder, *, multilingual
 
 
 def _asked(
-    corpus: Path, queries: Path, encoder: Encoder, limit: int, multilingual: bool, step: Step
+    search: Callable[[Index, int, Question, int], list[Hit]],
+    corpus: Path,
+    queries: Path,
+    encoder: Encoder,
+    limit: int,
+    multilingual: bool,
+    step: Step,
 ) -> Iterator[tuple[str, Question, list[Hit]]]:
     asked, passages = read_queries(queries), read_documents(corpus)
     with TemporaryDirectory(prefix="hdx-corpus-") as folder:
@@ -115,7 +122,7 @@ def _asked(
         for number, (row, vector) in enumerate(zip(asked, vectors, strict=True)):
             step("search", number, len(asked))
             question = Question(row["text"], row["lang"], limit, vector.astype(np.float64))
-            yield row["query_id"], question, index.search(OWNER, question, limit)
+            yield row["query_id"], question, search(index, OWNER, question, limit)
         step("search", len(asked), len(asked))
 
 

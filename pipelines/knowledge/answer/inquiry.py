@@ -11,9 +11,9 @@ from pipelines.knowledge.answer.binding import Binding, bind
 from pipelines.knowledge.answer.quotable import quotable
 from pipelines.knowledge.ingest.passages import sentences
 from pipelines.knowledge.records import Hit, Language, Passage, Question
+from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.cross_lingual import neutral
 from pipelines.knowledge.search.identifiers import canonical
-from pipelines.knowledge.search.index import indexed_text
 from pipelines.knowledge.search.text import coverage, held, stems, topics
 
 # Least evidence for an answer: mean of the first hit's score and of the share of the question's topics it holds.

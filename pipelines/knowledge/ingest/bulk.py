@@ -15,8 +15,9 @@ from pipelines.knowledge.ingest.document_reader import Bounds, prepare_apart
 from pipelines.knowledge.ingest.documents import document_key, name_key
 from pipelines.knowledge.ingest.ingest import IngestReport, document_name
 from pipelines.knowledge.records import Made, Passage
+from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, indexed_text
+from pipelines.knowledge.search.index import Index
 
 # Passages that an actor encodes at once.
 BATCH = 64

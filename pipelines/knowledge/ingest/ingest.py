@@ -12,8 +12,9 @@ from pipelines.knowledge.ingest.document_reader import Bounds, prepare_apart
 from pipelines.knowledge.ingest.documents import document_key, name_key, read_document
 from pipelines.knowledge.ingest.passages import passages
 from pipelines.knowledge.records import Document, Passage
+from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import Index, IndexedDocument, indexed_text
+from pipelines.knowledge.search.index import Index, IndexedDocument
 
 HEADING_MAX = 1_000  # characters of all headings above a passage; source: own choice, as long as the longest passage
 ARTICLES = Path(__file__).parents[1] / "articles"

@@ -3,43 +3,39 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
-
 from pipelines.knowledge.records import Found, Hit, Language, Made, Passage, Question
+from pipelines.knowledge.search.arms import (
+    by_concepts,
+    by_name,
+    by_vector,
+    by_words,
+    first_lines,
+    indexed_text,
+    passage_of,
+)
 from pipelines.knowledge.search.cross_lingual import neutral
 from pipelines.knowledge.search.encoder import Vectors
-from pipelines.knowledge.search.identifiers import OPENING, canonical, marks, name_of, opening, without
+from pipelines.knowledge.search.identifiers import marks, name_of, opening
 from pipelines.knowledge.search.ranking import (
     POOL,
     SHARED_SHARE,
     VECTOR_SHARE,
-    Row,
     Rows,
     by_title,
     fused,
     ordered,
 )
 from pipelines.knowledge.search.tables import KEPT, PASSAGE_FIELDS, SHARED, STEMMERS, VECTOR, Generation, Tables
-from pipelines.knowledge.search.text import asks_for_remedy, coverage, stems, synonyms, topics
-from pipelines.signals.windows import Floats
+from pipelines.knowledge.search.text import asks_for_remedy
 
 BUILT_IN = 0  # the tenant id of the knowledge that everyone may read
 
 # Passages that each arm of a search finds at least before the two are fused.
 # Source: SciFact, train claims: nDCG@10 .740 with 50 an arm, .741 with 100; 100 take a quarter more time.
 DEPTH = 50
-
-# What a synonym counts beside a word of the question itself.
-# Source: SciFact, train claims: nDCG@10 .732, .735, .737 with 1, .5, .25; biology has none of the trade's synonyms.
-SYNONYMS = 0.5
-
-# What it counts that a passage names the machine: it must, and its words tell which is best.
-LEAST = 0.001
 
 # What passages of the question's own language must hold of it, or those of the other language are searched, too.
 # Source: the refusal thresholds of `answer`: below it the answer would be a refusal.
@@ -50,11 +46,10 @@ OWN_LANGUAGE = 0.5
 # .89, .93 where the right paragraph is there in English alone, .98, .98, .96, .92 where it is in Russian alone.
 ACROSS = 1.4
 
-# Passages from which vectors are searched through an index, and how many times the hits asked for are compared exactly.
+# Passages from which vectors are searched through an index, and (`arms.REFINE`) how many times the hits are compared.
 # Source: an exact scan of 384 dims takes 11 ms at 10,000 rows and 110 ms at 100,000 on one core; of 20,000 clustered
 # vectors the scalar-quantised index finds 1.00 of the exact ten nearest with 4, .98 without.
 SCANNED = 20_000
-REFINE = 4
 BATCH = 1_000  # passages that are read, encoded and written at once when a table is made anew
 
 
@@ -77,12 +72,6 @@ class IndexedDocument:
 
 
 Encode = Callable[[Sequence[str]], Vectors]
-
-
-def indexed_text(passage: Passage) -> str:
-    """Return what is searched for a passage: its text under its title and headings."""
-    headings = [part for part in passage.heading.split(" > ") if part and part != passage.title]
-    return "\n".join([" > ".join([passage.title, *headings]), passage.text])
 
 
 def compared_by(language: Language, made: Made, multilingual: bool) -> str | None:
@@ -163,7 +152,7 @@ class Index:
             table, moved = self._tables.create(tenant_id, made), 0
             for batch in old.table.search().select([*PASSAGE_FIELDS, "sha256"]).to_batches(BATCH):
                 rows = batch.to_pylist()
-                passages = [_passage(row) for row in rows]
+                passages = [passage_of(row) for row in rows]
                 vectors = encode([indexed_text(passage) for passage in passages])
                 _write(table, passages, self._columns(passages, vectors, made), [row["sha256"] for row in rows])
                 moved += len(rows)
@@ -220,6 +209,25 @@ class Index:
         return Found(tuple(hits), tuple(manual))
 
     def search(self, tenant_id: int, question: Question, depth: int = POOL) -> list[Hit]:
+        """Find what may answer: where the question names something, passages that name it go first, then the rest.
+
+        With them come the first lines of their documents, which may say what all of it is about.
+
+        Args:
+            tenant_id: As for `ranked`.
+            question: The same.
+            depth: The same.
+        """
+        found = self.ranked(tenant_id, question, depth)
+        marked = marks(question.text, question.language) or marks(question.context, question.language)
+        if not marked:
+            return found
+        read, keys, most = self._read(tenant_id), _keys_of(question, marked), max(depth, question.limit)
+        named = [hit for known in read for hit in by_name(known.table, question, marked, keys, most)]
+        both = list({hit.passage.passage_id: hit for hit in (*named, *found)}.values())
+        return [*both, *(hit for known in read for hit in first_lines(known.table, both))]
+
+    def ranked(self, tenant_id: int, question: Question, depth: int = POOL) -> list[Hit]:
         """Find passages of the tenant and of the built-in knowledge, best first.
 
         By words and by vector, Russian by words alone where the encoder reads English only. Where the question's
@@ -232,16 +240,13 @@ class Index:
 
         Source: XQuAD: with an English-only encoder hybrid search takes Russian nDCG@10 from .955 to .576.
         """
-        marked = marks(question.text, question.language) or marks(question.context, question.language)
-        keys = frozenset([*neutral(question.text, question.language).split(), *marked])
-        read = [known for key in dict.fromkeys((tenant_id, BUILT_IN)) if (known := self._tables.current(key))]
-        most = max(depth, question.limit)
+        read, keys, most = self._read(tenant_id), _keys_of(question), max(depth, question.limit)
         least = max(DEPTH, most)
         lexical: Rows = {}
         dense: Rows = {}
         share = SHARED_SHARE
         for known in read:
-            lexical |= _lexical(known.table, question, least)
+            lexical |= by_words(known.table, question, least)
             column = compared_by(question.language, known.made, self.multilingual)
             share = VECTOR_SHARE if column == VECTOR else share
             dense |= self._dense(known, question, column, question.language, least)
@@ -250,12 +255,10 @@ class Index:
             weighed = [(hit.score, hit) for hit in hits]
             weighed += [(ACROSS * hit.score, hit) for hit in self._foreign(read, question, keys, least)[:most]]
             hits = [hit for _, hit in sorted(weighed, key=lambda pair: -pair[0])]
-        found = (by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
-        if not marked:
-            return found
-        named = [hit for known in read for hit in _named(known.table, question, marked, keys, most)]
-        both = list({hit.passage.passage_id: hit for hit in (*named, *found)}.values())
-        return [*both, *(hit for known in read for hit in _openings(known.table, both))]
+        return (by_title(hits, question) if asks_for_remedy(question.text, question.language) else hits)[:most]
+
+    def _read(self, tenant_id: int) -> list[Generation]:
+        return [known for key in dict.fromkeys((tenant_id, BUILT_IN)) if (known := self._tables.current(key))]
 
     def nearest(self, tenant_id: int, question: Question, count: int) -> list[str]:
         """Return the ids of the tenant's passages whose vectors are nearest to the question's, nearest first."""
@@ -272,7 +275,7 @@ class Index:
         common: Rows = {}
         dense: Rows = {}
         for known in read:
-            common |= _other_language(known.table, question.language, keys, least)
+            common |= by_concepts(known.table, question.language, keys, least)
             dense |= self._dense(known, question, meeting_in(known.made, self.multilingual), other, least)
         return ordered(fused(common, dense, SHARED_SHARE), keys, least)
 
@@ -283,7 +286,7 @@ class Index:
             return {}
         part = question.vector[known.made.dims :] if column == SHARED else question.vector[: known.made.dims]
         mixed = column == SHARED or self.multilingual
-        return _nearest(known.table, part, column, language if mixed else None, least) if part.any() else {}
+        return by_vector(known.table, part, column, language if mixed else None, least) if part.any() else {}
 
     def _columns(self, passages: Sequence[Passage], vectors: Vectors | None, made: Made) -> list[dict[str, Any]]:
         """Return by passage what its columns of vectors hold: null where its language is not compared by them."""
@@ -348,20 +351,6 @@ def _keys(passage: Passage, text: str, opened: Mapping[str, list[str]]) -> str:
     return " ".join(dict.fromkeys([neutral(text, passage.language), *named, *opened[passage.document_id]]))
 
 
-def _openings(table: Any, hits: Sequence[Hit]) -> list[Hit]:
-    """Return the beginnings of the documents found that are not among the hits: they say whose manual each is."""
-    from lancedb import col, lit
-
-    there = {hit.passage.passage_id for hit in hits}
-    wanted = {hit.passage.document_id for hit in hits}
-    if not wanted:
-        return []
-    first = reduce(or_, (col("document_id") == lit(key) for key in sorted(wanted)))
-    first = first & (col("page") == lit(1)) & (col("start") < lit(OPENING)) & (col("flag") == lit(""))
-    rows = table.search().where(first).select(PASSAGE_FIELDS).to_list()
-    return [Hit(_passage(row), 0.0) for row in rows if row["passage_id"] not in there]
-
-
 def _optimise(table: Any) -> None:
     from lancedb.index import IvfSq
 
@@ -372,91 +361,5 @@ def _optimise(table: Any) -> None:
     table.optimize(cleanup_older_than=KEPT)
 
 
-def _lexical(table: Any, question: Question, least: int, marked: Sequence[str] = ()) -> Rows:
-    """Search by words; the best hit's score is the share of the question's topics that it holds.
-
-    A table's BM25 scores hang on its own word counts; the share brings two tables to one scale, in 0..1.
-    """
-    query = table.search(_naming(_words_asked(question), marked), query_type="fts")
-    rows = query.limit(least).select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
-    if not rows:
-        return {}
-    best = max(rows, key=lambda row: row["_score"])
-    wanted = topics(canonical(question.text, question.language), question.language)
-    present = set(stems(canonical(indexed_text(_passage(best)), question.language), question.language))
-    scale = coverage(wanted, present, dict.fromkeys(wanted, 1.0)) / max(best["_score"], 1e-9)
-    return _found(rows, [row["_score"] * scale for row in rows])
-
-
-def _words_asked(question: Question) -> Any:
-    """Ask for the question's words and, counting less, for their synonyms."""
-    from lancedb.query import BooleanQuery, MatchQuery, Occur
-
-    column = f"text_{question.language}"
-    match: Any = MatchQuery  # its stub lacks the defaults
-    asked = match(question.text, column)
-    alike = " ".join(synonyms(question.text, question.language))
-    if not alike:
-        return asked
-    return BooleanQuery([(Occur.SHOULD, asked), (Occur.SHOULD, match(alike, column, boost=SYNONYMS))])
-
-
-def _naming(asked: Any, marked: Sequence[str]) -> Any:
-    """Ask only for what names all identifiers; which of them comes first is left to the words."""
-    from lancedb.query import BooleanQuery, MatchQuery, Occur
-
-    match: Any = MatchQuery  # its stub lacks the defaults
-    must = [(Occur.MUST, match(mark, "keys", boost=LEAST)) for mark in marked]
-    return BooleanQuery([*must, (Occur.SHOULD, asked)]) if must else asked
-
-
-def _named(table: Any, question: Question, marked: Sequence[str], keys: frozenset[str], most: int) -> list[Hit]:
-    """Return the passages that name what the question names, all of it or else any, in whichever language."""
-    question = replace(question, text=without(question.text, question.language))
-    own = _lexical(table, question, most, marked)
-    if len(marked) > 1 and not own:
-        for mark in marked:
-            own |= _lexical(table, question, most, [mark])
-    return ordered(own or _other_language(table, question.language, keys, most, marked), keys, most)
-
-
-def _other_language(
-    table: Any, language: Language, keys: frozenset[str], least: int, marked: Sequence[str] = ()
-) -> Rows:
-    """Search the passages of the other language by concepts and sounds; scored like words, by share of the keys."""
-    from lancedb import col, lit
-    from lancedb.query import MatchQuery
-
-    if not keys:
-        return {}
-    match: Any = MatchQuery
-    query = table.search(_naming(match(" ".join(sorted(keys)), "keys"), marked), query_type="fts")
-    foreign = query.where(col("language") != lit(language)).limit(least)
-    rows = foreign.select([*PASSAGE_FIELDS, "keys", "_score"]).to_list()
-    if not rows:
-        return {}
-    best = max(rows, key=lambda row: row["_score"])
-    scale = len(keys.intersection(best["keys"].split())) / len(keys) / max(best["_score"], 1e-9)
-    return _found(rows, [row["_score"] * scale for row in rows])
-
-
-def _nearest(table: Any, vector: Floats, column: str, language: Language | None, least: int) -> Rows:
-    """Search by vector, all or one language; the score is the cosine, cut to 0..1."""
-    from lancedb import col, lit
-
-    query = table.search(np.asarray(vector, np.float32), vector_column_name=column).distance_type("cosine")
-    if language is not None:
-        query = query.where(col("language") == lit(language))
-    rows = query.limit(least).refine_factor(REFINE).select([*PASSAGE_FIELDS, "keys", "_distance"]).to_list()
-    return _found(rows, [min(1.0, max(0.0, 1.0 - row["_distance"])) for row in rows])
-
-
-def _found(rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> Rows:
-    return {
-        row["passage_id"]: Row(_passage(row), frozenset(row["keys"].split()), score)
-        for row, score in zip(rows, scores, strict=True)
-    }
-
-
-def _passage(row: Mapping[str, Any]) -> Passage:
-    return Passage(**{name: row[name] for name in PASSAGE_FIELDS})
+def _keys_of(question: Question, marked: Sequence[str] = ()) -> frozenset[str]:
+    return frozenset([*neutral(question.text, question.language).split(), *marked])
