@@ -144,8 +144,15 @@ class Jobs:
             return (await connection.execute(select(job_parts.c.content).where(*key))).scalar_one_or_none()
 
     async def keep_rows(self, tenant_id: int, job_id: UUID, number: int, content: bytes) -> None:
-        """Keep a piece of what was read; what an earlier attempt left under this number gives way."""
+        """Keep a piece of what was read; what an earlier attempt left under this number gives way.
+
+        Raises:
+            Superseded: The job has ended; whoever ends it waits until this is kept.
+        """
+        is_open = select(jobs.c.job_id).where(*_open(job_id)).with_for_update(read=True)
         async with self._database.tenant(tenant_id) as connection:
+            if (await connection.execute(is_open)).one_or_none() is None:
+                raise Superseded
             await _drop(connection, job_id, job_parts.c.stage == "rows", job_parts.c.number == number)
             await _keep(connection, tenant_id, job_id, "rows", number, content)
 
