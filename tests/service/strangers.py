@@ -16,6 +16,7 @@ from deployments.ensemble import Ensemble
 from pipelines.detectors.adaptive import Adaptive
 from pipelines.diagnosis.records import Inspection, Judgement, MemberStatus
 from serve_app.api.app import create_app
+from serve_app.api.ports import Services
 from serve_app.shared.credentials import digest
 from serve_app.store.repository import Store
 from tests.contract.stand_ins import make_bench
@@ -43,10 +44,14 @@ class EnsembleHere:
         return []
 
 
+def services_of(store: Store, home: Path) -> Services:
+    """Return a real ensemble over a real store."""
+    return replace(make_bench(home).services, store=store, diagnoser=EnsembleHere())
+
+
 def application(url: str, home: Path) -> FastAPI:
-    """Return the application over a real store and a real ensemble."""
-    services = replace(make_bench(home).services, store=Store.open(url, 4), diagnoser=EnsembleHere())
-    return create_app(services)
+    """Return the application over them."""
+    return create_app(services_of(Store.open(url, 4), home))
 
 
 async def new_key(store: Store, role: str = "admin") -> str:

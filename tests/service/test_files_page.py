@@ -15,10 +15,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from serve_app.detection import Detection
+from serve_app.shared.credentials import digest
+from serve_app.store.life import evidence_of
 from serve_app.store.repository import Store
+from serve_app.watching import Watching
 from tests.serve.service import ROOT, free_ports
 from tests.service.own_exports import FAULT, KNOWN, LENGTH, logger
-from tests.service.strangers import application, new_key
+from tests.service.strangers import application, new_key, services_of
 
 PAGE = ROOT / "docs" / "files.md"
 
@@ -65,10 +69,9 @@ def executed(script: str, app: FastAPI, key: str, folder: Path) -> "subprocess.C
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not here")
 async def test_the_words_of_the_page_lead_to_an_alarm(embedded_url: str, tmp_path: Path) -> None:
-    """Nothing is asked, ten windows are learned, and each window with the fault names the flow."""
+    """Nothing is asked, ten windows are learned, those with the fault name the flow, and watched they raise the alarm."""
     store = Store.open(embedded_url, 2)
     key = await new_key(store)
-    await store.close()
     minutes(tmp_path)
     (script,) = re.findall(r"```sh\n(# A kind of machine.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     done = await asyncio.to_thread(executed, script, application(embedded_url, tmp_path / "home"), key, tmp_path)
@@ -80,4 +83,12 @@ async def test_the_words_of_the_page_lead_to_an_alarm(embedded_url: str, tmp_pat
     assert len(answers) == (LENGTH - KNOWN) // 60
     assert answers[:healthy] == [[False, None]] * healthy
     assert answers[healthy:] == [[True, "low_flow"]] * (len(answers) - healthy)
-    assert "raised" in json.loads(done.stdout.splitlines()[-1])
+    assert json.loads(done.stdout.splitlines()[-1])["raised"] is False  # no worker runs beside this application
+    caller = await store.keys.principal(digest(key))
+    assert caller is not None
+    (system,) = await store.systems.page(caller.tenant_id, 0, 10)
+    services = services_of(store, tmp_path / "home")
+    for _ in range(3):
+        await Watching(Detection(services)).look(caller.tenant_id, system.system_id)
+    assert evidence_of(await store.systems.get(caller.tenant_id, system.system_id)).raised
+    await store.close()
