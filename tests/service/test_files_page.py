@@ -69,7 +69,7 @@ def executed(script: str, app: FastAPI, key: str, folder: Path) -> "subprocess.C
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not here")
 async def test_the_words_of_the_page_lead_to_an_alarm(embedded_url: str, tmp_path: Path) -> None:
-    """Nothing is asked, ten windows are learned, those with the fault name the flow, and watched they raise the alarm."""
+    """Nothing is asked, ten windows are learned, those with the fault name the flow; watched they raise the alarm."""
     store = Store.open(embedded_url, 2)
     key = await new_key(store)
     minutes(tmp_path)
