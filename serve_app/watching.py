@@ -27,7 +27,8 @@ from pipelines.signals.windows import Window
 from serve_app.acquisition import window_to
 from serve_app.detection import CLOCKS_APART, Detection
 from serve_app.shared import logs
-from serve_app.store.records import EventKind, Happened, Series, Watch
+from serve_app.store.records import Series
+from serve_app.store.records_watching import EventKind, Happened, Watch
 
 # Windows that are judged in one go, before others have their turn, and samples of a channel that are read for them.
 # Source: own choices; a second or two of work, and a megabyte.

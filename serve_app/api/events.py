@@ -18,7 +18,7 @@ from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.systems import EventsReply
 from serve_app.api.systems import SystemId
 from serve_app.shared import logs
-from serve_app.store.records import Event
+from serve_app.store.records_watching import Event
 
 # Seconds between two looks for what has happened, and looks after which one that listens is written to all the same.
 # Source: own choices; people read no faster, and proxies cut what is silent for a minute.

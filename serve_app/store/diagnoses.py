@@ -17,7 +17,8 @@ from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.events import tell
 from serve_app.store.life import follow, happened
-from serve_app.store.records import Finding, Happened, Kept, StoredDiagnosis, System, Verdict
+from serve_app.store.records import Finding, Kept, StoredDiagnosis, System, Verdict
+from serve_app.store.records_watching import Happened
 from serve_app.store.systems import lock_normals, lock_systems, write_normals
 from serve_app.store.tables import consulted, diagnoses, feedback, systems
 

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.store.database import Database
-from serve_app.store.records import Event, Happened
+from serve_app.store.records_watching import Event, Happened
 from serve_app.store.tables import events
 
 EVENT = tuple(events.c[name] for name in Event.__dataclass_fields__)

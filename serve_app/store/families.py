@@ -13,7 +13,8 @@ from serve_app.store.audit import note
 from serve_app.store.database import Database
 from serve_app.store.events import tell
 from serve_app.store.life import ANEW
-from serve_app.store.records import COMMAND_LINE, Happened, StoredFamily
+from serve_app.store.records import COMMAND_LINE, StoredFamily
+from serve_app.store.records_watching import Happened
 from serve_app.store.tables import families, normals, systems
 
 # Families of a tenant, and versions of each. Source: own choice; ten plants with twenty kinds each, changed every day

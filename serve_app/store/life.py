@@ -9,7 +9,8 @@ from uuid import UUID
 from pipelines.errors import InvalidInput
 from pipelines.machines.alarm import ABSTAINED, LIMIT, Evidence
 from pipelines.machines.commissioning import State
-from serve_app.store.records import EventKind, Happened, StoredDiagnosis, System
+from serve_app.store.records import StoredDiagnosis, System
+from serve_app.store.records_watching import EventKind, Happened
 
 # What a system begins with, the first time and after its normal was forgotten.
 ANEW: Mapping[str, Any] = {"state": "commissioning", "learned": 0, "alarm": False, "evidence": ()}

@@ -5,18 +5,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from serve_app.store.records import (
-    COMMAND_LINE,
-    Event,
-    Happened,
-    Quarantined,
-    Reading,
-    Series,
-    Stored,
-    Suspect,
-    Watch,
-)
+from serve_app.store.records import COMMAND_LINE, Quarantined, Reading, Series, Stored, Suspect
 from serve_app.store.records_jobs import Job, Ordered
+from serve_app.store.records_watching import Event, Happened, Watch
 
 
 class ReadingStore(Protocol):

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.store.database import Database
-from serve_app.store.records import Watch
+from serve_app.store.records_watching import Watch
 from serve_app.store.tables import systems, watches
 
 WATCH = tuple(watches.c[name] for name in Watch._fields if name != "family")

@@ -19,9 +19,7 @@ from serve_app.store.records import (
     COMMAND_LINE,
     Account,
     ApiKey,
-    Event,
     Finding,
-    Happened,
     Kept,
     Limits,
     Note,
@@ -38,8 +36,8 @@ from serve_app.store.records import (
     Suspect,
     System,
     Verdict,
-    Watch,
 )
+from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs

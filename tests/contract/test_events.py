@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from serve_app.api import events
 from serve_app.api.schemas.systems import EventsReply
-from serve_app.store.records import Happened
+from serve_app.store.records_watching import Happened
 from tests.contract.calls import LogIn, assert_problem
 from tests.contract.stand_ins import Bench
 

@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 from pipelines.knowledge.search.text import language_of
 from serve_app.api.schemas.assistant import QueryReply
 from serve_app.history import matter_of, since_of
-from serve_app.store.records import Happened, StoredDiagnosis, StoredFeedback
+from serve_app.store.records import StoredDiagnosis, StoredFeedback
+from serve_app.store.records_watching import Happened
 from tests.contract.calls import STREAM, LogIn, read_events
 from tests.contract.stand_ins import Bench
 

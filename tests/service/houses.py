@@ -12,8 +12,9 @@ import numpy as np
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.protocols import StoreParts
-from serve_app.store.records import Happened, Reading, StoredDiagnosis, Suspect, System
+from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.records_jobs import Job, JobTask, Ordered
+from serve_app.store.records_watching import Happened
 from serve_app.store.repository import Store
 
 FEATURES = 5

@@ -21,7 +21,8 @@ from serve_app.detection import Detection
 from serve_app.replicas import worker as worker_module
 from serve_app.replicas.worker import QueueWorker
 from serve_app.store.migrate import migrate
-from serve_app.store.records import Event, Reading
+from serve_app.store.records import Reading
+from serve_app.store.records_watching import Event
 from serve_app.store.repository import Store
 from serve_app.watching import Watching, floor
 from tests.contract.stand_ins import make_bench

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from serve_app.api.schemas.base import Body, Reply, Text, example
 from serve_app.api.schemas.life import AlarmReply, LimitBody, LimitReply, StateName
-from serve_app.store.records import EventKind
+from serve_app.store.records_watching import EventKind
 
 
 class SystemBody(Body):
