@@ -6,7 +6,6 @@ its work begun by another.
 """
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -40,8 +39,8 @@ ATTEMPTS, PAUSE_S = 6, 2.0
 # Source: own choices; requests must have the other cores.
 JOBS, FILES = 2, 1
 LOOK_S = 120.0  # for one look; source: own choice, some fifty times what it takes
-# Beats between two looks for systems that are overdue. Source: own choice; a minute.
-OVERDUE, OVERDUE_BEATS = "SELECT public.hdx_watch_overdue()", 6
+# Has systems that are overdue looked at, and when. Source: own choice; once a minute.
+OVERDUE, EACH_MINUTE = "SELECT public.hdx_watch_overdue()", "* * * * *"
 REST_S = 5.0  # before a worker that failed goes on; source: own choice
 
 
@@ -76,6 +75,12 @@ class QueueWorker:
         for name in ("job", "file"):
             self.queue.task(name=name, queue=f"hdx-{name}")(self._work)
 
+        # What is done by the clock keeps the library watching its own beats, too: without, one that fails is the last.
+        @self.queue.periodic(cron=EACH_MINUTE)
+        @self.queue.task(name="overdue", queue="hdx", queueing_lock="overdue")
+        async def overdue(timestamp: int) -> None:
+            await self.queue.connector.execute_query_async(OVERDUE)
+
         # Tried again here: the queue could not take it back where more of its name waits already.
         @self.queue.task(name="watch", queue="hdx")
         async def watch(tenant_id: int, system_id: int) -> None:
@@ -102,34 +107,40 @@ class QueueWorker:
     async def run(self, wait: bool = True) -> None:
         """Work until it is cancelled, or, where it is not to wait, until nothing is left."""
         async with self.queue.open_async():
-            beside = asyncio.create_task(self._mend())
-            try:
-                async with asyncio.TaskGroup() as taking:
-                    for name, most in self._queues.items():
-                        taking.create_task(self._take(name, most, wait))
+            taking = [asyncio.create_task(self._take(*queue, wait)) for queue in self._queues.items()]
+            begun = [asyncio.create_task(self._mend()), *taking]
+            try:  # not a group of tasks: of what fails while it is ended, that would tell, and not that it was to end
+                for task in (await asyncio.wait(taking, return_when=asyncio.FIRST_EXCEPTION))[0]:
+                    task.result()
             finally:
-                beside.cancel()
+                for task in begun:
+                    task.cancel()
+                await asyncio.gather(*begun, return_exceptions=True)
 
     async def _take(self, queue: str, together: int, wait: bool) -> None:
-        await self.queue.run_worker_async(
-            queues=[queue],
-            concurrency=together,
-            wait=wait,
-            fetch_job_polling_interval=POLL_S,
-            install_signal_handlers=False,
-            shutdown_graceful_timeout=ENDING_S,
-            delete_jobs="always",
-            update_heartbeat_interval=BEATS_S,
-            stalled_worker_timeout=MISSED_S,
-        )
+        while True:
+            await self.queue.run_worker_async(
+                queues=[queue],
+                concurrency=together,
+                wait=wait,
+                fetch_job_polling_interval=POLL_S,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=ENDING_S,
+                delete_jobs="always",
+                update_heartbeat_interval=BEATS_S,
+                stalled_worker_timeout=MISSED_S,
+            )
+            if not wait:
+                return
+            # It ends without a word where what it does beside fails, as its beats, and would leave its queue to nobody.
+            logs.write("queue.left", logging.WARNING, queue=queue)
+            await asyncio.sleep(POLL_S)
 
     async def _mend(self) -> None:
         """Have work done that a worker left when it died, or that failed to its end."""
-        for beat in itertools.count(1):
+        while True:
             with logs.surviving("queue.unmended"):
                 await self.take_back(MISSED_S)
-                if beat % OVERDUE_BEATS == 0:
-                    await self.queue.connector.execute_query_async(OVERDUE)
             if self._jobs is not None:
                 with logs.surviving("jobs.unmended"):
                     await self._jobs.look_after()

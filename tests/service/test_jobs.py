@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -235,6 +236,7 @@ async def test_a_database_that_cuts_connections(store: Store, url: str, monkeypa
     monkeypatch.setattr(jobs_module, "PAUSE_S", 0.0)
     monkeypatch.setattr(jobs_module, "ATTEMPTS", 1000)
     monkeypatch.setattr("serve_app.replicas.worker.BEATS_S", 0.5)
+    monkeypatch.setattr("serve_app.replicas.worker.MISSED_S", 3.0)
     monkeypatch.setattr("serve_app.store.jobs.DUE_S", 1.0)
     plant = await make_plant(store)
     job = await make_job(store, *own(plant), file_of(150_000))
@@ -266,6 +268,58 @@ async def kept_running(url: str, store: Store) -> None:
             await worker_of(url, store).run()
         except Exception:
             await asyncio.sleep(0.2)
+
+
+async def test_a_worker_that_fails_while_it_is_ended_ends(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the database goes in the same moment: whoever keeps workers running would begin another."""
+    worker = worker_of(url, store)
+    taken = asyncio.Event()
+
+    async def take(*_: object) -> None:
+        taken.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ConnectorException
+
+    monkeypatch.setattr(worker, "_take", take)
+    running = asyncio.create_task(worker.run())
+    await taken.wait()
+    running.cancel()
+    (ended,) = await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError)
+
+
+async def test_a_queue_whose_beat_fails_is_taken_from_again(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that nobody hears any more has its work taken from it while it does it."""
+    monkeypatch.setattr("serve_app.replicas.worker.BEATS_S", 0.1)
+    worker = worker_of(url, store)
+    manager, failed, heard = worker.queue.job_manager, set[int](), set[int]()
+    beat = manager.update_heartbeat
+
+    async def fails_at_first(worker_id: int) -> None:
+        if len(failed) < 3:
+            failed.add(worker_id)
+            raise ConnectorException
+        await beat(worker_id)
+        heard.add(worker_id)
+
+    monkeypatch.setattr(manager, "update_heartbeat", fails_at_first)
+    running = asyncio.create_task(worker.run())
+    for _ in range(600):
+        if len(heard) == 3:
+            break
+        await asyncio.sleep(0.05)
+    assert len(heard) == len(failed) == 3
+    plant = await make_plant(store)
+    job = await make_job(store, *own(plant), file_of(12_000))
+    assert (await ended(store, plant.tenant_id, job)).state == "done"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_job_that_nobody_was_heard_of_is_gone_on_with(store: Store, url: str) -> None:
