@@ -1,135 +1,36 @@
 """`make bench-readings`: how many readings a second are kept, what a plot costs, and whether any is lost or doubled.
 
 The application and the store are the service's own, on an embedded PostgreSQL; models, which readings do not touch,
-stand in. Killed are the gateway's process and processes of PostgreSQL, which restarts by itself.
+stand in. Killed are the gateway's process, the worker's, which keeps what came as a larger file, and processes of
+PostgreSQL, which restarts by itself.
 """
 
 import argparse
 import io
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import httpx
 import numpy as np
 import orjson
 import pandas as pd
-import psutil
 import psycopg
 from rich.console import Console
 
+from benchmarks.plant import PATIENCE_S, Plant, plant, send
 from benchmarks.speed import ROOT, markdown, put
-from serve_app.local.embedded import EmbeddedPostgres
-from serve_app.local.embedded import start as start_postgres
-from serve_app.store.migrate import beside, create_database, migrate
-from tests.serve.service import free_ports
 
 PAGE = ROOT / "docs" / "capacity.md"
 CHANNELS = {"pressure": 100.0, "flow": 25.0, "temperature": 45.0, "vibration": 1.0}
-LINES, SYSTEMS, AT_ONCE, SEED, PATIENCE_S = 10_000, 200, 4, 3, 120
+LINES, SYSTEMS, AT_ONCE, SEED = 10_000, 200, 4, 3
+AS_JOBS = 4  # of so many systems one sends larger files, too
 BEGIN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=370)
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 JSON = {"content-type": "application/json"}
 PARQUET_RATE, JSON_RATE, PLOT_S = 50_000, 10_000, 0.3
-
-
-def serve(url: str, port: int, home: str) -> None:
-    """Serve the application over the store of an address, as one gateway does."""
-    import uvicorn
-
-    from serve_app.api.app import create_app
-    from serve_app.store.repository import Store
-    from tests.contract.stand_ins import make_bench
-
-    services = replace(make_bench(Path(home)).services, store=Store.open(url, 8))
-    uvicorn.run(create_app(services), host="127.0.0.1", port=port, log_level="critical", access_log=False)
-
-
-@dataclass
-class Plant:
-    """A gateway, its PostgreSQL, and a tenant with systems."""
-
-    folder: Path
-    postgres: EmbeddedPostgres
-    url: str
-    port: int
-    key: str = ""
-    systems: list[int] = field(default_factory=list)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        """Start the gateway, and wait until it answers."""
-        words = [sys.executable, "-m", "benchmarks.readings", "--serve", self.url, str(self.port), str(self.folder)]
-        self.process = subprocess.Popen(words, cwd=ROOT)
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/health/live").is_success:
-                    return
-            time.sleep(0.1)
-        raise RuntimeError("the gateway does not answer")
-
-    def kill(self) -> None:
-        """Kill the gateway."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def kill_postgres(self) -> None:
-        """Kill a process of PostgreSQL that serves the gateway: all are ended, and the server recovers."""
-        for process in psutil.Process(self.postgres.pid).children():
-            with suppress(psutil.Error):
-                if "hdx_bench" in " ".join(process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
-                    return
-
-    def ask(self, query: str, *values: Any) -> list[Any]:
-        """Ask PostgreSQL itself."""
-        with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
-            return connection.execute(query.encode(), values).fetchall()
-
-
-@contextmanager
-def plant(systems: int) -> Iterator[Plant]:
-    """Make all that is measured on."""
-    import asyncio
-    from hashlib import sha256
-
-    from serve_app.store.repository import Store
-
-    with TemporaryDirectory() as folder:
-        postgres = start_postgres(Path(folder) / "postgres")
-        create_database(postgres.url("postgres"), "hdx_bench")
-        made = Plant(Path(folder), postgres, beside(postgres.url("postgres"), "hdx_bench"), free_ports(1)[0])
-        migrate(made.url)
-
-        async def fill() -> None:
-            store = Store.open(made.url, 2)
-            tenant_id = await store.tenants.ensure("plant")
-            made.key = "bench-readings"
-            await store.keys.add(tenant_id, "logger", "operator", sha256(made.key.encode()).digest())
-            for number in range(systems):
-                made.systems.append((await store.systems.add(tenant_id, f"press {number}", "generic", "")).system_id)
-            await store.close()
-
-        asyncio.run(fill())
-        try:
-            made.start()
-            yield made
-        finally:
-            made.kill()
-            postgres.stop()
 
 
 def frame(number: int, lines: int = LINES, every: str = "s") -> pd.DataFrame:
@@ -152,23 +53,6 @@ def as_json(lines: pd.DataFrame) -> bytes:
     """Return lines as a body of JSON."""
     rows = lines.rename(columns={"time": "at"}).assign(at=lines["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     return orjson.dumps({"readings": rows.to_dict("records")})
-
-
-def send(made: Plant, system_id: int, body: bytes, kind: dict[str, str], patience_s: float = 0) -> dict[str, Any]:
-    """Send a body, again and again for as long as it may take."""
-    end = time.monotonic() + patience_s
-    while True:
-        try:
-            path = f"http://127.0.0.1:{made.port}/api/systems/{system_id}/readings/"
-            answer = httpx.post(path, content=body, headers=kind | {"x-api-key": made.key}, timeout=60)
-            if answer.is_success or answer.status_code < 500:
-                told: dict[str, Any] = answer.raise_for_status().json()
-                return told
-        except httpx.TransportError:
-            pass
-        if time.monotonic() > end:
-            raise RuntimeError(f"system {system_id}: not taken")
-        time.sleep(0.2)
 
 
 def rate(made: Plant, bodies: Sequence[bytes], kind: dict[str, str]) -> float:
@@ -241,11 +125,11 @@ def endure(made: Plant, rows: int) -> dict[str, float]:
     lines = max(1, rows // (len(CHANNELS) * len(made.systems)))
     parts = [(system_id, at) for system_id in made.systems for at in range(0, lines, LINES)]
     random = np.random.default_rng(SEED)
-    order = [
-        parts[place] for place in random.permutation(np.repeat(np.arange(len(parts)), 2))
-    ]  # each twice, in disorder
+    # Each twice, in disorder; the second time some come as files that a job keeps.
+    order = [(*parts[place % len(parts)], place >= len(parts)) for place in random.permutation(2 * len(parts))]
     done = threading.Event()
-    kills = {"gateway": 0, "postgres": 0}
+    kills = {"gateway": 0, "postgres": 0, "worker": 0}
+    made.start_worker()
 
     def break_things() -> None:
         while not done.wait(6):
@@ -255,10 +139,16 @@ def endure(made: Plant, rows: int) -> dict[str, float]:
             if not done.wait(4):
                 made.kill_postgres()
                 kills["postgres"] += 1
+            if not done.wait(2):
+                made.kill_worker()
+                kills["worker"] += 1
+                made.start_worker()
 
-    def give(part: tuple[int, int]) -> None:
-        system_id, at = part
+    def give(part: tuple[int, int, bool]) -> None:
+        system_id, at, is_again = part
         body = frame(1, min(LINES, lines - at)).assign(time=lambda each: each["time"] + timedelta(seconds=at))
+        if is_again and system_id % AS_JOBS == 0:  # one tag a row: more rows than a request may have
+            body = body.melt("time", var_name="tag")
         send(made, system_id, parquet(body), PARQUET, PATIENCE_S)
 
     breaker = threading.Thread(target=break_things)
@@ -267,6 +157,8 @@ def endure(made: Plant, rows: int) -> dict[str, float]:
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(give, order))
+        while made.ask("SELECT FROM jobs WHERE state IN ('queued', 'running')"):
+            time.sleep(1)
     finally:
         seconds = time.perf_counter() - begun
         done.set()
@@ -290,8 +182,11 @@ def agreement(made: Plant, lines: int) -> dict[str, float]:
     )
     sums = made.ask("SELECT step_s, sum(count) FROM rollups GROUP BY 1")
     steps = sum(abs(int(number) - kept) for _, number in sums)
+    states = dict(made.ask("SELECT state, count(*) FROM jobs GROUP BY 1"))
     return {
         "sent": wanted,
+        "files by jobs": states.get("done", 0),
+        "jobs not done": sum(states.values()) - states.get("done", 0),
         "lost": wanted - keys,
         "double": kept - keys,
         "minutes that disagree": wrong,
@@ -302,14 +197,10 @@ def agreement(made: Plant, lines: int) -> dict[str, float]:
 def main() -> None:
     """Measure, and write the page: where a demand is missed, it says so."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=5_000_000, help="readings of the run with kills")
     parser.add_argument("--files", type=int, default=8, help="files of 10,000 lines whose rate is measured")
     parser.add_argument("--only", choices=("rates", "kills"), help="one half alone")
     given = parser.parse_args()
-    if given.serve:
-        serve(given.serve[0], int(given.serve[1]), given.serve[2])
-        return
     console = Console()
     if given.only != "kills":
         with plant(given.files + 1) as made:
@@ -328,7 +219,7 @@ def main() -> None:
 
 
 HEAD = ("figure", "demand", "measured", "")
-WRONG = {"lost", "double", "minutes that disagree", "hours and days that disagree"}
+WRONG = {"lost", "double", "jobs not done", "minutes that disagree", "hours and days that disagree"}
 
 
 def missed(met: bool) -> str:

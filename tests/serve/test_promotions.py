@@ -91,10 +91,10 @@ def test_the_command_line_moves_as_the_registry_does(service: Service) -> None:
     assert "--reason" in refused.stderr
     with service.client() as client:
         service.hdx("promote", NAME, version, "--urgent", "--reason", "line 4 stands")
-        assert eventually(settled(client, DETECTOR, version), 20)
+        assert eventually(settled(client, DETECTOR, version))
         assert NAME in service.hdx("models")
         service.hdx("rollback", NAME)
-        assert eventually(settled(client, DETECTOR, before), 20)
+        assert eventually(settled(client, DETECTOR, before))
     tags = registry_of(service)._get(
         "/api/2.0/mlflow/model-versions/get", name=NAME, version=version
     ).json()["model_version"]["tags"]  # fmt: skip

@@ -52,7 +52,7 @@ async def run(url):
 asyncio.run(run(sys.argv[1]))
 """
 
-# Of tests of the process that reads, which know nothing of a database: on one server is enough.
+# Of tests of processes, which know nothing of a server's kind, and take long: on one is enough.
 ONE_SERVER = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
@@ -204,6 +204,7 @@ def jobs_json(rows: Sequence[Mapping[str, Any]]) -> bytes:
 # --- whatever dies
 
 
+@ONE_SERVER
 async def test_a_worker_killed_at_each_step_loses_nothing_and_doubles_nothing(store: Store, url: str) -> None:
     """Killed while it reads and after each few pieces, others go on where it was: every value is written once."""
     plant = await make_plant(store)
@@ -231,6 +232,7 @@ async def test_a_worker_killed_at_each_step_loses_nothing_and_doubles_nothing(st
     assert parts(url, plant) == 0
 
 
+@ONE_SERVER
 async def test_a_database_that_cuts_connections(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Backends that are terminated again and again cost time, and neither a value nor a second one."""
     monkeypatch.setattr(jobs_module, "PAUSE_S", 0.0)
@@ -270,6 +272,7 @@ async def kept_running(url: str, store: Store) -> None:
             await asyncio.sleep(0.2)
 
 
+@ONE_SERVER
 async def test_a_worker_that_fails_while_it_is_ended_ends(
     url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +295,7 @@ async def test_a_worker_that_fails_while_it_is_ended_ends(
     assert isinstance(ended, asyncio.CancelledError)
 
 
+@ONE_SERVER
 async def test_a_queue_whose_beat_fails_is_taken_from_again(
     url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +355,7 @@ async def test_a_job_that_kills_its_worker_is_given_up(store: Store, url: str) -
 # --- cancelled, and gone
 
 
+@ONE_SERVER
 @pytest.mark.parametrize("at", [-1, 0, 100_000])
 async def test_a_cancelled_job_ends_at_once(store: Store, url: str, at: int) -> None:
     """Before it begins, while it is read and while it is kept: nothing more of it is kept."""
@@ -419,6 +424,7 @@ async def test_a_large_file_holds_nobody_up(store: Store, url: str) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+@ONE_SERVER
 async def test_long_files_of_tenants_take_turns(store: Store, url: str) -> None:
     """The second long file of a tenant is begun after the first one of another, who came later."""
     busy, other = await make_plant(store), await make_plant(store)
