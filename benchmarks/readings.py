@@ -26,7 +26,7 @@ from benchmarks.speed import ROOT, markdown, put
 PAGE = ROOT / "docs" / "capacity.md"
 CHANNELS = {"pressure": 100.0, "flow": 25.0, "temperature": 45.0, "vibration": 1.0}
 LINES, SYSTEMS, AT_ONCE, SEED = 10_000, 200, 4, 3
-AS_JOBS = 4  # of so many systems one sends larger files, too
+EVERY, FILE = 4, 3  # of so many systems one has so much more, which it sends once as a larger file, too
 BEGIN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=370)
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 JSON = {"content-type": "application/json"}
@@ -120,13 +120,18 @@ def size(made: Plant) -> float:
     return float(whole) / float(rows)
 
 
+def weight(system_id: int) -> int:
+    """Return how many times as much as others a system has."""
+    return FILE if system_id % EVERY == 0 else 1
+
+
 def endure(made: Plant, rows: int) -> dict[str, float]:
     """Send rows, some twice and some late, while gateway and PostgreSQL are killed; return what is missing or wrong."""
-    lines = max(1, rows // (len(CHANNELS) * len(made.systems)))
-    parts = [(system_id, at) for system_id in made.systems for at in range(0, lines, LINES)]
-    random = np.random.default_rng(SEED)
-    # Each twice, in disorder; the second time some come as files that a job keeps.
-    order = [(*parts[place % len(parts)], place >= len(parts)) for place in random.permutation(2 * len(parts))]
+    lines = max(1, rows // (len(CHANNELS) * sum(map(weight, made.systems))))
+    parts = [(system_id, at, LINES) for system_id in made.systems for at in range(0, lines * weight(system_id), LINES)]
+    whole = [(system_id, 0, lines * FILE) for system_id in made.systems if weight(system_id) == FILE]
+    again = [part for part in parts if weight(part[0]) == 1]
+    order = np.random.default_rng(SEED).permutation(parts + again + whole).tolist()  # each twice, in disorder
     done = threading.Event()
     kills = {"gateway": 0, "postgres": 0, "worker": 0}
     made.start_worker()
@@ -144,11 +149,9 @@ def endure(made: Plant, rows: int) -> dict[str, float]:
                 kills["worker"] += 1
                 made.start_worker()
 
-    def give(part: tuple[int, int, bool]) -> None:
-        system_id, at, is_again = part
-        body = frame(1, min(LINES, lines - at)).assign(time=lambda each: each["time"] + timedelta(seconds=at))
-        if is_again and system_id % AS_JOBS == 0:  # one tag a row: more rows than a request may have
-            body = body.melt("time", var_name="tag")
+    def give(part: tuple[int, int, int]) -> None:
+        system_id, at, most = part
+        body = frame(1, lines * weight(system_id)).iloc[at : at + most]
         send(made, system_id, parquet(body), PARQUET, PATIENCE_S)
 
     breaker = threading.Thread(target=break_things)
@@ -169,7 +172,7 @@ def endure(made: Plant, rows: int) -> dict[str, float]:
 
 def agreement(made: Plant, lines: int) -> dict[str, float]:
     """Count what was sent against what is kept, and summaries against readings."""
-    wanted = len(CHANNELS) * lines * len(made.systems)
+    wanted = len(CHANNELS) * lines * sum(map(weight, made.systems))
     ((kept, keys),) = made.ask("SELECT count(*), count(DISTINCT (system_id, channel, at)) FROM readings")
     cells = (
         "SELECT system_id, channel, date_bin('1 minute', at, '2000-01-01Z') AS at, count(*) AS count,"
