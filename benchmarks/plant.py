@@ -28,6 +28,11 @@ PATIENCE_S = 120
 PLANT = (sys.executable, "-m", "benchmarks.plant")
 
 
+def archive_of(home: Path) -> str:
+    """Return where files of the archive lie."""
+    return str(home / "archive")
+
+
 def serve(url: str, port: int, home: str) -> None:
     """Serve the application over the store of an address, as one gateway does."""
     import uvicorn
@@ -36,7 +41,7 @@ def serve(url: str, port: int, home: str) -> None:
     from serve_app.store.repository import Store
     from tests.contract.stand_ins import make_bench
 
-    services = replace(make_bench(Path(home)).services, store=Store.open(url, 8))
+    services = replace(make_bench(Path(home)).services, store=Store.open(url, 8, archive=archive_of(Path(home))))
     uvicorn.run(create_app(services), host="127.0.0.1", port=port, log_level="critical", access_log=False)
 
 

@@ -202,15 +202,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="readings of the run with kills")
     parser.add_argument("--files", type=int, default=8, help="files of 10,000 lines whose rate is measured")
-    parser.add_argument("--only", choices=("rates", "kills"), help="one half alone")
+    parser.add_argument("--only", choices=("rates", "kills", "archive"), help="one part alone")
     given = parser.parse_args()
     console = Console()
-    if given.only != "kills":
+    if given.only in (None, "rates"):
         with plant(given.files + 1) as made:
             found = rates(made, given.files) | {"bytes": size(made), "plot": plot(made)}
         console.print(shown := rows_of(found))
         put(PAGE, "readings", markdown(HEAD, shown))
-    if given.only != "rates":
+    if given.only in (None, "kills"):
         with plant(SYSTEMS) as made:
             lasting = endure(made, given.rows)
         kept = [
@@ -219,6 +219,13 @@ def main() -> None:
         ]
         console.print(kept)
         put(PAGE, "kills", markdown(HEAD, kept))
+    if given.only in (None, "archive"):
+        from benchmarks.archive import measure
+
+        with plant(1) as made:
+            shown = [[name, "", f"{value:.3g}", ""] for name, value in measure(made).items()]
+        console.print(shown)
+        put(PAGE, "archive", markdown(HEAD, shown))
 
 
 HEAD = ("figure", "demand", "measured", "")

@@ -64,6 +64,8 @@ class Retention(_Section):
     """How long rows are kept; older ones are deleted every hour.
 
     Attributes:
+        archive: Where days of readings go before they are deleted, as Parquet: a folder, from HDX_HOME on, or an
+            address such as `s3://bucket/hdx` that `pyarrow.fs.FileSystem.from_uri` opens; `off` for nowhere.
         diagnoses_days: Answers with their windows; those that people have spoken of stay, for models learn from them.
         readings_days: Readings by whole days, what was set aside of them, and their summaries; days that were sent late
             are kept as long from then on.
@@ -74,6 +76,7 @@ class Retention(_Section):
         machine can be compared with its last year; a month for ended sessions.
     """
 
+    archive: SecretStr = Field(SecretStr("archive"), min_length=1)
     diagnoses_days: int = Field(400, ge=1)
     readings_days: int = Field(400, ge=1)
     audit_days: int = Field(400, ge=30)
@@ -288,6 +291,14 @@ class Settings(BaseSettings):
     def tracking_url(self) -> str:
         """Address of the MLflow server."""
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def archive_url(self) -> str | None:
+        """Folder or address of the archive of readings; None where there shall be none."""
+        where = self.retention.archive.get_secret_value()
+        if where == "off":
+            return None
+        return where if "://" in where else str(self.home / Path(where).expanduser())
 
     @field_validator("home", mode="after")
     @classmethod

@@ -46,6 +46,7 @@ MEASURED, FEW, BACK_AGAIN, FARTHEST_BACK = 400, 3, 20, timedelta(days=60)
 HELD = 1.5
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime.fromtimestamp(0, UTC)
+JUDGED_LATE = "windows up to {} are judged, or judged again, as readings came late"
 OF_WINDOWS = UUID("7f6f7d0e-2f0a-5bb1-9a53-1c1de1f2a6d4")  # the name space of windows that were cut
 
 
@@ -54,6 +55,7 @@ class Watching:
 
     def __init__(self, detection: Detection) -> None:
         self._detection, self._store = detection, detection.services.store
+        self._without: set[int] = set()  # systems whose family is gone, as was told
 
     async def look(self, tenant_id: int, system_id: int) -> None:
         """Judge windows that are whole, and those that late readings have changed; ask for another look where more are.
@@ -67,8 +69,11 @@ class Watching:
         try:
             family = await self._detection.families.of(tenant_id, watch.family)
         except UnknownFamily as error:
-            logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
+            if system_id not in self._without:
+                logs.write("watch.without", logging.WARNING, error, tenant_id=tenant_id, system_id=system_id)
+            self._without.add(system_id)
             return
+        self._without.discard(system_id)
         cut = _Cut(self._detection, tenant_id, system_id, family)
         newest = await cut.newest(watch)
         more = newest is not None and await self._whole(cut, watch, newest)
@@ -117,6 +122,7 @@ class Watching:
         last = min(floor(watch.again_to - MICROSECOND, cut.length) + cut.length, floor(watch.judged_until, cut.length))
         end = min(last, begin + cut.most * cut.length)
         if begin < end:
+            cut.late_until = None if watch.late_told else last
             series, end = await cut.read(begin, end, end)
             if any(each.points[-1][0] > begin for each in series):
                 end = await cut.judge_all(series, begin, end, late=True)
@@ -135,6 +141,7 @@ class _Cut:
         self._detection, self._store = detection, detection.services.store
         self._family = family
         self.is_known = False  # how often its readings come
+        self.late_until: datetime | None = None  # up to when windows are late that nobody was told of
         self.own = tenant_id, system_id
         self._rate_hz = next(iter(family.channels.values())).rate_hz
         self.length = timedelta(seconds=family.window_s)
@@ -237,11 +244,23 @@ class _Cut:
             return
         trace_id = uuid5(OF_WINDOWS, f"{self.own}/{end.isoformat()}/{_digest(window)}")
         if late and await self._store.diagnoses.known(self.own[0], [trace_id]):
-            return  # it is what it was
+            # It is what it was, or a look judged it that died before it could say so.
+            if self.late_until and (await self._store.diagnoses.get(self.own[0], trace_id)).late:
+                await self._tell_late(end, trace_id)
+            return
         try:
             await self._detection.watched(*self.own, self._family, window, trace_id, end, late, counts)
         except Conflict:
             return  # judged before
+        if self.late_until is not None:
+            await self._tell_late(end, trace_id)
+
+    async def _tell_late(self, end: datetime, trace_id: UUID) -> None:
+        """Tell once of all windows that are late together, by the first of them."""
+        if self.late_until is not None:
+            text = JUDGED_LATE.format(self.late_until.isoformat())
+            await self._store.watches.tell_late(self.own[0], Happened(self.own[1], end, "window.late", text, trace_id))
+            self.late_until = None
 
     def _window(self, series: Sequence[Series], end: datetime) -> Window | None:
         """Cut the window that ends at a moment; None where it holds nothing.

@@ -95,7 +95,7 @@ async def _acquired(request: Request, files: FileReader, family: Family, wanted:
     "/{system_id}/readings/",
     response_model=ReadingsReply,
     responses={
-        **problems.documented(401, 404, 409),
+        **problems.documented(401, 404, 409, 429, 503),
         200: {"content": {CSV_TYPE: {"schema": {"type": "string"}}, ARROW_TYPE: {}}},
     },
     summary="Read readings back",
@@ -113,12 +113,13 @@ async def read_readings(
     """Return a span; of a channel with more readings than `points` no peak is lost.
 
     First, least, greatest and last stand for each equal part. `Accept` chooses JSON, `text/csv` or Arrow, both with one
-    row a reading.
+    row a reading. Days that were archived are read from their files, up to 400 of a span.
     """
     system = await services.store.systems.get(caller.tenant_id, system_id)
     family = await Families(services.store).of(caller.tenant_id, system.family)
     begin, end = _span(begin, end, datetime.now(UTC))
-    found = await services.store.readings.span(caller.tenant_id, system_id, begin, end, points, channel)
+    given = caller.tenant_id, system_id, begin, end, points, channel
+    found = await services.store.readings.span(*given, archived=True)
     accept = request.headers.get("accept", "")
     if CSV_TYPE in accept:
         return Response(_csv(found), media_type=CSV_TYPE)

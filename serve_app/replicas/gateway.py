@@ -61,7 +61,7 @@ class Gateway:
         url = settings.database.url.get_secret_value()
         self._services = Services(
             settings=settings,
-            store=Store.open(url, settings.database.pool_size, settings.database.waits),
+            store=Store.open(url, settings.database.pool_size, settings.database.waits, settings.archive_url),
             diagnoser=diagnoser,
             assistant=GraphAssistant(embedder, retriever, generator, settings),
             library=GraphLibrary(indexer),

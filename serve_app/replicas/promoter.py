@@ -59,7 +59,8 @@ class Promoter:
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._registry = Registry(settings.tracking_url, settings.models.alias)
-        self._store = Store.open(settings.database.url.get_secret_value(), 2, settings.database.waits)
+        url = settings.database.url.get_secret_value()
+        self._store = Store.open(url, 2, settings.database.waits, settings.archive_url)
         self._metrics = FleetMetrics()
         self._watcher = DriftWatcher(self._store)
         self._poll_s, self._days = settings.models.poll_s, settings.retention

@@ -22,6 +22,7 @@ DAY = 86_400 * SECOND
 OF_POSTGRES = 10_957 * DAY
 # Numbers of types in PostgreSQL's catalogue, as `pg_type.dat` has them.
 TEXT, INT, BIGINT, DOUBLE, MOMENT = 25, 23, 20, 701, 1184
+HEAD = 20  # bytes of an array before its first number
 FORMATS = {INT: ">i4", BIGINT: ">i8", DOUBLE: ">f8", MOMENT: ">i8"}
 
 Micros = NDArray[np.int64]
@@ -172,6 +173,17 @@ def number_array(kind: int, values: Any) -> BinaryArray:
     cells = np.empty(len(values), form)
     cells["length"], cells["value"] = form["value"].itemsize, values
     return BinaryArray(_head(kind, len(values)) + cells.tobytes())
+
+
+def numbers_of(kind: int, content: bytes) -> NDArray[Any]:
+    """Return the numbers of an array, as `array_send` gives it."""
+    cells = np.frombuffer(content, np.dtype([("length", ">i4"), ("value", FORMATS[kind])]), offset=HEAD)
+    return cells["value"].astype(cells["value"].dtype.newbyteorder("="))
+
+
+def moments_of(content: bytes) -> Micros:
+    """Return the moments of an array."""
+    return numbers_of(MOMENT, content) + OF_POSTGRES
 
 
 def moment_array(micros: Micros) -> BinaryArray:

@@ -29,7 +29,6 @@ DIAGNOSIS = tuple(cast(diagnoses.c[name], Text) if name == "answer" else diagnos
 # Windows of a system that are looked through for what was found, and findings that are returned. Source: own choices; a
 # week of windows a minute long, whose answers are read in a second, and more than anybody reads.
 LOOKED_THROUGH, FINDINGS_MAX = 10_000, 500
-JUDGED_LATE = "judged, or judged again, as readings came late"
 # What a window changes of its system.
 LEFT = ("alarm", "learned", "evidence", "judged_until")
 
@@ -214,15 +213,14 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     teachers = [record.diagnosis.system_id for record in records if record.learned is not None]
     normals = await lock_normals(connection, teachers) if teachers else {}
     known, systems_now = dict(normals), dict(before)
-    kept, told = [], []
+    kept: list[Kept] = []
+    told: list[Happened] = []
     for record in records:
         number = record.diagnosis.system_id
         if number not in systems_now:
             raise NotFound("system", number)
         at = record.diagnosis.window_end or record.diagnosis.created_at
         system = systems_now[number]
-        if record.diagnosis.late:
-            told.append(Happened(number, at, "window.late", JUDGED_LATE, record.diagnosis.trace_id))
         system, counts = follow(system, record.diagnosis, record.level, record.alarm)
         told += happened(systems_now[number], system, at, record.diagnosis.trace_id)
         systems_now[number] = system

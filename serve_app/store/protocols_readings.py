@@ -32,8 +32,12 @@ class ReadingStore(Protocol):
         end: datetime,
         points: int,
         channels: Sequence[str] | None = None,
+        archived: bool = False,
     ) -> Sequence[Series]:
-        """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak."""
+        """Return each channel's readings from `begin` to before `end`, in the order of names, without losing a peak.
+
+        Those of days that were archived, and are gone from the tables, are read where `archived` asks for them.
+        """
         ...
 
     async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
@@ -111,6 +115,10 @@ class WatchStore(Protocol):
 
     async def take_late(self, tenant_id: int, system_id: int) -> Watch:
         """Say that what came late is read from now on, and return what is to be judged again."""
+        ...
+
+    async def tell_late(self, tenant_id: int, happened: Happened) -> None:
+        """Keep that windows are judged again, unless it is kept of these."""
         ...
 
     async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:

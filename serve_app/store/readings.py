@@ -10,13 +10,16 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import InvalidInput, NotFound, OverLimit
+from serve_app.store.archive import Archive, changed
 from serve_app.store.audit import note
+from serve_app.store.chunks import Chunk
 from serve_app.store.columns import ReadingColumns
 from serve_app.store.database import Database
 from serve_app.store.records import COMMAND_LINE, EPOCH, Quarantined, Reading, Series, Stored, Suspect
 from serve_app.store.rollups import AS_ROLLUPS, add_up, sum_up
 from serve_app.store.spans import STEPS, Piece, Point, cell_of, in_order, pieces, width_of
 from serve_app.store.tables import quarantine, systems
+from serve_app.store.thinning import Part, Thinning, shown
 from serve_app.store.watches import arrived, lock_readings
 
 # Days that one request may touch: each is a table of its own. Source: own choice; a year of daily means and a month.
@@ -74,17 +77,20 @@ SELECT max(last[1]) FROM rollups WHERE tenant_id = :tenant AND system_id = :syst
 """)
 # How far back it is looked for, one after the other: each day is a table of its own. Source: own choice.
 NEWEST_BACK = (timedelta(days=2), timedelta(days=60), None)
+# What files hold is read from them alone.
+LIVE = " AND NOT CAST(at AT TIME ZONE 'UTC' AS date) = ANY(CAST(:archived AS date[]))"
 THINNED = """
-SELECT channel, min(least), max(greatest), min(first), max(last) FROM ({0}) AS part
-GROUP BY channel, floor(extract(epoch FROM at - :origin) / :width)
+SELECT channel, CAST(floor(extract(epoch FROM at - :origin) / :width) AS bigint) AS place,
+    min(least), max(greatest), min(first), max(last) FROM ({0}) AS part
+GROUP BY 1, 2
 """
 
 
 class Readings:
     """What the machines of a tenant sent."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database, self._archive = database, archive
         self._days: set[date] = set()
 
     async def add(
@@ -154,6 +160,7 @@ class Readings:
         end: datetime,
         points: int,
         channels: Sequence[str] | None = None,
+        archived: bool = False,
     ) -> list[Series]:
         """Return each channel's readings from `begin` to before `end`, in the order of names.
 
@@ -164,23 +171,33 @@ class Readings:
             end: Of the span, outside it.
             points: Most of a channel; where it has more readings, first, least, greatest and last stand for each part.
             channels: Those wanted; all where None.
+            archived: Whether days that were archived are read, too.
+
+        Raises:
+            InvalidInput: They are too many.
+            Overloaded: Others are read for too long.
+            Unavailable: A file of theirs cannot be read.
         """
-        known = {"tenant": tenant_id, "system": system_id, "channels": None if channels is None else list(channels)}
+        known: dict[str, Any] = {"tenant": tenant_id, "system": system_id}
+        known |= {"channels": None if channels is None else list(channels)}
         if begin >= end:
             return []
-        width = width_of(begin, end, points)
         async with self._database.tenant(tenant_id, long=True) as connection:
-            query, values = _source(pieces(begin, end, end - begin))
-            counted = f"SELECT channel, CAST(sum(count) AS bigint) FROM ({query}) AS part GROUP BY channel"  # noqa: S608
-            counts = dict(map(tuple, await connection.execute(text(counted), known | values)))
-            few = [name for name, number in counts.items() if number <= points]
-            found = await _all_of(connection, known | {"channels": few}, begin, end) if few else {}
-            if many := [name for name in counts if name not in set(few)]:
-                query, values = _source(pieces(begin, end, width))
-                values |= {"origin": begin, "width": width.total_seconds(), "channels": many}
-                rows = await connection.execute(text(THINNED.format(query)), known | values)
-                found |= _thinned(rows)
-        return [Series(name, counts[name], in_order(found[name])) for name in sorted(counts)]
+            days = await self._archive.days(connection, tenant_id, system_id, begin, end) if archived else []
+            known["archived"] = [each.day for each in days] or None
+            counts, few, many = await _of_tables(connection, known, begin, end, points)
+        if not days:
+            return [
+                Series(name, count, in_order(few[name] if name in few else shown(many[name].values())))
+                for name, count in sorted(counts.items())
+            ]
+        thinning = Thinning(begin, end, points)
+        for name, found in few.items():
+            thinning.add(Chunk.of(name, in_order(found)))
+        for name, parts in many.items():
+            thinning.put(name, counts[name], parts)
+        await self._archive.read(tenant_id, system_id, days, channels, thinning)
+        return thinning.series()
 
     async def newest(self, tenant_id: int, system_id: int, channels: Sequence[str], until: datetime) -> datetime | None:
         """Return the moment of a system's newest reading up to a moment; None where it has none.
@@ -291,16 +308,22 @@ async def _write(
     written = (await connection.execute(WRITE_NEW if new else WRITE_OTHERS, given)).rowcount
     if written == len(rows):
         await add_up(connection, tenant_id, system_id, rows)
-        await arrived(connection, tenant_id, system_id, begin, end)
+        await _came(connection, tenant_id, system_id, rows)
         return Stored(written, 0, 0, 0)
     corrected = (await connection.execute(CORRECT, within)).rowcount
     if written or corrected:
-        await arrived(connection, tenant_id, system_id, begin, end)
+        await _came(connection, tenant_id, system_id, rows)
         await sum_up(connection, tenant_id, system_id, rows)
     if corrected:
         detail = f"{corrected} values between {begin.isoformat()} and {end.isoformat()}"
         await note(connection, tenant_id, actor, "readings.corrected", f"system {system_id}", detail)
     return Stored(written, len(rows) - written - corrected, corrected, 0)
+
+
+async def _came(connection: AsyncConnection, tenant_id: int, system_id: int, rows: ReadingColumns) -> None:
+    """Say that readings are kept, to whoever judges them and to whoever archives them."""
+    await changed(connection, tenant_id, system_id, rows)
+    await arrived(connection, tenant_id, system_id, *rows.ends())
 
 
 async def _set_aside(connection: AsyncConnection, tenant_id: int, system_id: int, suspects: Sequence[Suspect]) -> None:
@@ -328,30 +351,41 @@ async def _decide(
     await note(connection, tenant_id, actor, f"readings.{decision}", f"system {system_id}", detail)
 
 
-def _source(parts: Sequence[Piece]) -> tuple[str, dict[str, Any]]:
-    """Return the query of a span's rows, in the shape of summaries, and its values but for whose they are."""
+async def _of_tables(
+    connection: AsyncConnection, known: dict[str, Any], begin: datetime, end: datetime, points: int
+) -> tuple[dict[str, int], dict[str, list[Point]], dict[str, dict[int, Part]]]:
+    """Return how many readings each channel has in the tables, all of few, and of many what stands for each part."""
+    live = known["archived"] is not None
+    query, values = _source(pieces(begin, end, end - begin), live)
+    counted = f"SELECT channel, CAST(sum(count) AS bigint) FROM ({query}) AS part GROUP BY channel"  # noqa: S608
+    counts: dict[str, int] = dict(map(tuple, await connection.execute(text(counted), known | values)))
+    names = [name for name, number in counts.items() if number <= points]
+    few: dict[str, list[Point]] = {name: [] for name in names}
+    many: dict[str, dict[int, Part]] = {name: {} for name in counts if name not in few}
+    if few:
+        query, values = _source([Piece(0, begin, end)], live)
+        every = text(f"SELECT channel, at, total FROM ({query}) AS part")  # noqa: S608
+        for name, at, value in await connection.execute(every, known | values | {"channels": names}):
+            few[name].append((at.astimezone(UTC), value))
+    if many:
+        width = width_of(begin, end, points)
+        query, values = _source(pieces(begin, end, width), live)
+        values |= {"origin": begin, "width": width.total_seconds(), "channels": list(many)}
+        for name, place, *ends in await connection.execute(text(THINNED.format(query)), known | values):
+            many[name][place] = Part(*map(tuple, ends))
+    return counts, few, many
+
+
+def _source(parts: Sequence[Piece], live: bool) -> tuple[str, dict[str, Any]]:
+    """Return the query of a span's rows, in the shape of summaries, and its values but for whose they are.
+
+    Args:
+        parts: Of the span.
+        live: Whether rows of days that were archived are left out.
+    """
     values: dict[str, Any] = {}
     for number, part in enumerate(parts):
         values |= {f"begin{number}": part.begin, f"end{number}": part.end}
         values |= {f"step{number}": part.step_s} if part.step_s else {}
     queries = [(OF_ROLLUPS if part.step_s else OF_RAW).format(number) for number, part in enumerate(parts)]
-    return " UNION ALL ".join(queries), values
-
-
-async def _all_of(
-    connection: AsyncConnection, known: dict[str, Any], begin: datetime, end: datetime
-) -> dict[str, list[Point]]:
-    query, values = _source([Piece(0, begin, end)])
-    found: dict[str, list[Point]] = {}
-    every = text(f"SELECT channel, at, total FROM ({query}) AS part")  # noqa: S608
-    for name, at, value in await connection.execute(every, known | values):
-        found.setdefault(name, []).append((at.astimezone(UTC), value))
-    return found
-
-
-def _thinned(rows: Iterable[Any]) -> dict[str, list[Point]]:
-    found: dict[str, list[Point]] = {}
-    for name, least, greatest, first, last in rows:
-        pairs = (first[0], first[1]), (least[1], least[0]), (-greatest[1], greatest[0]), (last[0], last[1])
-        found.setdefault(name, []).extend((datetime.fromtimestamp(epoch, UTC), value) for epoch, value in pairs)
-    return found
+    return " UNION ALL ".join(each + LIVE * live for each in queries), values

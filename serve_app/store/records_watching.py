@@ -22,6 +22,7 @@ class Watch(NamedTuple):
         again_from: From when on windows are being judged again; None where none is.
         again_to: Up to when.
         newest: Moment of the newest reading; None where it was sent before that was noted.
+        late_told: Whether people were told of what is being judged again.
         family: Of the system.
     """
 
@@ -33,6 +34,7 @@ class Watch(NamedTuple):
     again_from: datetime | None = None
     again_to: datetime | None = None
     newest: datetime | None = None
+    late_told: bool = False
     family: str = ""
 
 

@@ -4,6 +4,7 @@ from typing import Self
 
 from configs.settings import DatabaseWaits
 from serve_app.store.accounts import Accounts, Tenants
+from serve_app.store.archive import Archive
 from serve_app.store.audit import Audit
 from serve_app.store.database import Database
 from serve_app.store.diagnoses import Diagnoses
@@ -24,16 +25,17 @@ from serve_app.store.watches import Watches
 class Store:
     """The parts of the store; a method that takes a tenant sees that tenant's rows alone."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, archive: str | None = None) -> None:
         self._database = database
+        self.archive = Archive(database, archive)
         self.tenants = Tenants(database)
         self.accounts = Accounts(database)
         self.sessions = Sessions(database)
         self.keys = Keys(database)
         self.families = Families(database)
-        self.systems = Systems(database)
+        self.systems = Systems(database, self.archive)
         self.diagnoses = Diagnoses(database)
-        self.readings = Readings(database)
+        self.readings = Readings(database, self.archive)
         self.watches = Watches(database)
         self.events = Events(database)
         self.feedback = Feedback(database)
@@ -41,12 +43,19 @@ class Store:
         self.promotions = Promotions(database)
         self.jobs = Jobs(database)
         self.audit = Audit(database)
-        self.retention = Retention(database)
+        self.retention = Retention(database, self.archive)
 
     @classmethod
-    def open(cls, url: str, pool_size: int, waits: DatabaseWaits | None = None) -> Self:
-        """Prepare connections; none is made before the first query."""
-        return cls(Database.open(url, pool_size, waits))
+    def open(cls, url: str, pool_size: int, waits: DatabaseWaits | None = None, archive: str | None = None) -> Self:
+        """Prepare connections; none is made before the first query.
+
+        Args:
+            url: Of the database.
+            pool_size: Connections at most.
+            waits: For how long anything waits for it.
+            archive: Folder or address of the archive of readings; None where there is none.
+        """
+        return cls(Database.open(url, pool_size, waits), archive)
 
     async def close(self) -> None:
         """Close all connections."""

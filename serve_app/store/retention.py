@@ -1,4 +1,7 @@
-"""What has outlived the days of the settings is deleted, of all tenants, a bounded number of rows at a time."""
+"""What has outlived the days of the settings is deleted, of all tenants, a bounded number of rows at a time.
+
+Days of readings are archived before.
+"""
 
 import asyncio
 import logging
@@ -10,19 +13,19 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from configs.settings import Retention as Days
 from serve_app.shared import logs
+from serve_app.store.archive import Archive
 from serve_app.store.database import Database
 from serve_app.store.tables import audit, diagnoses, events, feedback, jobs, quarantine, refresh_tokens
 
 ROWS_MAX = 1000  # in one transaction; source: own choice, long windows among them take a second of the server's time
-PARTS_MAX = 20  # parts of days in one transaction; source: own choice, each is locked until its end
 EVERY_S = 3600.0  # between two clearings; source: own choice, small against a day
 
 
 class Retention:
     """Deletes what may go; row-level security keeps it from anything younger, whatever it is asked."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database, self._archive = database, archive
         self._clearing: asyncio.Task[None] | None = None
 
     def keep_up(self, days: Days) -> None:
@@ -69,12 +72,23 @@ class Retention:
         return gone
 
     async def _drop_days(self, days: int) -> int:
-        """Drop readings and their summaries of days that are past, of all tenants; return how many parts went."""
+        """Drop readings and their summaries of days that are past, of all tenants; return how many went.
+
+        Where there is an archive a day goes once files hold it; one that cannot be written waits for the next clearing.
+        """
         past = datetime.now(UTC) - timedelta(days=days)
-        query = text("SELECT hdx_drop_days(:past, :most)")
-        gone, last = 0, PARTS_MAX
-        while last == PARTS_MAX:
-            async with self._database.transaction("hdx.past", past.isoformat()) as connection:
-                last = (await connection.execute(query, {"past": past, "most": PARTS_MAX})).scalar_one()
-            gone += last
+        async with self._database.transaction("hdx.past", past.isoformat()) as connection:
+            found = (await connection.execute(select(func.hdx_past_days(past)))).scalars().all()
+        dropped = text("SELECT hdx_drop_day(:day, :past, :archived)")
+        gone = 0
+        for day in found:
+            given = {"day": day, "past": past, "archived": self._archive.is_on}
+            with logs.surviving("archive.waits", day=day.isoformat()):
+                if self._archive.is_on:
+                    await self._archive.keep(day)
+                async with self._database.transaction("hdx.past", past.isoformat()) as connection:
+                    gone += (await connection.execute(dropped, given)).scalar_one()
+        if self._archive.is_on:
+            await self._archive.keep_late(past)
+            await self._archive.forget_gone(past)
         return gone

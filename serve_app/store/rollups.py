@@ -14,6 +14,7 @@ from serve_app.store.columns import (
     DOUBLE,
     INT,
     SECOND,
+    Micros,
     ReadingColumns,
     moment_array,
     number_array,
@@ -77,10 +78,15 @@ def _cells(rows: ReadingColumns, step_s: int) -> Iterator[NDArray[Any]]:
     """Yield of each summary of a step its channel's place, begin, count, and the `NUMBERS`."""
     cells = rows.micros // (step_s * SECOND)
     runs = np.flatnonzero(np.diff(rows.places, prepend=-1).astype(bool) | np.diff(cells, prepend=-1).astype(bool))
-    last = np.append(runs[1:], len(rows)) - 1
-    counts, epochs, values = last - runs + 1, rows.micros / SECOND, rows.values
     yield rows.places[runs]
     yield cells[runs] * (step_s * SECOND)
+    yield from figures_of(rows.micros, rows.values, runs)
+
+
+def figures_of(micros: Micros, values: NDArray[np.float64], runs: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
+    """Yield the count and the `NUMBERS` of each run of readings in the order of time; `runs` says where they begin."""
+    last = np.append(runs[1:], len(values)) - 1
+    counts, epochs = last - runs + 1, micros / SECOND
     yield counts
     yield np.add.reduceat(values, runs)
     for end, sign in ((np.minimum, 1.0), (np.maximum, -1.0)):

@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import InvalidInput, NotFound
 from pipelines.machines.commissioning import Normal, State
+from serve_app.shared import logs
 from serve_app.shared.tenant_batches import TenantBatches
+from serve_app.store.archive import Archive
 from serve_app.store.audit import note
 from serve_app.store.database import GROUP_MAX, Database
 from serve_app.store.events import tell
 from serve_app.store.life import ANEW, changes_to, commissioned, happened
 from serve_app.store.records import COMMAND_LINE, Limits, System
-from serve_app.store.tables import normals, systems
+from serve_app.store.tables import archived_days, normals, systems
 
 SYSTEM = tuple(systems.c[name] for name in System.__dataclass_fields__)
 
@@ -26,8 +28,8 @@ _Machine = tuple[System, Normal | None]
 class Systems:
     """The machines under diagnosis, each with its normal."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database, self._archive = database, archive
         # Concurrent requests of a tenant read together: a round trip costs once a batch.
         self._reading: TenantBatches[int, _Machine] = TenantBatches(self._read, GROUP_MAX)
 
@@ -82,7 +84,9 @@ class Systems:
         return changed
 
     async def delete(self, tenant_id: int, system_id: int, actor: str = COMMAND_LINE) -> None:
-        """Delete a system with its normal and diagnoses.
+        """Delete a system with its normal and diagnoses, and its files in the archive.
+
+        Files that cannot be deleted now are when retention clears up.
 
         Raises:
             NotFound: There is none in this tenant.
@@ -92,6 +96,11 @@ class Systems:
             if not gone.rowcount:
                 raise NotFound("system", system_id)
             await note(connection, tenant_id, actor, "system.deleted", f"system {system_id}", "")
+            of_it = archived_days.c.system_id == system_id, archived_days.c.file.is_not(None)
+            has_files = (await connection.execute(select(exists().where(*of_it)))).scalar()
+        if has_files:
+            with logs.surviving("archive.unremoved", tenant_id=tenant_id, system_id=system_id):
+                await self._archive.forget(tenant_id, system_id)
 
     async def machine(self, tenant_id: int, system_id: int) -> _Machine:
         """Return a system with its normal, in one query together with others that are asked for now.

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -227,6 +228,21 @@ rollups = Table(
     *(Column(name, ARRAY(Double), nullable=False) for name in ("least", "greatest", "first", "last")),
     postgresql_partition_by="RANGE (at)",
 )
+# Days of systems that were archived, or are being so. No foreign key: files go after their system, and rows after them.
+archived_days = Table(
+    "archived_days",
+    metadata,
+    *(Column(name, Integer, primary_key=True, autoincrement=False) for name in ("tenant_id", "system_id")),
+    Column("day", Date, primary_key=True),
+    # How often the day's readings were changed since, and the version that the file holds; dropped is their table.
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("held", Integer),
+    Column("file", Text),
+    Column("dropped", Boolean, nullable=False, server_default="false"),
+    Column("gone_at", DateTime(timezone=True)),
+    CheckConstraint("(held IS NULL) = (file IS NULL)", "archived_days_file"),
+)
+Index("archived_days_by_day", archived_days.c.day)
 quarantine = Table(
     "quarantine",
     metadata,
@@ -250,6 +266,8 @@ watches = Table(
     *(Column(name, DateTime(timezone=True), nullable=False) for name in ("read_until", "judged_until", "due")),
     # Readings that came after theirs were taken, and those of them that are being judged again; the newest of all.
     *(Column(name, DateTime(timezone=True)) for name in ("late_from", "late_to", "again_from", "again_to", "newest")),
+    # Whether people were told of those.
+    Column("late_told", Boolean, nullable=False, server_default="false"),
     _own_system(),
 )
 events = Table(

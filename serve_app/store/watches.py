@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.store.database import Database
-from serve_app.store.records_watching import Watch
+from serve_app.store.events import tell
+from serve_app.store.records_watching import Happened, Watch
 from serve_app.store.tables import systems, watches
 
 WATCH = tuple(watches.c[name] for name in Watch._fields if name != "family")
@@ -60,11 +61,19 @@ class Watches:
             "again_to": func.greatest(watches.c.again_to, watches.c.late_to),
             "late_from": None,
             "late_to": None,
+            "late_told": watches.c.late_told & watches.c.again_from.is_not(None),
         }
         query = update(watches).where(watches.c.system_id == system_id).values(moved).returning(*WATCH)
         async with self._database.tenant(tenant_id) as connection:
             await lock_readings(connection, system_id)
             return Watch(*(await connection.execute(query)).one())
+
+    async def tell_late(self, tenant_id: int, happened: Happened) -> None:
+        """Keep that windows are judged again, unless it is kept of these."""
+        own = watches.c.system_id == happened.system_id, ~watches.c.late_told
+        async with self._database.tenant(tenant_id) as connection:
+            if (await connection.execute(update(watches).where(*own).values(late_told=True))).rowcount:
+                await tell(connection, tenant_id, [happened])
 
     async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:
         """Say that windows up to a moment were judged again; None for all of them."""

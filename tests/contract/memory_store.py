@@ -11,7 +11,7 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels
 from pipelines.machines.family import OWN_MARK, digest_of
-from serve_app.store.diagnoses import JUDGED_LATE, finding_of
+from serve_app.store.diagnoses import finding_of
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
 from serve_app.store.life import ANEW, changes_to, commissioned, follow, happened
 from serve_app.store.readings import check_all, check_bounds
@@ -361,9 +361,6 @@ class MemoryDiagnoses:
         at = diagnosis.window_end or diagnosis.created_at
         now, counts = follow(system, diagnosis, level, alarm)
         self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
-        if diagnosis.late:
-            late = Happened(system.system_id, at, "window.late", JUDGED_LATE, diagnosis.trace_id)
-            self._rows.tell(tenant_id, [late])
         kept = Kept(now, diagnosis.answer if answer is None else answer(now), counts)
         self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer, counted=counts), learned))
         self._rows.owned[diagnosis.system_id] = (tenant, now)
@@ -479,6 +476,7 @@ class MemoryReadings:
         end: datetime,
         points: int,
         channels: Sequence[str] | None = None,
+        archived: bool = False,
     ) -> Sequence[Series]:
         owner, _ = self._rows.owned.get(system_id, (0, None))
         held: dict[str, list[tuple[datetime, float]]] = {}
@@ -558,8 +556,15 @@ class MemoryWatches:
         begun = [at for at in (watch.again_from, watch.late_from) if at is not None]
         ended = [at for at in (watch.again_to, watch.late_to) if at is not None]
         again = min(begun, default=None), max(ended, default=None)
-        self._rows.watched[system_id] = Watch(*watch[:3], None, None, *again)
+        told = watch.late_told and watch.again_from is not None
+        self._rows.watched[system_id] = Watch(*watch[:3], None, None, *again, late_told=told)
         return self._rows.watched[system_id]
+
+    async def tell_late(self, tenant_id: int, happened: Happened) -> None:
+        watch = self._rows.watched[happened.system_id]
+        if not watch.late_told:
+            self._rows.watched[happened.system_id] = watch._replace(late_told=True)
+            self._rows.tell(tenant_id, [happened])
 
     async def judged_again(self, tenant_id: int, system_id: int, until: datetime | None) -> None:
         watch = self._rows.watched[system_id]

@@ -92,6 +92,7 @@ async def make_house(store: Store) -> House:
     await store.sessions.start(account.user_id, uuid4(), token_id, soon())
     await store.audit.note(tenant_id, name, "made", "house", "")
     await store.readings.add(tenant_id, system.system_id, [reading_of()], [suspect_of()])
+    await store.archive.begin(tenant_id, system.system_id, reading_of().at.date())
     await store.events.add(tenant_id, [Happened(system.system_id, None, "window.unread", "made")])
     await store.feedback.give(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])

@@ -211,6 +211,7 @@ async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) ->
     begin, end = reading_of().at, reading_of().at + timedelta(days=1)
     assert await store.readings.span(mine.tenant_id, theirs.system.system_id, begin, end, 10) == []
     assert await store.readings.quarantined(mine.tenant_id, theirs.system.system_id) == []
+    assert await store.archive.begin(mine.tenant_id, theirs.system.system_id, begin.date()) is None
     (kept,) = await store.readings.span(theirs.tenant_id, theirs.system.system_id, begin, end, 10)
     assert kept.points == ((begin, reading_of().value),)
 

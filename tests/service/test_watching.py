@@ -20,6 +20,7 @@ from serve_app import watching
 from serve_app.detection import Detection
 from serve_app.replicas import worker as worker_module
 from serve_app.replicas.worker import QueueWorker
+from serve_app.shared import logs
 from serve_app.store.migrate import migrate
 from serve_app.store.records import Reading
 from serve_app.store.records_watching import Event
@@ -94,6 +95,10 @@ async def events(store: Store, plant: Plant) -> list[Event]:
     return list(await store.events.page(plant.tenant_id, plant.system.system_id))
 
 
+async def late_events(store: Store, plant: Plant) -> list[Event]:
+    return [each for each in await events(store, plant) if each.kind == "window.late"]
+
+
 async def test_whole_windows_are_judged(store: Store, url: str, detection: Detection) -> None:
     """Each window once, in its order, by what was sent in it; the one that is under way waits for its end."""
     plant = await make_plant(store)
@@ -151,6 +156,63 @@ async def test_late_readings_are_judged_again(store: Store, url: str, detection:
     kept = await store.diagnoses.get(plant.tenant_id, event.trace_id) if event.trace_id else None
     assert kept is not None
     assert kept.late
+
+
+async def test_late_windows_are_told_once(
+    store: Store, url: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many looks judge them, and though the first one dies before it tells; those that come later by their own.
+
+    The event bears the trace id of one of them, and says up to when they are.
+    """
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    monkeypatch.setattr(watching, "ENOUGH_S", 0.0)  # a look for each window
+    await store.readings.add(*own, sent(0, 12 * W, names=["pressure", "temperature"]))
+    await work(url, detection)
+    flow = sent(0, 12 * W, names=["flow"])
+    await store.readings.add(*own, flow[W : 5 * W])
+    tell = detection.services.store.watches.tell_late
+
+    async def fail(*given: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(detection.services.store.watches, "tell_late", fail)
+    with pytest.raises(ConnectionError):
+        await Watching(detection).look(*own)
+    monkeypatch.setattr(detection.services.store.watches, "tell_late", tell)
+    await work(url, detection)
+    assert sum(late for _, late in windows(url, plant)) == 4
+    (event,) = await late_events(store, plant)
+    assert (event.at, str(BEGIN + 5 * WINDOW).replace(" ", "T") in event.text) == (BEGIN + 2 * WINDOW, True)
+    assert event.trace_id is not None
+    assert (await store.diagnoses.get(plant.tenant_id, event.trace_id)).window_end == event.at
+    await store.readings.add(*own, flow[8 * W : 9 * W])
+    await work(url, detection)
+    assert [each.at for each in await late_events(store, plant)] == [BEGIN + 2 * WINDOW, BEGIN + 9 * WINDOW]
+
+
+async def test_a_missing_family_is_logged_once(
+    store: Store, url: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is found to be gone, and not with each look; once more when it was there in between."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    await store.readings.add(*own, sent(0, W))
+    lines: list[str] = []
+    monkeypatch.setattr(logs, "write", lambda event, *_, **__: lines.append(event))
+
+    def rename(family: str) -> None:
+        with as_application(url, plant.tenant_id) as connection:
+            connection.execute(text("UPDATE systems SET family = :family"), {"family": family})
+            connection.commit()
+
+    looker = Watching(detection)
+    for family, count in (("gone", 1), ("gone", 1), ("generic", 1), ("gone", 2)):
+        rename(family)
+        await looker.look(*own)
+        await looker.look(*own)
+        assert lines.count("watch.without") == count
 
 
 async def test_what_is_judged_again_stays_so(
@@ -439,10 +501,12 @@ async def test_history_that_comes_after_a_newer_reading_commissions(
     system = await store.systems.get(*own)
     assert system.state == "monitoring"
     assert len(await store.diagnoses.newest(*own, 100)) == NEEDED
+    assert [(each.kind, each.at) for each in await late_events(store, plant)] == [("window.late", BEGIN + WINDOW)]
     await store.readings.add(*own, sent(24 * W, 26 * W))
     await work(url, detection)
     after = await store.systems.get(*own)
     assert (after.learned, after.evidence, len(windows(url, plant))) == (system.learned, system.evidence, 27)
+    assert [each.at for each in await late_events(store, plant)] == [BEGIN + WINDOW, BEGIN + 25 * WINDOW]
     assert len(await store.diagnoses.newest(*own, 100)) == NEEDED
 
 

@@ -62,6 +62,27 @@ def test_secrets_do_not_show() -> None:
     assert settings.home.is_absolute()
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("archive", "{home}/archive"),
+        ("old/days", "{home}/old/days"),
+        ("/data/days", "/data/days"),
+        ("s3://key:very-secret@bucket/hdx?region=x", "s3://key:very-secret@bucket/hdx?region=x"),
+        ("off", None),
+    ],
+)
+def test_the_archive_lies_in_the_home_or_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str, found: str | None
+) -> None:
+    """A folder is one of the home unless it is named from the root; an address stays, and its secrets are not shown."""
+    assert Settings(home=tmp_path, _env_file=None).archive_url == f"{tmp_path}/archive"
+    monkeypatch.setenv("HDX_RETENTION__ARCHIVE", given)
+    settings = Settings(home=tmp_path, _env_file=None)
+    assert settings.archive_url == (found and found.format(home=tmp_path))
+    assert "very-secret" not in repr(settings)
+
+
 @pytest.mark.parametrize("left", SECRETS)
 def test_the_secret_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
     """Production names the one secret that was left out and no other, and shows none."""
