@@ -67,6 +67,7 @@ class Retention(_Section):
         archive: Where days of readings go before they are deleted, as Parquet: a folder, from HDX_HOME on, or an
             address such as `s3://bucket/hdx` that `pyarrow.fs.FileSystem.from_uri` opens; `off` for nowhere.
         diagnoses_days: Answers with their windows; those that people have spoken of stay, for models learn from them.
+            Answers to questions go all, with what was said of them.
         readings_days: Readings by whole days, what was set aside of them, and their summaries; days that were sent late
             are kept as long from then on.
         audit_days: Notes of the audit; no setting deletes one younger than 30 days.

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from configs.settings import version
 from pipelines.errors import HdxError
 from serve_app.api import (
+    answers,
     assistant,
     auth,
     baselines,
@@ -87,6 +88,7 @@ def create_app(services: Services) -> FastAPI:
         replay,
         feedback,
         assistant,
+        answers,
         documents,
         events,
         chat,

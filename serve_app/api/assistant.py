@@ -1,11 +1,14 @@
 """Ask, from question to cited answer, whole or as it is written, in one shape for the public and the internal face."""
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request
@@ -16,6 +19,7 @@ from pipelines.errors import UnknownFamily
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.answer.faults import repair_question
 from pipelines.knowledge.records import Answer, Citation, Hit
+from pipelines.knowledge.search.index import BUILT_IN
 from pipelines.knowledge.search.text import language_of, topics
 from pipelines.machines.family import name_of
 from serve_app.api import problems
@@ -25,6 +29,7 @@ from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.families import Families
 from serve_app.history import Told, told
 from serve_app.shared import logs
+from serve_app.store.records_answers import Cited
 
 Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 EVENTS = EventSourceResponse.media_type
@@ -35,6 +40,9 @@ STREAMED: dict[int | str, dict[str, Any]] = {
         " or `error`, the tokens adding up to `response`",
     }
 }
+
+# How long an answer waits for its row. Source: own choice; it is written in milliseconds, and no answer needs it.
+KEEP_S = 1.0
 
 router = APIRouter(prefix="/api/rag", tags=["assistant"])
 
@@ -95,7 +103,7 @@ async def ask(services: Services, asked: Asked) -> dict[str, Any]:
     except Exception as error:
         services.metrics.asked(problems.problem_of(error).code, time.perf_counter() - begun)
         raise
-    count(services, answer, time.perf_counter() - begun)
+    await settle(services, asked, answer, time.perf_counter() - begun)
     return reply_of(answer, asked.limit, time.perf_counter() - begun)
 
 
@@ -114,11 +122,12 @@ async def streamed(services: Services, asked: Asked, path: str, *before: bytes, 
     first = await anext(written)
     if noted is not None and isinstance(first, tuple):
         await noted([source_of(hit) for hit in first])
-    return EventSourceResponse(_events(services, first, written, begun, path, before))
+    return EventSourceResponse(_events(services, asked, first, written, begun, path, before))
 
 
 async def _events(
     services: Services,
+    asked: Asked,
     first: tuple[Hit, ...] | Event,
     written: AsyncGenerator[tuple[Hit, ...] | Event],
     begun: float,
@@ -136,7 +145,7 @@ async def _events(
                     yield event_of("token", {"text": event})
                 elif isinstance(event, Answer):
                     seconds = time.perf_counter() - begun
-                    count(services, event, seconds)
+                    await settle(services, asked, event, seconds)
                     yield event_of("citations", [citation_of(citation) for citation in event.citations])
                     yield event_of("done", _metadata(event, seconds) | _troubleshooting(event))
     except Exception as error:
@@ -182,11 +191,21 @@ def _metadata(answer: Answer, seconds: float) -> dict[str, Any]:
     }
 
 
-def count(services: Services, answer: Answer, seconds: float) -> None:
-    """Count a question that was answered."""
+async def settle(services: Services, asked: Asked, answer: Answer, seconds: float) -> None:
+    """Count a question that was answered, and keep the answer for what people say of it; no answer fails for that."""
     outcome = "abstained" if answer.abstained else "degraded" if answer.degraded else "grounded"
     services.metrics.asked(outcome, seconds)
     logs.note(outcome=outcome, sources=len(answer.hits))
+    if asked.tenant_id == BUILT_IN:
+        return
+    cited = [Cited(each.document_id, each.title, each.page, each.start, each.end) for each in answer.citations]
+    try:
+        async with asyncio.timeout(KEEP_S):
+            await services.store.answers.add(
+                asked.tenant_id, UUID(logs.trace_id()), asked.text, cited, answer.abstained
+            )
+    except Exception as error:
+        logs.write("answer.unkept", logging.WARNING, error)
 
 
 def source_of(hit: Hit) -> dict[str, Any]:

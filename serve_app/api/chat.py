@@ -16,7 +16,7 @@ from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
 from pipelines.knowledge.search.text import language_of, topics, words
 from serve_app.api import problems
-from serve_app.api.assistant import EVENTS, citation_of, count
+from serve_app.api.assistant import EVENTS, citation_of, settle
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.chat import ChatBody, ChatReply, ModelListReply
@@ -57,9 +57,9 @@ async def complete(body: ChatBody, caller: Reader, services: Ports) -> Response:
         written = services.assistant.stream(asked)
         await anext(written)  # a search that fails is a problem, not a stream
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        return EventSourceResponse(_chunks(services, written, head, asked.text, begun, usage=usage))
+        return EventSourceResponse(_chunks(services, written, head, asked, begun, usage=usage))
     answer = await services.assistant.ask(asked)
-    count(services, answer, time.perf_counter() - begun)
+    await settle(services, asked, answer, time.perf_counter() - begun)
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     known = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked.text, answer)}
@@ -70,7 +70,7 @@ async def _chunks(
     services: Services,
     written: AsyncGenerator[tuple[Hit, ...] | Event],
     head: dict[str, Any],
-    question: str,
+    asked: Asked,
     begun: float,
     *,
     usage: bool,
@@ -88,10 +88,10 @@ async def _chunks(
                 if isinstance(event, str):
                     yield chunk(delta(content=event))
                 elif isinstance(event, Answer):
-                    count(services, event, time.perf_counter() - begun)
+                    await settle(services, asked, event, time.perf_counter() - begun)
                     yield chunk(delta("stop"), **_sources(event))
                     if usage:
-                        yield chunk([], usage=_usage(question, event))
+                        yield chunk([], usage=_usage(asked.text, event))
     except Exception as error:
         problem = problems.problem_of(error)
         services.metrics.asked(problem.code, time.perf_counter() - begun)

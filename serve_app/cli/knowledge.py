@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-CorpusOption = Annotated[
-    Path, typer.Option(help="Parquet: doc_id, text, title?, lang?; rows of one doc_id are its parts.", exists=True)
-]
-QueriesOption = Annotated[Path, typer.Option(help="Parquet: query_id, text, lang?.", exists=True)]
-OutOption = Annotated[Path, typer.Option("--out", help="Parquet file to write.")]
+CORPUS = typer.Option(help="Parquet: doc_id, text, title?, lang?; rows of one doc_id are its parts.", exists=True)
+QUERIES = typer.Option(help="Parquet: query_id, text, lang?.", exists=True)
+OUT = typer.Option("--out", help="Parquet file to write.")
 
 
 @app.command()
@@ -39,9 +37,9 @@ def index(
 
 @app.command()
 def search(
-    corpus: CorpusOption,
-    queries: QueriesOption,
-    out: OutOption,
+    corpus: Annotated[Path, CORPUS],
+    queries: Annotated[Path, QUERIES],
+    out: Annotated[Path, OUT],
     top: Annotated[int, typer.Option(min=1, max=1000, help="Documents a query.")] = 100,
 ) -> None:
     """Search a corpus for many queries offline: query_id, doc_id, rank, score."""
@@ -55,8 +53,27 @@ def search(
 
 
 @app.command()
-def answer(corpus: CorpusOption, queries: QueriesOption, out: OutOption) -> None:
-    """Answer many questions from a corpus offline: query_id, doc_id, start, end, quote, rank, confidence, abstained."""
+def answer(
+    corpus: Annotated[Path | None, CORPUS] = None,
+    queries: Annotated[Path | None, QUERIES] = None,
+    out: Annotated[Path | None, OUT] = None,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Print what people said of answers instead.")] = False,
+    tenant: Annotated[str, typer.Option(help="Whose answers, with --feedback.")] = "demo",
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="How far --feedback looks back.")] = 90,
+    as_json: Annotated[bool, typer.Option("--json", help="Print --feedback as JSON.")] = False,
+) -> None:
+    """Answer many questions from a corpus offline: query_id, doc_id, start, end, quote, rank, confidence, abstained.
+
+    With --feedback, report what people said of the answers that the service gave: how often they helped, and which were
+    wrong or had what was asked for missing, with what they cited.
+    """
+    if feedback:
+        from serve_app.cli.answers import print_feedback
+
+        print_feedback(tenant, days, as_json)
+        return
+    if corpus is None or queries is None or out is None:
+        raise typer.BadParameter("give --corpus, --queries and --out, or --feedback")
     from pipelines.knowledge.answer.batch import answer_corpus
 
     settings = read_settings()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
+from serve_app.store.protocols_answers import AnswerStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -358,6 +359,11 @@ class StoreParts(Protocol):
     @property
     def feedback(self) -> FeedbackStore:
         """What was said of them."""
+        ...
+
+    @property
+    def answers(self) -> AnswerStore:
+        """Answers to questions, and what was said of them."""
         ...
 
     @property

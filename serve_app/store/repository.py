@@ -4,6 +4,7 @@ from typing import Self
 
 from configs.settings import DatabaseWaits
 from serve_app.store.accounts import Accounts, Tenants
+from serve_app.store.answers import Answers
 from serve_app.store.archive import Archive
 from serve_app.store.audit import Audit
 from serve_app.store.database import Database
@@ -39,6 +40,7 @@ class Store:
         self.watches = Watches(database)
         self.events = Events(database)
         self.feedback = Feedback(database)
+        self.answers = Answers(database)
         self.documents = Documents(database)
         self.promotions = Promotions(database)
         self.jobs = Jobs(database)

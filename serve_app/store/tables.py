@@ -299,6 +299,30 @@ documents = Table(
     *(Column(name, Integer, nullable=False, server_default="0") for name in ("done", "total", "begun")),
 )
 Index("documents_waiting", documents.c.upload, postgresql_where=documents.c.state != "ready")
+# Answers to questions, and what people said of them: the last word of each account.
+answers = Table(
+    "answers",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    Column("trace_id", Uuid, primary_key=True),
+    Column("question", Text, nullable=False),
+    Column("cited", JSONB, nullable=False),
+    Column("abstained", Boolean, nullable=False),
+    _created(),
+)
+Index("answers_by_time", answers.c.created_at, postgresql_using="brin")
+answer_feedback = Table(
+    "answer_feedback",
+    metadata,
+    Column("tenant_id", Integer, primary_key=True),
+    Column("trace_id", Uuid, primary_key=True),
+    Column("account", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("actor", "verdict", "comment")),
+    _created(),
+    ForeignKeyConstraint(["tenant_id", "trace_id"], ["answers.tenant_id", "answers.trace_id"], ondelete="CASCADE"),
+    CheckConstraint("verdict IN ('helped', 'wrong', 'missing')", "answer_feedback_verdict"),
+)
+Index("answer_feedback_by_time", answer_feedback.c.tenant_id, answer_feedback.c.created_at)
 # Work that takes longer than a request, and beside it what was sent, and the readings that were read from it.
 jobs = Table(
     "jobs",

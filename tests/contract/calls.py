@@ -40,6 +40,7 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("POST", f"/api/diagnostics/{UNKNOWN}/replay/", None),
     ("POST", f"/api/diagnostics/{UNKNOWN}/feedback/", {"verdict": "confirmed"}),
     ("POST", "/api/rag/query/", {"query": "why"}),
+    ("POST", f"/api/rag/answers/{UNKNOWN}/feedback/", {"verdict": "helped"}),
     ("GET", "/api/rag/documents/", None),
     ("GET", "/api/rag/documents/d1/", None),
     ("GET", "/api/rag/documents/d1/pages/1/", None),

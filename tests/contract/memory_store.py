@@ -37,6 +37,7 @@ from serve_app.store.records import (
     System,
     Verdict,
 )
+from serve_app.store.records_answers import AnswerFeedback, Cited, Helpfulness, SpokenOf
 from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
@@ -67,6 +68,8 @@ class Rows:
     consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     kept_documents: dict[tuple[int, str], StoredDocument] = field(default_factory=dict)
     said: dict[tuple[int, UUID], StoredFeedback] = field(default_factory=dict)
+    answered: dict[tuple[int, UUID], tuple[str, Sequence[Cited], bool]] = field(default_factory=dict)
+    rated: dict[tuple[int, UUID, str], AnswerFeedback] = field(default_factory=dict)
     values: dict[tuple[int, str, datetime], float] = field(default_factory=dict)
     suspects: dict[tuple[int, Suspect], Quarantined] = field(default_factory=dict)
     watched: dict[int, Watch] = field(default_factory=dict)
@@ -604,6 +607,29 @@ class MemoryFeedback:
         return self._store.said[tenant_id, trace_id]
 
 
+class MemoryAnswers:
+    def __init__(self, store: "MemoryStore") -> None:
+        self._store = store
+
+    async def add(self, tenant_id: int, trace_id: UUID, question: str, cited: Sequence[Cited], abstained: bool) -> None:
+        self._store.answered[tenant_id, trace_id] = (question, cited, abstained)
+
+    async def give(
+        self, tenant_id: int, trace_id: UUID, account: str, verdict: Helpfulness, comment: str, actor: str
+    ) -> AnswerFeedback:
+        if (tenant_id, trace_id) not in self._store.answered:
+            raise NotFound("answer", trace_id)
+        said = AnswerFeedback(trace_id, verdict, comment, actor, datetime.now(UTC))
+        self._store.rated[tenant_id, trace_id, account] = said
+        await self._store.audit.note(tenant_id, actor, "answer.feedback", f"answer {trace_id}", verdict)
+        return said
+
+    async def spoken_of(self, tenant_id: int, since: datetime, limit: int) -> Sequence[SpokenOf]:
+        own = [said for (owner, *_), said in self._store.rated.items() if owner == tenant_id]
+        newest = sorted((said for said in own if said.created_at >= since), key=lambda said: said.created_at)[::-1]
+        return [SpokenOf(*self._store.answered[tenant_id, said.trace_id], said) for said in newest[:limit]]
+
+
 class MemoryDocuments:
     def __init__(self, store: "MemoryStore") -> None:
         self._rows = self._store = store
@@ -672,6 +698,7 @@ class MemoryStore(Rows):
         self.watches = MemoryWatches(self)
         self.events = MemoryEvents(self)
         self.feedback = MemoryFeedback(self)
+        self.answers = MemoryAnswers(self)
         self.documents = MemoryDocuments(self)
         self.jobs = MemoryJobs(self)
         self.audit = MemoryAudit(self)

@@ -13,12 +13,14 @@ from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
+from serve_app.store.records_answers import Cited
 from serve_app.store.records_jobs import Job, JobTask, Ordered
 from serve_app.store.records_watching import Happened
 from serve_app.store.repository import Store
 
 FEATURES = 5
 MANY = 10**9
+PLACE = Cited("press", "Press", 1, 0, 7)
 GIVEN = {"json": False, "columns": {}, "zone": None, "machine": ""}
 
 
@@ -96,6 +98,8 @@ async def make_house(store: Store) -> House:
     await store.events.add(tenant_id, [Happened(system.system_id, None, "window.unread", "made")])
     await store.feedback.give(tenant_id, diagnosis.trace_id, "confirmed", None, "", name)
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
+    await store.answers.add(tenant_id, diagnosis.trace_id, "How much oil?", [PLACE], False)
+    await store.answers.give(tenant_id, diagnosis.trace_id, "key line 4", "helped", "", name)
     job = await make_job(store, tenant_id, system.system_id)
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")
     return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key, job)

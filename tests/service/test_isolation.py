@@ -76,9 +76,14 @@ async def test_a_log_in_sees_one_account(store: Store, url: str) -> None:
 
 
 async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
-    """The application changes no audit note and no stored answer, and deletes none that is young, whatever it sets."""
+    """The application changes no audit note and no kept answer, and deletes none that is young, whatever it sets."""
     ours = await make_house(store)
-    for statement in ("UPDATE audit SET actor = 'x'", "UPDATE diagnoses SET family = 'x'"):
+    for statement in (
+        "UPDATE audit SET actor = 'x'",
+        "UPDATE diagnoses SET family = 'x'",
+        "UPDATE answers SET question = 'x'",
+        "DELETE FROM answer_feedback",
+    ):
         with as_application(url, ours.tenant_id) as connection, pytest.raises(ProgrammingError, match="permission"):
             connection.execute(text(statement))
     for past in ("", "infinity"):
@@ -87,6 +92,7 @@ async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
             for statement in (
                 "DELETE FROM audit",
                 "DELETE FROM diagnoses",
+                "DELETE FROM answers",
                 "DELETE FROM refresh_tokens WHERE expires_at > now()",
             ):
                 assert connection.execute(text(statement)).rowcount == 0
@@ -182,6 +188,9 @@ FOREIGN: dict[str, Deed] = {
     "feedback": lambda store, mine, theirs: store.feedback.give(
         mine, theirs.diagnosis.trace_id, "confirmed", None, "", "x"
     ),
+    "answer's feedback": lambda store, mine, theirs: store.answers.give(
+        mine, theirs.diagnosis.trace_id, "user 1", "wrong", "", "x"
+    ),
 }
 
 
@@ -243,6 +252,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "system.added",
         "document.added",
         "job.added",
+        "answer.feedback",
         "feedback",
         "made",
         "system.commissioned",
@@ -254,7 +264,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         "ann",
-        *[theirs.username] * 2,
+        *[theirs.username] * 3,
         *["command line"] * 5,
     ]
 

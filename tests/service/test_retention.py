@@ -13,7 +13,7 @@ from configs.settings import Retention
 from pipelines.errors import NotFound, Unauthenticated
 from serve_app.store import retention
 from serve_app.store.repository import Store
-from tests.service.houses import House, diagnosis_of, make_house, soon
+from tests.service.houses import PLACE, House, diagnosis_of, make_house, soon
 
 DAYS = Retention()
 
@@ -49,6 +49,25 @@ async def test_answers_go_but_for_those_spoken_of(store: Store, monkeypatch: pyt
     assert [await is_kept(store, *each) for each in [*young, (house, spoken_of)]] == [True] * 3
     assert await store.diagnoses.passages(old[0][0].tenant_id, old[0][1]) == []
     assert (await store.retention.clear(DAYS))["diagnoses"] == 0
+
+
+async def test_answers_to_questions_go_with_what_was_said(store: Store, url: str) -> None:
+    """An old answer goes with what was said of it, of every tenant; a young one stays."""
+    houses, mark = [await make_house(store), await make_house(store)], uuid4().hex
+    for house in houses:
+        for question in (f"old {mark}", f"young {mark}"):
+            trace_id = uuid4()
+            await store.answers.add(house.tenant_id, trace_id, question, [PLACE], False)
+            await store.answers.give(house.tenant_id, trace_id, "user 1", "wrong", "", "ann")
+        with create_engine(url, poolclass=NullPool).begin() as connection:  # as the owner of the tables
+            connection.execute(text("SELECT set_config('hdx.tenant', :id, false)"), {"id": str(house.tenant_id)})
+            query = "UPDATE answers SET created_at = now() - :days * interval '1 day' WHERE question = :question"
+            given = {"days": DAYS.diagnoses_days + 1, "question": f"old {mark}"}
+            assert connection.execute(text(query), given).rowcount == 1
+    assert (await store.retention.clear(DAYS))["answers"] >= 2
+    for house in houses:
+        found = await store.answers.spoken_of(house.tenant_id, datetime.now(UTC) - timedelta(days=1), 10)
+        assert [each.question for each in found if mark in each.question] == [f"young {mark}"]
 
 
 async def test_notes_go_when_they_are_old(store: Store, url: str) -> None:

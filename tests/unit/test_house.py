@@ -140,6 +140,7 @@ promoter indexer normal commissioning summary distance hypothesis rule alarm wat
 job
 """
 PHRASES = (
+    "answer feedback",
     "feature table",
     "probe window",
     "hash bucket",
