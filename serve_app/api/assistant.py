@@ -62,14 +62,28 @@ async def query(request: Request, body: QueryBody, caller: Reader, services: Por
     """
     asked = Asked(caller.tenant_id, body.query, body.max_results)
     if body.system_id is not None:
-        answer = await told(services.store, caller.tenant_id, body.system_id, body.query, datetime.now(UTC))
-        if answer is not None:
-            services = replace(services, assistant=Told(answer))
-        else:
-            asked = await about(services, asked, body.system_id)
+        services, asked = await of_system(services, asked, body.system_id, body.query)
     if wants_events(request):
         return await streamed(services, asked, request.scope["path"])
     return JSONResponse(await ask(services, asked))
+
+
+async def of_system(services: Services, asked: Asked, system_id: int, said: str) -> tuple[Services, Asked]:
+    """Let what is stored of a system answer a question about it, and else add what is known of it to the question.
+
+    Args:
+        services: Answer it, or have answered it when they come back.
+        asked: The question, maybe with what was said before it.
+        system_id: What it is about.
+        said: The question alone, which tells whether it is about the machine or for the manuals.
+
+    Raises:
+        NotFound: No such system in the caller's tenant.
+    """
+    answer = await told(services.store, asked.tenant_id, system_id, said, datetime.now(UTC))
+    if answer is not None:
+        return replace(services, assistant=Told(answer)), asked._replace(text=said)
+    return services, await about(services, asked, system_id)
 
 
 async def about(services: Services, asked: Asked, system_id: int) -> Asked:

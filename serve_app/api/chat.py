@@ -16,10 +16,11 @@ from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
 from pipelines.knowledge.search.text import language_of, topics, words
 from serve_app.api import problems
-from serve_app.api.assistant import EVENTS, citation_of, settle
+from serve_app.api.assistant import EVENTS, citation_of, of_system, settle
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.chat import ChatBody, ChatReply, ModelListReply
+from serve_app.history import matter_of
 from serve_app.shared import logs
 
 MODEL = "hdx-assistant"
@@ -47,10 +48,16 @@ async def models(_: Reader) -> Response:
     summary="Chat with the manuals",
 )
 async def complete(body: ChatBody, caller: Reader, services: Ports) -> Response:
-    """Answer the last message of the user; each sentence has its source, listed under `citations`."""
+    """Answer the last message of the user; each sentence has its source, listed under `citations`.
+
+    With `system_id` it knows of that system what `/api/rag/query/` does.
+    """
     if body.model != MODEL:
         raise NotFound("model", body.model)
-    asked = Asked(caller.tenant_id, _question(body), SOURCES)
+    said, whole = _question(body)
+    asked = Asked(caller.tenant_id, whole, SOURCES)
+    if body.system_id is not None:
+        services, asked = await of_system(services, asked, body.system_id, said)
     begun = time.perf_counter()
     head = {"id": f"chatcmpl-{UUID(logs.trace_id()).hex}", "created": int(time.time()), "model": MODEL}
     if body.stream:
@@ -103,8 +110,10 @@ def _event(data: object) -> bytes:
     return format_sse_event(data_str=orjson.dumps(data).decode())
 
 
-def _question(body: ChatBody) -> str:
-    """Return the last message of the user; one without a topic goes with the one before it.
+def _question(body: ChatBody) -> tuple[str, str]:
+    """Return the last message of the user, alone and as it is asked: one without a topic goes with the one before it.
+
+    What the database answered is none that a next question could be about: that is then about the last finding.
 
     Raises:
         InvalidInput: There is none, or it is empty, too long, or no Unicode text.
@@ -114,13 +123,13 @@ def _question(body: ChatBody) -> str:
         raise InvalidInput("messages", f"array of {len(body.messages)}", "must end in a message of the user with text")
     if len(said[-1]) > QUESTION_MAX:
         raise InvalidInput("messages", f"text of {len(said[-1])}", f"must be at most {QUESTION_MAX} characters")
-    if len(said) > 1 and not topics(said[-1], language_of(said[-1])):
-        said.append(f"{said[-2]} {said[-1]}"[-QUESTION_MAX:])
-    if any("\ud800" <= letter <= "\udfff" for letter in said[-1]):
-        raise InvalidInput(
-            "messages", f"text of {len(said[-1])}", "must be Unicode text, without half a surrogate pair"
-        )
-    return said[-1]
+    whole = said[-1]
+    told = body.system_id is not None and len(said) > 1 and matter_of(said[-2], language_of(said[-2]))
+    if len(said) > 1 and not told and not topics(said[-1], language_of(said[-1])):
+        whole = f"{said[-2]} {said[-1]}"[-QUESTION_MAX:]
+    if any("\ud800" <= letter <= "\udfff" for letter in whole):
+        raise InvalidInput("messages", f"text of {len(whole)}", "must be Unicode text, without half a surrogate pair")
+    return said[-1], whole
 
 
 def _usage(question: str, answer: Answer) -> dict[str, int]:

@@ -103,6 +103,38 @@ def test_it_is_streamed_like_any_answer(client: TestClient, headers: LogIn, benc
     assert events[-2][1] == whole["citations"]
 
 
+def chat(client: TestClient, headers: LogIn, *said: str, system: int = 1) -> dict[str, object]:
+    messages = [{"role": "user", "content": text} for text in said]
+    body = {"model": "hdx-assistant", "messages": messages, "system_id": system}
+    answer: dict[str, object] = client.post("/v1/chat/completions", json=body, headers=headers()).json()
+    return answer
+
+
+def test_the_chat_knows_the_machine(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """With `system_id` it answers from the database as the query does; nobody else's machine is told of."""
+    trace_id, text = found(bench, 2, ["pump"]), "What changed since yesterday?"
+    answer = chat(client, headers, text)
+    assert answer["choices"][0]["message"]["content"] == ask(client, headers, text)["response"]  # type: ignore[index]
+    assert [each["document_id"] for each in answer["citations"]] == [str(trace_id)]  # type: ignore[attr-defined]
+    body = {"model": "hdx-assistant", "messages": [{"role": "user", "content": text}], "system_id": 1, "stream": True}
+    assert str(trace_id) in client.post("/v1/chat/completions", json=body, headers=headers()).text
+    assert chat(client, headers, text, system=2)["status"] == 404
+    assert bench.assistant.asked == []
+
+
+def test_the_last_message_says_what_a_chat_is_about(client: TestClient, headers: LogIn, bench: Bench) -> None:
+    """A question about the machine after one for the manuals is about the machine, and one for the manuals after it."""
+    found(bench, 2, ["pump"])
+    assert "leak" in str(chat(client, headers, "How to fill the pump?", "Has this happened before?")["choices"]).lower()
+    assert bench.assistant.asked == []
+    chat(client, headers, "What changed since yesterday?", "How to bleed the cylinder?")
+    chat(client, headers, "What changed since yesterday?", "And what should I do?")
+    bleed, then = bench.assistant.asked
+    assert bleed.text == "How to bleed the cylinder?"
+    assert then.text.startswith("And what should I do? How to fix ")
+    assert all("Its last finding" in each.context for each in (bleed, then))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -63,7 +63,7 @@ async def test_answers_to_questions_go_with_what_was_said(store: Store, url: str
             connection.execute(text("SELECT set_config('hdx.tenant', :id, false)"), {"id": str(house.tenant_id)})
             query = "UPDATE answers SET created_at = now() - :days * interval '1 day' WHERE question = :question"
             given = {"days": DAYS.diagnoses_days + 1, "question": f"old {mark}"}
-            assert connection.execute(text(query), given).rowcount == 1
+            assert connection.execute(text(query), given).rowcount
     assert (await store.retention.clear(DAYS))["answers"] >= 2
     for house in houses:
         found = await store.answers.spoken_of(house.tenant_id, datetime.now(UTC) - timedelta(days=1), 10)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.api.schemas.assistant import CitationReply
-from serve_app.api.schemas.base import Reply, Text
+from serve_app.api.schemas.base import Key, Reply, Text
 
 
 class ChatPart(BaseModel):
@@ -52,6 +52,7 @@ class ChatBody(BaseModel):
     messages: list[ChatMessage] = Field(min_length=1, max_length=200)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    system_id: Key | None = Field(default=None, description="The machine asked about; no field of OpenAI's")
 
 
 class ChatChoice(Reply):
