@@ -188,7 +188,10 @@ def windows_in(
     family_hz = next(iter(family.channels.values())).rate_hz
     # Readings that come more slowly than the family's make windows of as many samples.
     rate_hz = min(family_hz, 1 / table.step_s) if table.step_s > 0 else family_hz
-    frame, moments = _within(frame, begin, end)
+    if table.times is None and (begin is not None or end is not None):
+        field = "to" if begin is None else "from"
+        raise InvalidInput(field, str(begin or end), "must be left out: no column of the file is read as moments")
+    frame, moments = _within(frame, table.times is not None, begin, end)
     length = max(1, round(family.window_s * family_hz))
     places, short = spans(moments, len(frame), rate_hz, length)
     halves = ""
@@ -206,10 +209,10 @@ def windows_in(
 
 
 def _within(
-    frame: pd.DataFrame, begin: datetime | None, end: datetime | None
+    frame: pd.DataFrame, is_timed: bool, begin: datetime | None, end: datetime | None
 ) -> tuple[pd.DataFrame, NDArray[np.datetime64] | None]:
     """Return the rows between two moments, with their own; all rows, and None, where there are no moments."""
-    if TIME not in frame:
+    if not is_timed:  # a column of another kind may bear that name
         return frame, None
     moments = frame[TIME].astype("datetime64[ns]").to_numpy()
     chosen = np.ones(len(frame), dtype=np.bool_)

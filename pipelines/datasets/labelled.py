@@ -126,7 +126,7 @@ def _machines(
     cells = {channel: frame[channel].to_numpy(dtype=np.float64) for channel in channels}
     for name, found in sorted(frame.groupby(MACHINE, sort=True).indices.items(), key=lambda pair: str(pair[0])):
         rows = np.asarray(found, dtype=np.int64)
-        moments = frame[TIME].astype("datetime64[ns]").to_numpy()[rows] if TIME in frame else None
+        moments = None if table.times is None else frame[TIME].astype("datetime64[ns]").to_numpy()[rows]
         places, _ = spans(moments, len(rows), rate_hz, length)
         if not places:
             continue

@@ -4,7 +4,9 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from pipelines.errors import InvalidInput
 from tests.unit.test_tabular import OILS, PRESSURES, ROWS, left_out, moments, read
 from tests.unit.workbooks import Cell, rows_xml, workbook
 
@@ -54,3 +56,27 @@ def test_states_among_values_are_told_by_tag() -> None:
     table = read(text)
     assert [each.name for each in table.channels if np.isfinite(each.values).any()] == ["Pump pressure [bar]"]
     assert left_out(table) == [(ROWS, "cells of 'Value'", "are no numbers")] * 2
+
+
+@pytest.mark.parametrize(
+    ("never", "form"),
+    [
+        ("0001-01-01T00:00:00Z", "%Y-%m-%dT%H:%M:%SZ"),
+        ("01.01.0001 00:00:00", "%d.%m.%Y %H:%M:%S"),
+        ("01-Jan-0001 00:00:00", "%d-%b-%Y %H:%M:%S"),
+    ],
+)
+def test_the_first_year_is_no_moment(never: str, form: str) -> None:
+    """Programs of Windows write it where they have none: such a row is left out, and not read as 2001."""
+    first = pd.Timestamp("2026-03-02 06:00")
+    rows = [f"{first + pd.Timedelta(seconds=n):{form}};{PRESSURES[n]:.1f}" for n in range(ROWS)]
+    table = read("\n".join(["Time;P [bar]", f"{never};0.0", *rows]))
+    assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:39"]
+    assert [(count, what) for count, what, _ in left_out(table)] == [(1, "rows")]
+
+
+@pytest.mark.parametrize("zone", ["localtime", "tzlocal()", "dateutil/", "dateutil//etc/hostname", "dateutil//nowhere"])
+def test_a_zone_is_no_file_and_not_that_of_this_machine(zone: str) -> None:
+    """Names that a library opens as files, and says of whether they are there, are no zones."""
+    with pytest.raises(InvalidInput, match="must be a time zone as Europe/Berlin"):
+        read("Time;P [bar]\n" + "".join(f"2026-03-02 06:00:{n:02d};{PRESSURES[n]:.1f}\n" for n in range(ROWS)), zone)

@@ -243,6 +243,15 @@ def test_windows_of_a_short_file_share_their_halves() -> None:
     ]
 
 
+def test_a_time_that_is_none_is_a_column_like_others() -> None:
+    """Windows follow the order of the rows, and a span of time is refused where there is none."""
+    family = read_family("generic").model_copy(update={"window_s": 10.0})
+    text = of_bar(200).replace(b"2026", b"9999")
+    assert len(windows_in(family, text, Wanted({}), lambda _: None)) == 20
+    with pytest.raises(InvalidInput, match="from: must be left out: no column"):
+        windows_in(family, text, Wanted({}), lambda _: None, pd.Timestamp("2026-03-02T06:00Z").to_pydatetime())
+
+
 def test_a_large_file_is_taken_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more windows than a commissioning remembers, the first and the last among them."""
     monkeypatch.setattr("pipelines.datasets.exports.WINDOWS_MAX", 30)

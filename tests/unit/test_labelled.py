@@ -45,6 +45,14 @@ def test_a_file_becomes_labelled_windows(tmp_path: Path) -> None:
     assert "press 2: 20 windows that are well say what is normal for it, 38 are learned" in text
 
 
+def test_a_time_that_is_none_leaves_the_order(tmp_path: Path) -> None:
+    """Where no moment can be read of the column `time`, windows follow the order of the rows."""
+    path = write_presses(tmp_path / "presses.csv")
+    path.write_text(path.read_text(encoding="utf-8").replace(";2026-", ";9999-"), encoding="utf-8")
+    (recordings, _), _ = read(path)
+    assert len(recordings.windows) == 4 * (58 - 20)
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".xlsx"])
 def test_tables_with_numbers_are_read_alike(tmp_path: Path, suffix: str) -> None:
     """Whole numbers, truths and words of a Parquet file or a workbook say the same as those of a text."""

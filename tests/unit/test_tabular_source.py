@@ -1,6 +1,7 @@
 """Rules of opening files: workbooks, Parquet, and what cannot be read."""
 
 import gzip
+import io
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import InvalidInput
@@ -59,6 +62,31 @@ def test_parquet_as_it_stands(tmp_path: Path) -> None:
     assert left_out(table) == [(1, "cells of 'Flow, l/s'", "empty")]
 
 
+def test_a_zone_of_parquet_may_have_any_name() -> None:
+    """Its moments are those of UTC, also where nobody here knows the zone."""
+    begin = pa.array([1_772_431_200 + n for n in range(ROWS)], pa.int64()).cast(pa.timestamp("s", "Mars/Phobos"))
+    file = io.BytesIO()
+    pq.write_table(pa.table({"time": begin, "P [bar]": PRESSURES}), file)
+    table = read_table(file.getvalue(), "far.parquet")
+    assert (table.zoned, moments(table)) == (True, ["2026-03-02T06:00:00", "2026-03-02T06:00:39"])
+
+
+@pytest.mark.parametrize("pack", ["text", "book"])
+def test_data_may_begin_with_moments_alone(pack: str) -> None:
+    """Before a sensor says its first value its rows hold a moment: the header above them is the header."""
+    begin = datetime(2026, 3, 2, 6)
+    rows: list[list[Cell]] = [
+        [begin + timedelta(seconds=n), None if n < 3 else PRESSURES[n], None if n < 3 else OILS[n]] for n in range(ROWS)
+    ]
+    lines = ["Pump 7", "Time;P [bar];Oil (°C)", *(";".join("" if v is None else str(v) for v in row) for row in rows)]
+    data = "\n".join(lines).encode()
+    if pack == "book":
+        data = workbook({"a": rows_xml([["Pump 7"], ["Time", "P [bar]", "Oil (°C)"], *rows])})
+    table = read_table(data, "late")
+    assert [(each.header, each.unit) for each in table.channels] == [("P [bar]", "bar"), ("Oil (°C)", "degC")]
+    assert np.isfinite(of(table, "P [bar]").values).sum() == ROWS - 3
+
+
 # --- what cannot be read
 
 
@@ -76,12 +104,13 @@ FAR = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"
         (gzip.compress(b"0" * (257 * 2**20), 1), "must not unpack to more than"),
         (gzip.compress(b"a,b\n1,2\n")[:-9], "whole gzip file"),
         (b"PAR1" + b"x" * 100, "whole Parquet file"),
+        (pd.DataFrame().to_parquet(), "must have columns"),
         (b"PK\x03\x04" + b"x" * 100, "whole workbook"),
         (workbook({"a": FAR}), "at most 2000 columns"),
         (workbook({"a": " " * (401 * 2**20)}), "must not unpack to more than"),
         (("Time,P [bar],F [l/min]\n" + "2026-03-02 06:00:01,180,5,25,1\n" * 20).encode(), "decimal commas need quotes"),
     ],
-    ids=["empty", "nul", "prose", "one-line", "columns", "gzip", "cut", "parquet", "zip", "far", "bomb", "commas"],
+    ids=["empty", "nul", "prose", "line", "columns", "gzip", "cut", "parquet", "bare", "zip", "far", "bomb", "commas"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused(data: bytes, rule: str) -> None:
     """In a line that says what is wrong, within bounded memory."""

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
+from zoneinfo import available_timezones
 
 import numpy as np
 import pandas as pd
@@ -73,6 +75,8 @@ DIGITS = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:[T _-]?(\d{2})(\d{2})(\d{2})(?:[.
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z?")
 SIX = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
 YEAR_LEAST = 1970
+# Names of zones, asked once, and those among them that say nothing; pandas would open any file that is named as a zone.
+zone_names, NO_ZONES = cache(available_timezones), {"localtime", "Factory"}
 # A moment has a colon, two marks within a date, or eight digits, which no plain number has.
 MARKED = r":|\d[./-]\d{1,2}[./-]\d|^\d{8}"
 WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-zа-я]{0,7}[.,]?\s+"
@@ -119,7 +123,7 @@ def _spelled(text: "pd.Series[str]") -> "pd.Series[str]":
 
     def dated(day: str, month: str, year: str, whole: str) -> str:
         number = next((MONTHS[month.casefold()[:n]] for n in (3, 2) if month.casefold()[:n] in MONTHS), 0)
-        return f"{int(year) + 2000 * (len(year) == 2)}-{number:02d}-{int(day):02d} " if number else whole
+        return f"{int(year) + 2000 * (len(year) == 2):04d}-{number:02d}-{int(day):02d} " if number else whole
 
     word = r"([^\W\d_]{3,9})\.?"
     small = small.str.replace(
@@ -196,10 +200,10 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
         nanos = np.where(right & timed, clock, NEVER)
         return Moments(nanos, "clock", "hh:mm:ss" + twelve) if timed.any() else None
     order, assumed = _order(one, two, three, parts[1], us or bool(twelve))
-    year, month, day = (
-        ({"y": 0, "m": 1, "d": 2}, (one, two, three))[1] if order == "ymd" else _by(order, one, two, three)
-    )
-    days, exists = _days(np.where(year < 100, year + 2000, year), month, day)
+    year, month, day = _by(order, one, two, three)
+    # A year of four digits is itself: programs of Windows write the first where they have no moment.
+    digits = parts[0 if order == "ymd" else 3].str.len().to_numpy(dtype=np.float64)
+    days, exists = _days(np.where((year < 100) & (digits <= 2), year + 2000, year), month, day)
     nanos = np.where(dated & right & exists, days * DAY + clock - offset, NEVER)
     words = {"ymd": "year-month-day", "dmy": "day.month.year", "mdy": "month/day/year"}[order]
     # Spreadsheets write a date without a clock as its midnight.
@@ -227,8 +231,7 @@ def _order(
     # Days run on from one to the next; read the wrong way, each is a month apart.
     runs = [len(np.unique(part[~np.isnan(part)])) for part in (one, two)]
     if max(runs) > 2 and runs[0] != runs[1]:
-        order = "dmy" if runs[0] > runs[1] else "mdy"
-        return order, ""
+        return ("dmy" if runs[0] > runs[1] else "mdy"), ""
     order = "mdy" if us else "dmy"
     why = "the clock has AM/PM or units are American" if us else "nothing in the file says otherwise"
     first, other = ("month", "day") if us else ("day", "month")
@@ -343,10 +346,9 @@ def _local(moments: Moments, zone: str) -> tuple[Moments, list[str]]:
     nanos = moments.nanos[known]
     summer = _put_back(nanos) == 0
     naive = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
-    try:
-        local = naive.tz_localize(zone, ambiguous=summer, nonexistent=pd.Timedelta(hours=1))
-    except (KeyError, ValueError, OSError):
-        raise InvalidInput("zone", zone, "must be a time zone as Europe/Berlin or +03:00") from None
+    if zone not in zone_names() or zone in NO_ZONES:
+        raise InvalidInput("zone", zone, "must be a time zone as Europe/Berlin or +03:00")
+    local = naive.tz_localize(zone, ambiguous=summer, nonexistent=pd.Timedelta(hours=1))
     found = moments.nanos.copy()
     found[known] = np.asarray(local.tz_convert("UTC").tz_localize(None)).astype("datetime64[ns]").astype(np.int64)
     other = naive.tz_localize(zone, ambiguous=~summer, nonexistent=pd.Timedelta(hours=1))

@@ -99,6 +99,7 @@ def find_body(grid: Grid, name: str) -> Body:
     first = next((row for row in range(len(raw)) if _is_data(raw[row], raw[row + 1 : row + 4])), None)
     if first is None:
         raise InvalidInput("file", name, f"must hold rows of numbers; there are none in its first {len(raw)} rows")
+    first = _first_of_data(raw, first)
     last = first - 1
     while last >= 0 and not any(top[last]):
         last -= 1
@@ -133,6 +134,15 @@ def _is_data(row: Sequence[object], following: Sequence[Sequence[object]]) -> bo
     wide = max((share(other)[2] for other in following), default=filled)
     # A long row has a tag, a unit and a quality beside its moment and its value.
     return readings >= 2 or 2 * (readings + marks) >= filled >= wide / 2
+
+
+def _first_of_data(rows: Sequence[Sequence[object]], first: int) -> int:
+    """Return where data begin whose first rows hold a moment and no value yet, right below a header."""
+    begin = first
+    while begin and is_reading(rows[begin - 1][0]) and not any(map(_text, rows[begin - 1][1:])):
+        begin -= 1
+    above = [cell for cell in rows[begin - 1] if _text(cell)] if begin else []
+    return begin if len(above) > 1 and not any(map(is_reading, above)) else first
 
 
 def _is_units(row: Sequence[str]) -> bool:

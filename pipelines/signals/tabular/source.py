@@ -241,6 +241,8 @@ def _parquet(data: bytes, name: str, cells: int) -> Grid:
 
     try:
         schema = pq.read_schema(io.BytesIO(data))
+        if not schema.names:
+            raise InvalidInput("file", name, "must have columns; it has none")
         if wrong := [field.name for field in schema if pa.types.is_nested(field.type)]:
             raise InvalidInput("file", name, f"must have one value a cell; {wrong[0][:80]!r} holds lists")
         # A text that stands in many rows is written once: it is kept so until it is known how long all are.
@@ -250,7 +252,7 @@ def _parquet(data: bytes, name: str, cells: int) -> Grid:
         unpacked = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
         if unpacked > UNPACKED_MAX:
             raise InvalidInput("file", name, f"must not unpack to more than {UNPACKED_MAX} bytes")
-        table = file.read()
+        table = _in_utc(file.read())
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput("file", name, f"must be a whole Parquet file ({str(error)[:80]})") from None
     if sum(map(_characters, table.columns)) > UNPACKED_MAX:
@@ -261,6 +263,17 @@ def _parquet(data: bytes, name: str, cells: int) -> Grid:
         "parquet",
         headers=tuple(map(str, frame.columns)),
     )
+
+
+def _in_utc(table: Any) -> Any:
+    """Return a table whose moments with a zone name UTC: they are of UTC already, and a zone's name may be any text."""
+    import pyarrow as pa
+
+    schema = table.schema
+    for place, each in enumerate(schema):
+        if pa.types.is_timestamp(each.type) and each.type.tz is not None:
+            schema = schema.set(place, pa.field(each.name, pa.timestamp(each.type.unit, "UTC")))
+    return table.cast(schema)
 
 
 def _is_text(kind: Any) -> bool:
