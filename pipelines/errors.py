@@ -11,7 +11,7 @@ A caller learns field, value and rule, and nothing internal.
     +-- Unauthenticated         401 no, expired or forged credential
     +-- Forbidden               403 credential lacks the role or key
     +-- NotFound                404 no such thing in this tenant
-    +-- Conflict                409 it exists already
+    +-- Conflict                409 it exists already, or is in use
     +-- UnknownFamily           409 what is stored is of a family that is not shipped
     +-- Overloaded              429 too many requests
     +-- Unavailable             503 a needed part is down
@@ -135,16 +135,16 @@ class NotFound(HdxError):
 
 
 class Conflict(HdxError):
-    """What is to be made exists already."""
+    """What is to be made exists already, or what is asked for does not go with what there is."""
 
     status, code, title = 409, "conflict", "Conflict"
 
-    def __init__(self, field: str, value: object) -> None:
-        super().__init__(field, str(value)[:80])
-        self.field, self.value = field, str(value)[:80]
+    def __init__(self, field: str, value: object, rule: str = "must not exist already") -> None:
+        super().__init__(field, str(value)[:80], rule)
+        self.field, self.value, self.rule = field, str(value)[:80], rule
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.value!r} exists already"
+        return f"{self.field}: {self.rule}; got {self.value!r}"
 
 
 class UnknownFamily(HdxError):

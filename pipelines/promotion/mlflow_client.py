@@ -343,7 +343,7 @@ def request_promotion(source: Registry, request: PromotionRequest) -> str:
         under_way = state.champion != state.live
         version = state.live if under_way else state.previous
         if not version:
-            raise Conflict("model", f"{request.name} has no previous version")
+            raise Conflict("model", request.name, "must have a previous version")
         source.promote(request.name, version)
         return version
     source.release(request.name, request.version)

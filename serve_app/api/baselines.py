@@ -83,7 +83,7 @@ async def teach_baseline_from_file(
         wanted = Wanted.of(column or [], zone or "", machine)
     body = await files.body(request)
     given = family, body, wanted, lines.append, begin, end, files.limits.file_cells
-    windows = await files.run(windows_in, *given)
+    windows = await files.run(caller.tenant_id, windows_in, *given)
     if not dry_run:
         source = f"a file of {len(body)} bytes, SHA-256 {sha256(body).hexdigest()[:16]}"
         with words_of_the_api():

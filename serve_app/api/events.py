@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from pipelines.errors import HdxError, Overloaded
 from serve_app.api import problems
@@ -59,38 +60,48 @@ async def read_events(
         if listeners.total() >= LISTENERS_MAX or listeners[caller.tenant_id] >= LISTENERS_OF_TENANT:
             raise Overloaded(5)
         begin = max(after, last_event_id)
-        stream = _stream(services, listeners, caller.tenant_id, system_id, begin, request.scope["path"])
-        return EventSourceResponse(stream)
+        stream = _stream(services, caller.tenant_id, system_id, begin, request.scope["path"])
+        return _Listened(stream, listeners, caller.tenant_id)
     found = await services.store.events.page(caller.tenant_id, system_id, after, limit + 1)
     page = found[:limit]
     following = page[-1].event_id if len(found) > limit else None
     return JSONResponse({"events": [_shown(each) for each in page], "next": following})
 
 
-async def _stream(
-    services: Services, listeners: Counter[int], tenant_id: int, system_id: int, after: int, path: str
-) -> AsyncGenerator[bytes]:
+class _Listened(EventSourceResponse):
+    """A stream that counts as a listener from when it is allowed, before it begins, until it ends."""
+
+    def __init__(self, stream: AsyncGenerator[bytes], listeners: Counter[int], tenant_id: int) -> None:
+        super().__init__(stream)
+        self._listeners, self._tenant_id = listeners, tenant_id
+        listeners[tenant_id] += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._listeners[self._tenant_id] -= 1
+
+
+async def _stream(services: Services, tenant_id: int, system_id: int, after: int, path: str) -> AsyncGenerator[bytes]:
     """Yield events as they are found out, until whoever listens leaves or the system is deleted."""
-    listeners[tenant_id] += 1
-    try:
-        quiet = 0
-        while True:
-            try:
-                await services.store.systems.get(tenant_id, system_id)
-                found = await services.store.events.page(tenant_id, system_id, after)
-            except HdxError as error:
-                yield event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
-                return
-            for each in found:
-                after = each.event_id
-                yield format_sse_event(event=each.kind, data_str=orjson.dumps(_shown(each)).decode(), id=str(after))
-            quiet = 0 if found else quiet + 1
-            if quiet >= QUIET:
-                quiet = 0
-                yield format_sse_event(comment="nothing happened")
-            await asyncio.sleep(LOOK_S)
-    finally:
-        listeners[tenant_id] -= 1
+    quiet = 0
+    while True:
+        try:
+            await services.store.systems.get(tenant_id, system_id)
+            found = await services.store.events.page(tenant_id, system_id, after)
+        except HdxError as error:
+            yield event_of("error", problems.problem_of(error).body(path, logs.trace_id()))
+            return
+        for each in found:
+            after = each.event_id
+            yield format_sse_event(event=each.kind, data_str=orjson.dumps(_shown(each)).decode(), id=str(after))
+        quiet = 0 if found else quiet + 1
+        if quiet >= QUIET:
+            quiet = 0
+            yield format_sse_event(comment="nothing happened")
+        await asyncio.sleep(LOOK_S)
 
 
 def _shown(event: Event) -> dict[str, Any]:

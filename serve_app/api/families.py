@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import AfterValidator
 
 from pipelines.datasets.exports import proposed
 from pipelines.datasets.mapping import Wanted
@@ -14,6 +15,7 @@ from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.files import Columns, Files, Zone, in_words_of_the_api, words_of_the_api
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.base import storable
 from serve_app.api.schemas.families import FamiliesReply, FamilyBody, FamilyReply, NewFamilyBody
 from serve_app.api.schemas.files import BODY, ProposalReply
 from serve_app.store.families import VERSIONS_MAX
@@ -21,14 +23,14 @@ from serve_app.store.records import StoredFamily
 
 router = APIRouter(prefix="/api/families", tags=["families"])
 
-FamilyName = Annotated[str, Path(min_length=1, max_length=63)]
+FamilyName = Annotated[str, Path(min_length=1, max_length=63), AfterValidator(storable)]
 
 
 @router.get("/", response_model=FamiliesReply, responses=problems.documented(401), summary="List machine kinds")
 async def list_families(
     caller: Reader,
     services: Ports,
-    after: Annotated[str, Query(max_length=63)] = "",
+    after: Annotated[str, Query(max_length=63), AfterValidator(storable)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """Return one page; the shipped ones stand on the first."""
@@ -80,7 +82,7 @@ async def propose_family(
     with words_of_the_api():
         wanted = Wanted.of(column or [], zone or "")
     body = await files.body(request)
-    found = await files.run(proposed, body, title or name, wanted, files.limits.file_cells)
+    found = await files.run(caller.tenant_id, proposed, body, title or name, wanted, files.limits.file_cells)
     definition = found.proposal.definition.model_dump(mode="json", exclude_none=True)
     return JSONResponse(
         {

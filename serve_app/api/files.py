@@ -7,20 +7,23 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Query, Request
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from configs.settings import Limits
 from pipelines.errors import InvalidInput, MalformedBody, OverLimit, Overloaded
 from serve_app.acquisition import GZIP, unpacked
 from serve_app.api.middleware.request import CSV_TYPE, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
+from serve_app.api.schemas.base import storable
 
-# Files that one process reads at once, how long a request waits for its turn, and how long for its file. Source: own
-# choice; 16 MB of CSV of nine columns take 8 s of the processor and 0.2 GB, two thousand columns up to a minute, and
-# detect must have the other cores.
-AT_ONCE, WAIT_S, READ_S = 2, 30.0, 90.0
+# Files that one process reads at once, of all tenants and of one, how long a request waits for its turn, and how long
+# for its file. Source: own choice; 16 MB of CSV of nine columns take 8 s of the processor and 0.2 GB, two thousand
+# columns up to a minute, and detect must have the other cores.
+AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 30.0, 90.0
 COLUMNS_MAX = 64
 # What a body of each type begins with, where anything is certain; a text begins as none of them.
 PARQUET, ZIP, COMPOUND = b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
@@ -31,12 +34,21 @@ OPTION = re.compile(r"--channel (\w+)='([^']*)'")
 
 Found = TypeVar("Found")
 
-Column = Annotated[str, StringConstraints(max_length=300)]
+Column = Annotated[str, StringConstraints(max_length=300), AfterValidator(storable)]
 Columns = Annotated[
     list[Column] | None, Query(max_length=COLUMNS_MAX, description="What a column is: pressure=PT101 [bar]")
 ]
-Zone = Annotated[str | None, Query(max_length=64, description="Of moments that name none, as Europe/Berlin")]
-Machine = Annotated[str, Query(max_length=200, description="Whose readings count, where a file has several machines")]
+# A plus that is not escaped, as in `?zone=+03:00`, arrives as a blank.
+Zone = Annotated[
+    str | None,
+    Query(max_length=64, description="Of moments that name none, as Europe/Berlin"),
+    AfterValidator(lambda text: text and storable("+" + text[1:] if text[0] == " " else text)),
+]
+Machine = Annotated[
+    str,
+    Query(max_length=200, description="Whose readings count, where a file has several machines"),
+    AfterValidator(storable),
+]
 
 
 class FileReader:
@@ -45,6 +57,7 @@ class FileReader:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._own = WeakValueDictionary[int, asyncio.Semaphore]()  # by tenant, as long as a file of it waits or is read
 
     async def body(self, request: Request) -> bytes:
         """Return the file in a request's body, without its packing.
@@ -61,22 +74,28 @@ class FileReader:
         check_beginning(content, kind)
         return content
 
-    async def run(self, work: Callable[..., Found], *given: Any) -> Found:
-        """Read in a thread, in turn.
+    async def run(self, tenant_id: int, work: Callable[..., Found], *given: Any) -> Found:
+        """Read in a thread, in turn; one tenant's files leave a turn to those of others.
 
         Raises:
             Overloaded: Others are read for too long.
             OverLimit: It takes too long.
             InvalidInput: As the work raises it.
         """
+        own = self._own.setdefault(tenant_id, asyncio.Semaphore(OF_TENANT))
         try:
             async with asyncio.timeout(WAIT_S):
-                await self._turns.acquire()
+                await own.acquire()
+                try:
+                    await self._turns.acquire()
+                except BaseException:
+                    own.release()
+                    raise
         except TimeoutError:
             raise Overloaded(int(WAIT_S)) from None
         reading = asyncio.ensure_future(asyncio.to_thread(_read, work, given))
         # A thread cannot be ended: its turn is over when it is, and not when nobody waits for it any more.
-        reading.add_done_callback(self._over)
+        reading.add_done_callback(partial(self._over, own))
         try:
             async with asyncio.timeout(READ_S):
                 return await asyncio.shield(reading)
@@ -84,7 +103,8 @@ class FileReader:
             rule = f"must be read within {READ_S:g} s: cut the file into parts"
             raise OverLimit("file", "body", rule) from None
 
-    def _over(self, reading: "asyncio.Future[Any]") -> None:
+    def _over(self, own: asyncio.Semaphore, reading: "asyncio.Future[Any]") -> None:
+        own.release()
         self._turns.release()
         if not reading.cancelled():
             reading.exception()  # whoever waited has it; where nobody does, it is not told twice

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from pipelines.errors import (
     Conflict,
     HdxError,
+    MalformedBody,
     NotFound,
     Overloaded,
     TooLarge,
@@ -170,7 +171,9 @@ def _of_ours(error: HdxError) -> Problem:
         case NotFound():
             members = {"field": error.kind, "value": error.key, "rule": "must exist in your tenant"}
         case Conflict():
-            members = {"field": error.field, "value": error.value, "rule": "must not exist already"}
+            members = {"field": error.field, "value": error.value, "rule": error.rule}
+        case MalformedBody():
+            members = {"field": "body", "rule": error.rule}
         case TooLarge():
             members = {"field": error.field, "rule": f"must not exceed {error.limit} bytes", "limit": error.limit}
         case UnsupportedContent():

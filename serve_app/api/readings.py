@@ -21,6 +21,7 @@ from serve_app.api.auth import Reader, Worker
 from serve_app.api.files import Columns, FileReader, Files, Machine, Zone, words_of_the_api
 from serve_app.api.middleware.request import CSV_TYPE, IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.base import Text
 from serve_app.api.schemas.jobs import JobReply
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply, SettleBody, SettledReply
 from serve_app.api.systems import SystemId
@@ -69,7 +70,7 @@ async def send_readings(
     if request.scope[IS_LONG]:
         return await jobs.begin(services, caller, system_id, request, wanted)
     try:
-        found = await _acquired(request, files, family, wanted)
+        found = await _acquired(request, caller.tenant_id, files, family, wanted)
         stored = await store.readings.add(caller.tenant_id, system_id, found.readings, found.suspects, caller.name)
     except (OverLimit, TooLarge):
         return await jobs.begin(services, caller, system_id, request, wanted)
@@ -78,7 +79,7 @@ async def send_readings(
     return JSONResponse({"system_id": system_id, **counts, "empty": found.empty, "notes": list(found.notes)})
 
 
-async def _acquired(request: Request, files: FileReader, family: Family, wanted: Wanted) -> Acquired:
+async def _acquired(request: Request, tenant_id: int, files: FileReader, family: Family, wanted: Wanted) -> Acquired:
     """Read the body of a request.
 
     Raises:
@@ -88,7 +89,7 @@ async def _acquired(request: Request, files: FileReader, family: Family, wanted:
     body, now = await files.body(request), datetime.now(UTC)
     if media_type(request.headers.get("content-type", "")) in (JSON_TYPE, ""):
         return await asyncio.to_thread(read_json, body, family, now)
-    return await files.run(read_file, body, family, wanted, now, Bounds(cells=files.limits.file_cells))
+    return await files.run(tenant_id, read_file, body, family, wanted, now, Bounds(cells=files.limits.file_cells))
 
 
 @router.get(
@@ -107,7 +108,7 @@ async def read_readings(
     services: Ports,
     begin: Annotated[AwareDatetime | None, Query(alias="from", description="A day before `to` when left out")] = None,
     end: Annotated[AwareDatetime | None, Query(alias="to", description="Outside the span; now when left out")] = None,
-    channel: Annotated[list[str] | None, Query(max_length=CHANNELS_MAX, description="All when left out")] = None,
+    channel: Annotated[list[Text] | None, Query(max_length=CHANNELS_MAX, description="All when left out")] = None,
     points: Annotated[int, Query(ge=4, le=POINTS_MAX, description="Most of each channel")] = POINTS,
 ) -> Response:
     """Return a span; of a channel with more readings than `points` no peak is lost.

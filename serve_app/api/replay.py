@@ -85,7 +85,8 @@ def inspection_of(stored: StoredDiagnosis, family: Family, versions: Mapping[str
         Conflict: The answer is older than the record of what it followed from.
     """
     if stored.alarm is None:
-        raise Conflict("trace_id", f"{stored.trace_id} is older than the record of what answers follow from")
+        rule = "must be of an answer that is younger than the record of what answers follow from"
+        raise Conflict("trace_id", stored.trace_id, rule)
     window = stored_window(stored.window)
     normal = None if stored.baseline is None else Normal.from_bytes(stored.baseline)
     # Answers older than the life of systems say nothing of it.

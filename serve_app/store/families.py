@@ -46,7 +46,8 @@ class Families:
         """
         query = _newest(name) if version is None else _named(name).where(families.c.version == version)
         async with self._database.tenant(tenant_id) as connection:
-            return _found(name, (await connection.execute(query)).one_or_none())
+            asked = name if version is None else f"{name} in version {version}"
+            return _found(asked, (await connection.execute(query)).one_or_none())
 
     async def of_key(self, tenant_id: int, key: str) -> StoredFamily:
         """Return the version that has a `Family.key`; also of a family that was removed.
@@ -106,7 +107,7 @@ class Families:
         async with self._database.tenant(tenant_id) as connection:
             _found(name, (await connection.execute(_newest(name))).one_or_none())
             if (system := (await connection.execute(used)).scalar()) is not None:
-                raise Conflict("family", f"{name}: system {system} is of it")
+                raise Conflict("family", name, f"must be of no system; system {system} is of it")
             await connection.execute(gone)
             await note(connection, tenant_id, actor, "family.removed", f"family {name}", "")
 

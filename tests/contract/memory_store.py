@@ -244,7 +244,7 @@ class MemoryFamilies:
         await self.get(tenant_id, name)
         for tenant, system in self._rows.owned.values():
             if tenant == tenant_id and system.family == name:
-                raise Conflict("family", f"{name}: system {system.system_id} is of it")
+                raise Conflict("family", name, f"must be of no system; system {system.system_id} is of it")
         self._rows.removed[tenant_id, name] = len(self._versions(tenant_id, name))
         await self._store.audit.note(tenant_id, actor, "family.removed", f"family {name}", "")
 

@@ -303,6 +303,9 @@ def test_a_bad_system_is_named(client: TestClient, headers: LogIn, body: dict[st
         ("/api/systems/?limit=0", "limit"),
         ("/api/systems/?after=x", "after"),
         ("/api/diagnostics/no-uuid/", "trace_id"),
+        ("/api/families/%00/", "name"),
+        ("/api/families/?after=%00", "after"),
+        ("/api/systems/1/readings/?channel=%00", "channel[0]"),
     ],
 )
 def test_a_bad_address_is_named(client: TestClient, headers: LogIn, path: str, field: str) -> None:

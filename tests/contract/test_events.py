@@ -2,11 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from serve_app.api import events
 from serve_app.api.schemas.systems import EventsReply
@@ -55,23 +58,41 @@ def test_listeners_are_bounded(client: TestClient, headers: LogIn, monkeypatch: 
 
 
 async def test_a_stream_goes_on_from_the_last_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tells what comes after, says at times that nothing did, and ends with its system; then nobody listens."""
+    """It tells what comes after, says at times that nothing did, and ends with its system."""
     monkeypatch.setattr(events, "LOOK_S", 0.001)
     tenant_id, system = next(iter(bench.store.owned.values()))
     number = system.system_id
     for text in ("first", "second"):
         await bench.store.events.add(tenant_id, [Happened(number, None, "window.unread", text)])
-    listeners = Counter[int]()
-    stream = events._stream(bench.services, listeners, tenant_id, number, 1, EVENTS)
+    stream = events._stream(bench.services, tenant_id, number, 1, EVENTS)
     async with asyncio.timeout(20):
         assert _sent(await anext(stream)) == ("window.unread", "2", "second")
-        assert listeners == {tenant_id: 1}
         assert (await anext(stream)).startswith(b": nothing")
         await bench.store.events.add(tenant_id, [Happened(number, None, "alarm.raised", "third")])
         assert _sent(await anext(stream)) == ("alarm.raised", "3", "third")
         await bench.store.systems.delete(tenant_id, number)
         assert b"event: error" in await anext(stream)
         assert [left async for left in stream] == []
+
+
+async def test_a_listener_counts_before_its_stream_begins() -> None:
+    """So that many who come at once are not more than are allowed; however one ends, it counts no more."""
+    listeners = Counter[int]()
+
+    async def broken() -> AsyncGenerator[bytes]:
+        yield b": hello"
+        raise OSError
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        assert listeners == {7: 1}
+
+    listened = events._Listened(broken(), listeners, 7)
+    assert listeners == {7: 1}
+    with suppress(OSError, ExceptionGroup):
+        await listened({"type": "http", "asgi": {"spec_version": "2.3"}}, gone, send)
     assert listeners.total() == 0
 
 

@@ -203,11 +203,11 @@ WRONG: dict[str, tuple[bytes, dict[str, str], dict[str, Any], int, str | None, s
     "no type": (text(9), {}, {}, 415, "content-type", "text/csv"),
     "JSON": (b"{}", {"content-type": "application/json"}, {}, 415, "content-type", "text/csv"),
     "a form": (b"a=1", {"content-type": "application/x-www-form-urlencoded"}, {}, 415, "content-type", "text/csv"),
-    "a workbook as CSV": (book(9), CSV, {}, 400, None, "must be text/csv, as content-type says"),
-    "a text as a workbook": (text(9), XLSX, {}, 400, None, "as content-type says"),
+    "a workbook as CSV": (book(9), CSV, {}, 400, "body", "must be text/csv, as content-type says"),
+    "a text as a workbook": (text(9), XLSX, {}, 400, "body", "as content-type says"),
     "an archive": (b"PK\x03\x04" + b"x" * 100, ANY, {}, 422, "file", "whole workbook"),
     "prose": (b"Dear all,\nplease find attached\n", CSV, {}, 422, "file", "must hold rows of numbers"),
-    "no packing": (text(9), CSV | {"content-encoding": "gzip"}, {}, 400, None, "packed by gzip"),
+    "no packing": (text(9), CSV | {"content-encoding": "gzip"}, {}, 400, "body", "packed by gzip"),
     "another packing": (text(9), CSV | {"content-encoding": "br"}, {}, 422, "content-encoding", "gzip or identity"),
     "a bomb": (gzip.compress(b"0" * 17_000_000), CSV, {}, 413, "body", "must not exceed 16000000 bytes"),
     "a zone that is none": (
@@ -311,13 +311,35 @@ async def test_who_waits_too_long_is_told_to_come_again(monkeypatch: pytest.Monk
         asyncio.run_coroutine_threadsafe(held.wait(), loop).result()
         return "read"
 
-    first = [asyncio.ensure_future(running.run(work)) for _ in range(files.AT_ONCE)]
+    first = [asyncio.ensure_future(running.run(tenant, work)) for tenant in range(files.AT_ONCE)]
     await asyncio.sleep(0.01)
     with pytest.raises(Overloaded):
-        await running.run(work)
+        await running.run(files.AT_ONCE, work)
     held.set()
     assert await asyncio.gather(*first) == ["read"] * files.AT_ONCE
-    assert await running.run(work) == "read"
+    assert await running.run(0, work) == "read"
+
+
+async def test_one_tenant_leaves_a_turn_to_others() -> None:
+    """However many files one sends, another's is read beside the first of them; then they follow one another."""
+    running, held, first, begun = reader(), asyncio.Event(), asyncio.Event(), list[int]()
+    loop = asyncio.get_running_loop()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        loop.call_soon_threadsafe(first.set)
+        asyncio.run_coroutine_threadsafe(held.wait(), loop).result()
+
+    async with asyncio.timeout(20):
+        greedy = [asyncio.ensure_future(running.run(1, work, number)) for number in range(4)]
+        try:
+            await first.wait()
+            assert await running.run(2, str) == ""
+            assert begun == [0]
+        finally:
+            held.set()
+            await asyncio.gather(*greedy)
+    assert begun == [0, 1, 2, 3]
 
 
 async def test_a_file_that_takes_too_long_holds_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,12 +355,12 @@ async def test_a_file_that_takes_too_long_holds_its_turn(monkeypatch: pytest.Mon
         raise InvalidInput("file", "x", "late")
 
     with pytest.raises(InvalidInput, match="cut the file into parts"):
-        await running.run(work)
+        await running.run(1, work)
     with pytest.raises(Overloaded):
-        await running.run(str)
+        await running.run(2, str)
     held.set()
     await asyncio.sleep(0.1)
-    assert await running.run(str) == ""
+    assert await running.run(2, str) == ""
 
 
 def test_cells_have_a_setting(tmp_path: Any) -> None:

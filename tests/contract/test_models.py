@@ -114,7 +114,7 @@ def test_what_is_not_there_is_said(client: TestClient, headers: LogIn, bench: Be
     admin = headers("admin")
     assert client.post(MODEL + "promote/", json={"version": "9"}, headers=admin).status_code == 404
     assert "version" in client.post(MODEL + "promote/", json={"version": "latest"}, headers=admin).text
-    bench.promotions.failure = Conflict("model", "hdx-generic-catboost has no previous version")
+    bench.promotions.failure = Conflict("model", "hdx-generic-catboost", "must have a previous version")
     assert client.post(MODEL + "rollback/", headers=admin).status_code == 409
 
 

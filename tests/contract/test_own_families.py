@@ -114,7 +114,8 @@ def test_an_old_answer_is_given_again_by_its_version(
     first = bench.diagnoser.asked[-1]
     wider = EXAMPLE["channels"] | {"speed": {"unit": "rpm", "low": 0, "high": 3000}}
     assert client.put(PRESS, json=EXAMPLE | {"channels": wider}, headers=headers("admin")).status_code == 200
-    assert_problem(client.delete(PRESS, headers=headers("admin")), 409, "conflict")
+    kept = assert_problem(client.delete(PRESS, headers=headers("admin")), 409, "conflict")
+    assert (kept["value"], kept["rule"]) == ("press", f"must be of no system; system {press} is of it")
     assert client.post(f"/api/diagnostics/{trace_id}/replay/", headers=headers()).json()["identical"]
     again = bench.diagnoser.asked[-1]
     assert (again.family, again.definition) == (first.family, first.definition)

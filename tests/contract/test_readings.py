@@ -155,6 +155,8 @@ def test_a_file_needs_its_zone(client: TestClient, headers: LogIn) -> None:
         reply = client.post(PATH, params={"zone": zone}, content=given, headers=headers() | CSV)
         assert taken(reply) == counts(written=10)
         assert f"2026-03-01T{hour}:00:00Z" in read(client, headers)["pressure"]["at"]
+    reply = client.post(f"{PATH}?zone=+01:00", content=given, headers=headers() | CSV)  # that a browser would escape
+    assert taken(reply)["unchanged"] > 0
     reply = client.post(PATH, params={"zone": "Mars"}, content=given, headers=headers() | CSV)
     assert_problem(reply, 422, "invalid-input")
 
@@ -235,7 +237,8 @@ def test_a_body_is_what_its_headers_say(
     client: TestClient, headers: LogIn, content: bytes, given: dict[str, str], status: int, code: str
 ) -> None:
     """Another type, a broken or a doubled packing, and more than a request may hold are refused."""
-    assert_problem(client.post(PATH, content=content, headers=headers() | given), status, code)
+    problem = assert_problem(client.post(PATH, content=content, headers=headers() | given), status, code)
+    assert problem["field"]
 
 
 def test_another_tenant_has_no_such_system(client: TestClient, headers: LogIn) -> None:

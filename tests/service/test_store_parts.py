@@ -137,6 +137,8 @@ async def test_families_have_versions(parts: StoreParts) -> None:
     assert await parts.families.page(tenant_id, "lift", 1) == [second]
     assert await parts.families.get(tenant_id, "press") == second
     assert await parts.families.get(tenant_id, "press", 1) == first
+    with pytest.raises(NotFound, match="no family press in version 3"):
+        await parts.families.get(tenant_id, "press", 3)
     key = f"press@{digest_of(A)}"
     assert await parts.families.of_key(tenant_id, key) == first
     system = await parts.systems.add(tenant_id, "Press", "press", "")

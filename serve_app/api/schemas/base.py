@@ -16,15 +16,20 @@ HEALTHY = {
 }
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return a text that the database can hold.
+
+    Raises:
+        ValueError: It holds a NUL character.
+    """
     if "\x00" in text:
         raise ValueError("must not contain a NUL character")
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(storable)]
 Question = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(_storable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(storable)
 ]
 # Source: PostgreSQL `integer`, the type of the key.
 Key = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647)]
