@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,6 @@ from pipelines.knowledge.search.arms import indexed_text
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index, IndexedDocument
 
-HEADING_MAX = 1_000  # characters of all headings above a passage; source: own choice, as long as the longest passage
 ARTICLES = Path(__file__).parents[1] / "articles"
 
 Progress = Callable[[int, int, str], None]
@@ -165,12 +164,7 @@ def prepare(name: str, content: bytes) -> tuple[Document, list[Passage]]:
     found = passages(document)
     if not found:
         raise InvalidInput("document.content", name, "must hold at least one sentence beside headings and references")
-    return document, [_bounded(passage) for passage in found]
-
-
-def _bounded(passage: Passage) -> Passage:
-    """Return a passage under a heading of bounded length: it is indexed with each of the passages below it."""
-    return passage if len(passage.heading) <= HEADING_MAX else replace(passage, heading=passage.heading[:HEADING_MAX])
+    return document, found
 
 
 def summary(document: Document, found: Sequence[Passage]) -> IndexedDocument:

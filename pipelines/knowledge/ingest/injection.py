@@ -115,7 +115,8 @@ ELSEWHERE_NOUNS = (
 ORDERS: dict[str, tuple[str, ...]] = {
     "overrides instructions": (
         rf"(?<!not )(?<!never )\b{SET_ASIDE}\b.{{0,25}}\b{TOLD}\b",
-        rf"\b{TOLD}\b.{{0,40}}\b(?:{SET_ASIDE})\b",
+        # What is rarer is looked for first: this was half of what reading a manual cost.
+        rf"\A(?=.*?\b{SET_ASIDE}\b).*?\b{TOLD}\b.{{0,40}}\b{SET_ASIDE}\b",
         rf"(?<!не )\b{SET_ASIDE_RU}.{{0,30}}\b{TOLD_RU}",
         rf"\b{TOLD_RU}.{{0,40}}\b(?:больше не действу|не действ|отмен[её]н|недействительн|считай|забудь)\w*",
         r"\bwhatever you (?:have been|were) (?:told|taught|given)\b",
@@ -258,15 +259,15 @@ ORDERS: dict[str, tuple[str, ...]] = {
         r"\b(?:системн\w+ (?:промпт|подсказк|инструкци)\w*|промпт\w*|ключ\w* api|парол\w+ друг\w+|"
         r"друг\w+ (?:арендатор|клиент|компани|предприяти)\w*|переписк\w*|вопрос\w*(?= на http)|"
         r"данн\w+ пользовател\w+ на)",
-        r"\b(?:отправь|перешли|вышли|send|post|forward)\b.{0,40}https?://\S+\?",
+        r"\b(?:отправь|перешли|вышли|send|post|forward)\b.{0,40}https?://[^\s?]+\?",
     ),
     "carries live markup": (
-        r"<\s*script\b|<\s*(?:iframe|object|embed)\s+[a-z]+\s*=|\bjavascript\s*:|<[^>\n]*\bon(?:error|load|click|"
+        r"<\s*script\b|<\s*(?:iframe|object|embed)\s+[a-z]+\s*=|\bjavascript\s*:|<[^<>\n]*\bon(?:error|load|click|"
         r"mouseover)\s*=|data:text/html",
         r"!\[[^\]\n]{0,200}\]\(\s*https?://(?![^)\s?]+\.(?:png|jpe?g|gif|svg|webp|bmp)(?:\?(?:raw|v|ver|w|h|width|"
         r"height|s|"
         r"size|format|q|t)=[\w.-]{0,12})?(?:\s[^)]*)?\))",
-        r"https?://\S+\?\S*=\S*(?:\{|%7b|\$|<|%3c)",
+        r"https?://[^\s?]*\?[^\s=]*=\S*?(?:\{|%7b|\$|<|%3c)",
     ),
 }  # fmt: skip
 _PATTERNS = {attempt: [re.compile(form, _I | re.MULTILINE) for form in forms] for attempt, forms in ORDERS.items()}

@@ -12,6 +12,9 @@ from pipelines.knowledge.records import Document, Language, Page, Passage
 # Units: characters. Source: 1,000 characters of English are about 220 word pieces; the encoder reads 256.
 LONGEST = 1_000
 AIM = 800
+# Of all headings above a passage, which is read and indexed with them: without an end their length would count once for
+# each passage. Source: own choice, as long as the longest passage.
+HEADING_MAX = 1_000
 # Longer lines are split in parts: the sentence splitter takes quadratic time over a run of opening quotes.
 LONGEST_LINE = 20_000
 
@@ -154,10 +157,10 @@ def _sections(page: Page, language: Language) -> Iterator[_Section]:
     for line in page.text.split("\n"):
         if heading := HEADING.match(line):
             if spans:
-                yield _Section(" > ".join(title for _, title in path), tuple(spans))
+                yield _Section(" > ".join(title for _, title in path)[:HEADING_MAX], tuple(spans))
             spans = []
             level = len(heading[1])
-            path = [*((depth, title) for depth, title in path if depth < level), (level, heading[2])]
+            path = [*((depth, title) for depth, title in path if depth < level), (level, heading[2][:HEADING_MAX])]
         else:
             units = _line_sentences(line, start, language)
             if units and ITEM.match(line):
@@ -166,7 +169,7 @@ def _sections(page: Page, language: Language) -> Iterator[_Section]:
             spans += units
         start += len(line) + 1
     if spans:
-        yield _Section(" > ".join(title for _, title in path), tuple(spans))
+        yield _Section(" > ".join(title for _, title in path)[:HEADING_MAX], tuple(spans))
 
 
 def _packed(spans: tuple[Span, ...]) -> list[Span]:

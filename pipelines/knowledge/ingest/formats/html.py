@@ -74,15 +74,16 @@ class _Writer:
         """End the block that is open; a line broken within it is a block of its own where it reads as one."""
         parts = [unmarked(part) for part in map(spaced, fractions("".join(self.inline)).split("\n"))]
         self.inline = []
-        found: list[str] = []
+        found: list[list[str]] = []
         for part in filter(None, parts):
-            if found and (part[0].islower() or not (ENDED.search(found[-1]) or ":" in part or part[0].isupper())):
-                found[-1] += f" {part}"
+            if found and (part[0].islower() or not (ENDED.search(found[-1][-1]) or ":" in part or part[0].isupper())):
+                found[-1].append(part)
             else:
-                found.append(part)
-        if found and self.marker:
-            found, self.marker = [self.marker + " ".join(found)], ""
-        self.lines += found
+                found.append([part])
+        lines = [" ".join(pieces) for pieces in found]
+        if lines and self.marker:
+            lines, self.marker = [self.marker + " ".join(lines)], ""
+        self.lines += lines
 
     def walk(self, element: Element, inherited: Look) -> None:
         for child in element.children:
@@ -113,7 +114,7 @@ class _Writer:
         if element.tag == "header":
             self.flush()
             for level in ("h1", "h2"):
-                for heading in elements(element, level):
+                for heading in elements(element, level, nested=False):
                     self._element(heading, inherited)
 
     def _inner(self, element: Element, look: Look) -> list[str]:

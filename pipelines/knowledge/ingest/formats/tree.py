@@ -211,13 +211,15 @@ def _attributes(written: str) -> Attributes:
     return found
 
 
-def elements(element: Element, tag: str) -> Iterator[Element]:
-    """Yield the elements of a name below one, in order."""
+def elements(element: Element, tag: str, nested: bool = True) -> Iterator[Element]:
+    """Yield the elements of a name below one, in order; those inside one another too, or the outermost alone."""
     waiting: list[Element] = [element]
     while waiting:
         at = waiting.pop()
         if at.tag == tag:
             yield at
+            if not nested:
+                continue
         waiting += [child for child in reversed(at.children) if isinstance(child, Element)]
 
 
