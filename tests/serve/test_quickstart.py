@@ -10,7 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from pipelines.knowledge.ingest.formats.pdf.recognition import engine
 from tests.serve.service import ROOT, Service
+from tests.unit.test_manuals import paper, scan_of
 
 JOIN = "\nprintf '\\n<<<end of block>>>\\n'\n"
 
@@ -25,7 +27,12 @@ def blocks(document: str) -> list[str]:
 
 def execute(service: Service, document: str) -> list[str]:
     """Run all blocks in one shell, so that a variable of one serves the next; return each block's output."""
-    script = JOIN.join(blocks(document)).replace("127.0.0.1:8000", service.base.removeprefix("http://"))
+    return run(service, JOIN.join(blocks(document))).split("<<<end of block>>>\n")
+
+
+def run(service: Service, script: str) -> str:
+    """Run a script against the service, and return what it prints."""
+    script = script.replace("127.0.0.1:8000", service.base.removeprefix("http://"))
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=service.folder,
@@ -36,7 +43,7 @@ def execute(service: Service, document: str) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.split("<<<end of block>>>\n")
+    return done.stdout
 
 
 def objects(text: str) -> list[Any]:
@@ -143,6 +150,33 @@ def test_every_step_of_the_quickstart_holds(service: Service, document: str) -> 
     assert any(line["trace_id"] for line in lines)
     assert "deploy the graph" in reload
     assert "fail" not in doctor
+
+
+@pytest.mark.skipif(
+    engine() is None or shutil.which("curl") is None or shutil.which("jq") is None,
+    reason="scans need Tesseract, and the README's commands curl and jq",
+)
+def test_a_scanned_manual_is_asked(service: Service) -> None:
+    """The README's commands upload a scan, and give the answer with its page and how sure the machine was."""
+    printed, made = paper(), paper()
+    printed.put(20, 40, "The hoist HS-3 is filled with 18 litres of oil.")
+    made.put(20, 20, "The rope of hoist HS-3 is 12 mm thick.")
+    made.add_page()
+    made.image(scan_of(printed), 0, 0, 210, 297)
+    (service.folder / "scan.pdf").write_bytes(bytes(made.output()))
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Ask a scanned manual\n")[2]
+    (block,) = re.findall(r"```sh\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    with service.client() as client:
+        token = client.headers["Authorization"].removeprefix("Bearer ")
+    document, answer = objects(run(service, f"TOKEN={token}\n{block}"))
+    assert document["state"] == "ready"
+    sure = re.fullmatch(r"pages 2 were read by machine, with a confidence of ([01]\.\d\d)", document["reason"])
+    assert sure is not None
+    assert 0.5 < float(sure[1]) <= 1
+    assert "18 litres" in answer["response"]
+    cited = answer["cited"][0]
+    assert (cited["page"], cited["document_id"].startswith("scan-")) == (2, True)
+    assert cited["quote"] == "The hoist HS-3 is filled with 18 litres of oil."
 
 
 def test_metrics_have_the_names_dashboards_read(service: Service) -> None:
