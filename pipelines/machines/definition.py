@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
@@ -143,6 +143,15 @@ def are_other_channels(before: str, after: str) -> bool:
     """Tell whether what was learned under one definition says nothing under another: other names, units or order."""
     kinds = (Definition.model_validate_json(text).channels for text in (before, after))
     return len({tuple((name, channel.unit) for name, channel in each.items()) for each in kinds}) > 1
+
+
+def spoken_otherwise(before: Iterable[str], after: str) -> dict[str, tuple[str, str]]:
+    """Return of each channel whose unit is another one than it was last, over all definitions of before, both units."""
+    last: dict[str, str] = {}
+    for text in before:
+        last |= {name: channel.unit for name, channel in Definition.model_validate_json(text).channels.items()}
+    now = {name: channel.unit for name, channel in Definition.model_validate_json(after).channels.items()}
+    return {name: (last[name], unit) for name, unit in now.items() if last.get(name, unit) != unit}
 
 
 class _Plain(yaml.SafeLoader):

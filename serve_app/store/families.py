@@ -1,5 +1,6 @@
 """Machine kinds that tenants defined, each with all its versions: the newest counts, old answers keep theirs."""
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from sqlalchemy import Select, delete, func, insert, select, update
@@ -7,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import Conflict, InvalidInput, NotFound
-from pipelines.machines.definition import are_other_channels
+from pipelines.machines.definition import are_other_channels, spoken_otherwise
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.audit import note
 from serve_app.store.database import Database
@@ -15,7 +16,7 @@ from serve_app.store.events import tell
 from serve_app.store.life import ANEW
 from serve_app.store.records import COMMAND_LINE, StoredFamily
 from serve_app.store.records_watching import Happened
-from serve_app.store.tables import families, normals, systems
+from serve_app.store.tables import archived_days, families, normals, rollups, systems
 
 # Families of a tenant, and versions of each. Source: own choice; ten plants with twenty kinds each, changed every day
 # for a year.
@@ -84,7 +85,7 @@ class Families:
 
         Raises:
             NotFound: The tenant has none of this name.
-            Conflict: Somebody else changes it at this moment.
+            Conflict: Somebody else changes it at this moment, or readings are kept in a unit that is to be another one.
             InvalidInput: It has as many versions as a family may.
         """
         async with self._database.tenant(tenant_id) as connection:
@@ -93,6 +94,7 @@ class Families:
                 return now
             if are_other_channels(now.definition, definition):
                 await _begin_anew(connection, tenant_id, name)
+                await _check_units(connection, name, definition)
             return await _write(connection, tenant_id, name, definition, actor, "family.changed")
 
     async def remove(self, tenant_id: int, name: str, actor: str = COMMAND_LINE) -> None:
@@ -110,6 +112,34 @@ class Families:
                 raise Conflict("family", name, f"must be of no system; system {system} is of it")
             await connection.execute(gone)
             await note(connection, tenant_id, actor, "family.removed", f"family {name}", "")
+
+
+async def _check_units(connection: AsyncConnection, name: str, definition: str) -> None:
+    """Check that no readings of a channel are kept whose unit is to be another one: they say none themselves.
+
+    Raises:
+        Conflict: There are such readings.
+    """
+    versions = select(families.c.definition).where(CHOSEN, families.c.name == name).order_by(families.c.version)
+    others = spoken_otherwise((await connection.execute(versions)).scalars(), definition)
+    own = systems.c.family == name
+    kept = select(systems.c.system_id, rollups.c.channel).join(rollups, rollups.c.system_id == systems.c.system_id)
+    kept = kept.where(own, rollups.c.tenant_id == systems.c.tenant_id, rollups.c.channel.in_(others)).limit(1)
+    files = select(systems.c.system_id).join(archived_days, archived_days.c.system_id == systems.c.system_id)
+    files = files.where(own, archived_days.c.tenant_id == systems.c.tenant_id).limit(1)
+    if not others:
+        return
+    if (found := (await connection.execute(kept)).one_or_none()) is not None:
+        raise unit_kept(found.system_id, found.channel, others)
+    if (number := (await connection.execute(files)).scalar()) is not None:  # whose channels are not looked up
+        raise unit_kept(number, next(iter(others)), others)
+
+
+def unit_kept(system_id: int, channel: str, others: Mapping[str, tuple[str, str]]) -> Conflict:
+    """Return the refusal of another unit, of a channel of which a system has readings."""
+    before, after = others[channel]
+    rule = f"must stay {before!r}: system {system_id} has readings in it; define another channel, or another family"
+    return Conflict(f"channels.{channel}.unit", after, rule)
 
 
 async def _begin_anew(connection: AsyncConnection, tenant_id: int, name: str) -> None:

@@ -9,10 +9,10 @@ from uuid import UUID
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
-from pipelines.machines.definition import are_other_channels
+from pipelines.machines.definition import are_other_channels, spoken_otherwise
 from pipelines.machines.family import OWN_MARK, digest_of
 from serve_app.store.diagnoses import finding_of
-from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX
+from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX, unit_kept
 from serve_app.store.life import ANEW, changes_to, commissioned, follow, happened
 from serve_app.store.readings import check_all, check_bounds
 from serve_app.store.records import (
@@ -205,7 +205,7 @@ class MemoryFamilies:
     async def get(self, tenant_id: int, name: str, version: int | None = None) -> StoredFamily:
         chosen = [each for each in self._chosen(tenant_id, name) if version in (None, each.version)]
         if not chosen:
-            raise NotFound("family", name)
+            raise NotFound("family", name if version is None else f"{name} in version {version}")
         return chosen[-1]
 
     async def of_key(self, tenant_id: int, key: str) -> StoredFamily:
@@ -225,6 +225,12 @@ class MemoryFamilies:
     async def change(self, tenant_id: int, name: str, definition: str, actor: str = COMMAND_LINE) -> StoredFamily:
         now = await self.get(tenant_id, name)
         same = now.definition == definition
+        others = spoken_otherwise((each.definition for each in self._chosen(tenant_id, name)), definition)
+        own = tenant_id, name
+        owners = {number for number, (tenant, each) in self._rows.owned.items() if (tenant, each.family) == own}
+        for number, channel, _ in self._rows.values:
+            if number in owners and channel in others:
+                raise unit_kept(number, channel, others)
         if not same and are_other_channels(now.definition, definition):
             for tenant, system in list(self._rows.owned.values()):
                 if (tenant, system.family) == (tenant_id, name):

@@ -13,7 +13,7 @@ from serve_app.store import families
 from serve_app.store.families import FAMILIES_MAX
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
-from serve_app.store.records import Principal, System
+from serve_app.store.records import Principal, Reading, System
 from tests.contract import memory_store
 from tests.service.houses import diagnosis_of, learned, normal_of, soon
 
@@ -205,6 +205,26 @@ async def test_other_channels_begin_anew(parts: StoreParts) -> None:
     assert known.commissioned_since > system.commissioned_since
     untouched, normal = await parts.systems.machine(tenant_id, other.system_id)
     assert (untouched.state, normal is None) == ("monitoring", False)
+
+
+async def test_what_is_kept_keeps_its_unit(parts: StoreParts) -> None:
+    """Readings say no unit: of another one they would be other readings, though the channel was away meanwhile."""
+    tenant_id = await parts.tenants.ensure(uuid4().hex)
+    await parts.families.add(tenant_id, "press", A)
+    system = await parts.systems.add(tenant_id, "Press", "press", "")
+    in_bar, other = A.replace("psi", "bar"), A.replace("pressure", "flow").replace("psi", "l/min")
+    await parts.families.change(tenant_id, "press", in_bar)  # none is kept yet
+    await parts.readings.add(
+        tenant_id, system.system_id, [Reading("pressure", datetime(2026, 3, 1, tzinfo=UTC), 100.0)]
+    )
+    for before in (in_bar, other):
+        await parts.families.change(tenant_id, "press", before)
+        with pytest.raises(Conflict, match=rf"pressure.unit: must stay 'bar': system {system.system_id} has readings"):
+            await parts.families.change(tenant_id, "press", A)
+    assert (await parts.families.get(tenant_id, "press")).definition == other
+    elsewhere = await parts.tenants.ensure(uuid4().hex)
+    await parts.families.add(elsewhere, "press", A)
+    await parts.families.change(elsewhere, "press", in_bar)
 
 
 async def test_systems_are_paged_changed_and_deleted(parts: StoreParts) -> None:
