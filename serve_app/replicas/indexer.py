@@ -115,7 +115,10 @@ class Indexer:
             if key in self._indexing and await self._going(key):
                 running.cancel()
             await asyncio.wait([running])
-        await asyncio.shield(self._begin(key))
+        begun = self._begin(key)
+        await asyncio.wait([begun])
+        if not begun.cancelled():  # else it is to go, and whoever asked for that sees to it
+            begun.result()
 
     async def _going(self, key: Key) -> bool:
         with suppress(NotFound):

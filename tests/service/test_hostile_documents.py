@@ -182,7 +182,7 @@ async def test_a_file_that_costs_too_much_fails_with_its_reason(desk: Desk) -> N
 
 async def test_a_document_that_needs_longer_gets_it(desk: Desk) -> None:
     """What is not read at once is read beside others that are not, to its end."""
-    key = await desk.upload_file("long.docx", docx_of(40_000))
+    key = await desk.upload_file("long.docx", docx_of(25_000))
     desk.indexer.announce(desk.tenant_id, key)
     assert await until(desk, key, "ready", "failed") == ""
 

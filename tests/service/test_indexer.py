@@ -201,6 +201,7 @@ async def test_what_is_removed_while_it_is_indexed_is_gone(desk: Desk) -> None:
     async def remove() -> None:
         await desk.store.documents.remove(desk.tenant_id, key)
         removed.append(asyncio.create_task(desk.indexer.settle(desk.tenant_id, key)))
+        await asyncio.sleep(0.5)  # in which the work on it is ended
 
     desk.embedder.meanwhile = remove
     key = await desk.upload("press.md")
