@@ -6,19 +6,18 @@ Readers say what is wrong in the words of the command line; here it is said in t
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AsyncExitStack, contextmanager
 from typing import Annotated, Any, TypeVar
-from weakref import WeakValueDictionary
 
 from fastapi import Depends, Query, Request
 from pydantic import AfterValidator, StringConstraints
 
 from configs.settings import Limits
-from pipelines.errors import InvalidInput, MalformedBody, OverLimit, Overloaded
+from pipelines.errors import InvalidInput, MalformedBody, OverLimit
 from serve_app.acquisition import GZIP, unpacked
 from serve_app.api.middleware.request import CSV_TYPE, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
 from serve_app.api.schemas.base import storable
+from serve_app.shared.turns import Turns
 
 # Files that one process reads at once, of all tenants and of one, how long a request waits for its turn, and how long
 # for its file. Source: own choice; 16 MB of CSV of nine columns take 8 s of the processor and 0.2 GB, two thousand
@@ -56,8 +55,7 @@ class FileReader:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._own = WeakValueDictionary[int, asyncio.Semaphore]()  # by tenant, as long as a file of it waits or is read
+        self._turns = Turns(AT_ONCE, OF_TENANT)
 
     async def body(self, request: Request) -> bytes:
         """Return the file in a request's body, without its packing.
@@ -82,20 +80,10 @@ class FileReader:
             OverLimit: It takes too long.
             InvalidInput: As the work raises it.
         """
-        own = self._own.setdefault(tenant_id, asyncio.Semaphore(OF_TENANT))
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await own.acquire()
-                try:
-                    await self._turns.acquire()
-                except BaseException:
-                    own.release()
-                    raise
-        except TimeoutError:
-            raise Overloaded(int(WAIT_S)) from None
-        reading = asyncio.ensure_future(asyncio.to_thread(_read, work, given))
+        place = await self._turns.taken(tenant_id, WAIT_S)
         # A thread cannot be ended: its turn is over when it is, and not when nobody waits for it any more.
-        reading.add_done_callback(partial(self._over, own))
+        reading = asyncio.ensure_future(_read_in(place, work, given))
+        reading.add_done_callback(_heard)
         try:
             async with asyncio.timeout(READ_S):
                 return await asyncio.shield(reading)
@@ -103,11 +91,15 @@ class FileReader:
             rule = f"must be read within {READ_S:g} s: cut the file into parts"
             raise OverLimit("file", "body", rule) from None
 
-    def _over(self, own: asyncio.Semaphore, reading: "asyncio.Future[Any]") -> None:
-        own.release()
-        self._turns.release()
-        if not reading.cancelled():
-            reading.exception()  # whoever waited has it; where nobody does, it is not told twice
+
+async def _read_in(place: AsyncExitStack, work: Callable[..., Found], given: tuple[Any, ...]) -> Found:
+    async with place:
+        return await asyncio.to_thread(_read, work, given)
+
+
+def _heard(reading: "asyncio.Future[Any]") -> None:
+    if not reading.cancelled():
+        reading.exception()  # whoever waited has it; where nobody does, it is not told twice
 
 
 def _read(work: Callable[..., Found], given: tuple[Any, ...]) -> Found:

@@ -3,7 +3,9 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from pipelines.errors import Overloaded
 
 
 class Turns:
@@ -35,6 +37,20 @@ class Turns:
             else:
                 self._forget(tenant_id, given)
             self._give()
+
+    async def taken(self, tenant_id: int, seconds: float) -> AsyncExitStack:
+        """Wait for a place of a tenant's, which whoever closes what is returned gives back.
+
+        Raises:
+            Overloaded: It took longer than so many seconds.
+        """
+        place = AsyncExitStack()
+        try:
+            async with asyncio.timeout(seconds):
+                await place.enter_async_context(self.turn(tenant_id))
+        except TimeoutError:
+            raise Overloaded(int(seconds)) from None
+        return place
 
     def _give(self) -> None:
         """Give what is free to whoever is next."""

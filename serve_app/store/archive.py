@@ -7,9 +7,9 @@ and whoever works at the same time, the row names a whole file, and the day's ta
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -19,8 +19,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from pipelines.errors import HdxError, InvalidInput, Overloaded, Unavailable
+from pipelines.errors import HdxError, InvalidInput, Unavailable
 from serve_app.shared import logs
+from serve_app.shared.turns import Turns
 from serve_app.store.archive_files import ArchiveFiles, name_after
 from serve_app.store.chunks import READINGS_MAX, Chunk, merged
 from serve_app.store.columns import DOUBLE, ReadingColumns, moment_of, moments_of, numbers_of
@@ -31,9 +32,10 @@ from serve_app.store.watches import lock_readings
 
 # Archived days of one span. Source: own choice; a year and a month, measured in docs/capacity.md.
 DAYS_READ = 400
-# Spans that a process reads from files at once, how long others wait for their turn, and each for its files. Source:
-# own choice; a year of a channel read each second takes some seconds of a core, and detect must have the others.
-AT_ONCE, WAIT_S, READ_S = 2, 30.0, 30.0
+# Spans that a process reads from files at once, of all tenants and of one, how long others wait for their turn, and
+# each for its files. Source: own choice; a year of a channel at 1 Hz takes some seconds of a core, and detect must have
+# the others.
+AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 30.0, 30.0
 WRITE_S = 900.0  # for which a file is waited for; source: own choice, a day of ten million readings takes a minute
 FETCH_S = 60.0  # for which a thread waits for the database; source: own choice, longer than any statement may take
 ONE_DAY = timedelta(days=1)
@@ -82,7 +84,7 @@ class Archive:
         self._files = None if where is None else ArchiveFiles(where)
         # Of its own: a store of files that hangs holds up nobody who asks for anything else.
         self._threads = ThreadPoolExecutor(AT_ONCE, "archive")
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, OF_TENANT)
         self._name = ""
 
     @property
@@ -240,7 +242,7 @@ class Archive:
         if files is None or not days:
             return
         folder, own = await self.folder(tenant_id, system_id), (tenant_id, system_id)
-        async with self._turn():
+        async with await self._turns.taken(tenant_id, WAIT_S):
             try:
                 async with asyncio.timeout(READ_S):
                     for each in days:
@@ -283,17 +285,6 @@ class Archive:
             fetch = partial(_page, connection, own, day)
             with _told(own, day):  # the transaction would take it for a fault of the database
                 await self._run(_add, files.read(f"{folder}/{name}", channels), _table(late, day, fetch), thinning)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            await asyncio.wait_for(self._turns.acquire(), WAIT_S)
-        except TimeoutError:
-            raise Overloaded(int(WAIT_S)) from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     async def _run(self, work: Callable[..., Found], *given: Any) -> Found:
         async with asyncio.timeout(WRITE_S):

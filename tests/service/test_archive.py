@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from serve_app.api.app import create_app
 from serve_app.store import archive as archive_module
@@ -195,8 +197,11 @@ async def test_writers_at_once_lose_nothing(store: Store, url: str) -> None:
     own = plant.tenant_id, plant.system.system_id
 
     async def write() -> None:
-        for first in range(0, len(rows()), 700):
-            await store.readings.add(*own, rows()[first : first + 700])
+        waiting = [rows()[first : first + 700] for first in range(0, len(rows()), 700)]
+        while waiting:
+            with suppress(IntegrityError):  # its day was dropped each time it was made: the sender sends again
+                await store.readings.add(*own, waiting[0])
+                waiting.pop(0)
 
     async def archive() -> None:
         for _ in range(6):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,15 @@ async def test_few_are_read_at_once(store: Store, url: str, monkeypatch: pytest.
     age(url)
     await clear(store)
     monkeypatch.setattr(archive_module, "WAIT_S", 0.05)
-    for _ in range(archive_module.AT_ONCE):
-        await store.archive._turns.acquire()
-    with pytest.raises(Overloaded):
-        await span(store, plant)
-    for _ in range(archive_module.AT_ONCE):
-        store.archive._turns.release()
+    async with AsyncExitStack() as places:
+        for tenant_id in range(-archive_module.AT_ONCE, 0):
+            await places.enter_async_context(store.archive._turns.turn(tenant_id))
+        with pytest.raises(Overloaded):
+            await span(store, plant)
+    async with store.archive._turns.turn(-1):
+        with pytest.raises(Overloaded):  # one tenant holds no more than its own
+            await store.archive._turns.taken(-1, 0.05)
+        assert await span(store, plant)
     for _ in range(2 * archive_module.AT_ONCE):
         assert await span(store, plant)
     monkeypatch.setattr(archive_module, "READ_S", 0.0)
