@@ -6,8 +6,9 @@ within that time.
 
 from cachetools import TTLCache
 
-from pipelines.errors import NotFound, UnknownFamily
-from pipelines.machines.definition import find_family
+from configs.settings import Limits
+from pipelines.errors import InvalidInput, NotFound, UnknownFamily
+from pipelines.machines.definition import Definition, find_family
 from pipelines.machines.family import FAMILIES_KEPT, OWN_MARK, Family, family_names, name_of
 from serve_app.store.protocols import StoreParts
 
@@ -54,3 +55,17 @@ class Families:
             return find_family(key, (await self._store.families.of_key(tenant_id, key)).definition)
         except NotFound:
             raise UnknownFamily(key, family_names()) from None
+
+
+def as_kept(definition: Definition, limits: Limits) -> str:
+    """Return a definition as the store keeps it.
+
+    Raises:
+        InvalidInput: Its windows have more samples than detect takes, or fewer, so that no system could be judged.
+    """
+    name, channel = next(iter(definition.channels.items()))
+    if not limits.values_min <= round(definition.window_s * channel.rate_hz) <= limits.values:
+        least, most = (count / channel.rate_hz for count in (limits.values_min, limits.values))
+        samples = f"{limits.values_min} to {limits.values} samples, as {name} has {channel.rate_hz:g} a second"
+        raise InvalidInput("window_s", definition.window_s, f"must be {least:g} to {most:g}, for {samples}")
+    return definition.to_json()

@@ -44,8 +44,9 @@ ChannelName = Annotated[str, StringConstraints(pattern=r"^[^\W_][\w .,()/%+-]{0,
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
 Unit = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f@~]+$")]
-Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
-Size = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e12)]
+# Strict: neither true nor a text is a number.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e12, le=1e12)]
+Size = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e12)]
 
 
 class _Part(BaseModel):
@@ -62,7 +63,12 @@ class ChannelDefinition(_Part):
     spread: Size | None = Field(None, description="Standard deviation of that level between healthy windows")
     relation: Literal["ratio", "difference"] | None = Field(None, description="How a level is compared with normal")
     rate_hz: float = Field(
-        1.0, allow_inf_nan=False, ge=RATES[0], le=RATES[1], description="Samples a second, where a request names none"
+        1.0,
+        strict=True,
+        allow_inf_nan=False,
+        ge=RATES[0],
+        le=RATES[1],
+        description="Samples a second, where a request names none",
     )
     column: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Its column in recordings")
     required: bool = Field(True, description="Whether an answer without it is worth less")
@@ -118,9 +124,20 @@ class Definition(_Part):
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     channels: dict[ChannelName, ChannelDefinition] = Field(min_length=1, max_length=CHANNELS_MAX)
-    window_s: float = Field(60.0, gt=0, le=86_400, description="Length of a window that shows the machine's work")
-    missing: float = Field(0.2, ge=0, lt=1, description="Share of a channel's samples that may be null in a window")
+    window_s: float = Field(
+        60.0, strict=True, gt=0, le=86_400, description="Length of a window that shows the machine's work"
+    )
+    missing: float = Field(
+        0.2, strict=True, ge=0, lt=1, description="Share of a channel's samples that may be null in a window"
+    )
     severity: SeverityDefinition | None = None
+
+    @field_validator("title")
+    @classmethod
+    def _as_one_line(cls, title: str) -> str:
+        if not title.strip() or not title.isprintable():
+            raise ValueError("must be one line of printable characters")
+        return title
 
     @model_validator(mode="after")
     def _names_apart(self) -> Self:

@@ -17,6 +17,8 @@ WIDER = 4.0
 # Samples of a window where no load cycle is found, and of one at least. Source: own choice; the statistics of a window
 # are known to a tenth of themselves from some fifty samples on.
 SAMPLES, SAMPLES_LEAST = 60, 20
+# Most samples of one. Source: `Limits.values`, what detect takes.
+SAMPLES_MOST = 10_000
 # Correlation of a channel with itself a cycle later that shows a load cycle. Source: own choice; noise of a thousand
 # samples stays below 0.1.
 REPEATS = 0.5
@@ -92,7 +94,7 @@ def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
         notes.append(f"a load cycle of {cycle / rate_hz:g} s: the window is one of them")
     if not step_s:
         notes.append("the file has no time: one sample a second is assumed")
-    window_s = min(max(samples / rate_hz, 1.0), 86_400.0)
+    window_s = min(max(samples / rate_hz, 1.0), SAMPLES_MOST / rate_hz, 86_400.0)
     return Proposal(Definition(title=title, channels=channels, window_s=round(window_s, 3)), tuple(notes), asked)
 
 

@@ -18,6 +18,7 @@ from serve_app.api.ports import Ports
 from serve_app.api.schemas.base import storable
 from serve_app.api.schemas.families import FamiliesReply, FamilyBody, FamilyReply, NewFamilyBody
 from serve_app.api.schemas.files import BODY, ProposalReply
+from serve_app.families import as_kept
 from serve_app.store.families import VERSIONS_MAX
 from serve_app.store.records import StoredFamily
 
@@ -52,7 +53,7 @@ async def define_family(body: NewFamilyBody, caller: Editor, services: Ports) ->
     """Define a kind; its systems are judged by their own normal until somebody trains on labels."""
     if body.name in family_names():
         raise Conflict("family", body.name)
-    definition = Definition.model_validate(body.model_dump(exclude={"name"})).to_json()
+    definition = as_kept(Definition.model_validate(body.model_dump(exclude={"name"})), services.settings.limits)
     stored = await services.store.families.add(caller.tenant_id, body.name, definition, caller.name)
     return JSONResponse(_own(stored), 201, {"location": f"/api/families/{stored.name}/"})
 
@@ -118,7 +119,7 @@ async def read_one_family(
 async def change_family(name: FamilyName, body: FamilyBody, caller: Editor, services: Ports) -> Response:
     """Make a new version of a kind, live within seconds; answers of before can be given again as they were."""
     _check_own(name)
-    definition = Definition.model_validate(body.model_dump()).to_json()
+    definition = as_kept(Definition.model_validate(body.model_dump()), services.settings.limits)
     return JSONResponse(_own(await services.store.families.change(caller.tenant_id, name, definition, caller.name)))
 
 

@@ -20,9 +20,9 @@ from serve_app.api.schemas.base import storable
 from serve_app.shared.turns import Turns
 
 # Files that one process reads at once, of all tenants and of one, how long a request waits for its turn, and how long
-# for its file. Source: own choice; 16 MB of CSV of nine columns take 8 s of the processor and 0.2 GB, two thousand
-# columns up to a minute, and detect must have the other cores.
-AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 30.0, 90.0
+# for its file: together less than the minute after which the server answers 408. Source: own choice; 16 MB of CSV of
+# nine columns take 8 s of a core and 0.2 GB, two thousand columns up to a minute, and detect must have the others.
+AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 15.0, 35.0
 COLUMNS_MAX = 64
 # What a body of each type begins with, where anything is certain; a text begins as none of them.
 PARQUET, ZIP, COMPOUND = b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"

@@ -10,11 +10,13 @@ import typer
 import yaml
 from rich.table import Table
 
+from configs.settings import read_settings
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import family_names, read_family
 from serve_app.cli.options import ChannelOption, DryRunOption, ZoneOption
 from serve_app.cli.progress import console, tell
 from serve_app.cli.users import OwnerOption, with_store
+from serve_app.families import as_kept
 from serve_app.store.records import StoredFamily
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def new_family(
         print(text, end="")
     else:
         text = file.read_text(encoding="utf-8") if file is not None else ""
-    definition = read_definition(text).to_json()
+    definition = as_kept(read_definition(text), read_settings().limits)
     if dry_run:
         return
 
@@ -109,7 +111,7 @@ def change_family(name: NameArgument, file: FileOption, tenant: OwnerOption = "d
     """Make a new version of a family; the service takes it within seconds."""
     from pipelines.machines.definition import read_definition
 
-    definition = read_definition(file.read_text(encoding="utf-8")).to_json()
+    definition = as_kept(read_definition(file.read_text(encoding="utf-8")), read_settings().limits)
 
     async def change(store: "Store") -> StoredFamily:
         return await store.families.change(await store.tenants.get(tenant), name, definition, getuser())

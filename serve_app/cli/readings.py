@@ -54,7 +54,7 @@ def readings(
     for line in job.report.get("notes", ()):
         tell(f"  {line}")
     if job.state != "done":
-        raise InvalidInput("job", job.state, job.reason or "was ended by somebody")
+        raise InvalidInput("file", file.name, job.reason or f"its job is {job.state}: somebody ended it")
     tell(", ".join(f"{count} {name}" for name, count in job.report.items() if name != "notes"))
 
 

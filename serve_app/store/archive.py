@@ -35,7 +35,7 @@ DAYS_READ = 400
 # Spans that a process reads from files at once, of all tenants and of one, how long others wait for their turn, and
 # each for its files. Source: own choice; a year of a channel at 1 Hz takes some seconds of a core, and detect must have
 # the others.
-AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 30.0, 30.0
+AT_ONCE, OF_TENANT, WAIT_S, READ_S = 2, 1, 15.0, 30.0
 WRITE_S = 900.0  # for which a file is waited for; source: own choice, a day of ten million readings takes a minute
 FETCH_S = 60.0  # for which a thread waits for the database; source: own choice, longer than any statement may take
 ONE_DAY = timedelta(days=1)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import orjson
 from psycopg import Error
+from psycopg.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
@@ -88,8 +89,8 @@ class Database:
                 await asyncio.shield(closing)
         except NoFreeConnection:
             raise Unavailable("database", "no connection became free") from None
-        except (OperationalError, InterfaceError, OSError):  # `TimeoutError` is one of the last
-            raise Unavailable("database", "does not answer") from None
+        except (OperationalError, InterfaceError, OSError) as error:  # `TimeoutError` is one of the last
+            raise Unavailable("database", _reason(error)) from None
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
@@ -131,6 +132,14 @@ class Database:
 def constraint(error: IntegrityError) -> str | None:
     """Return the name of the rule that a row breaks."""
     return error.orig.diag.constraint_name if isinstance(error.orig, Error) else None
+
+
+def _reason(error: Exception) -> str:
+    """Return why a statement has no answer."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, LockNotAvailable):
+        return "others are writing what this is to change, come again"
+    return "took too long for one request" if isinstance(cause, QueryCanceled) else "does not answer"
 
 
 def _cut(raw: Any) -> None:

@@ -66,6 +66,13 @@ def test_the_shipped_ones_are_read_only(client: TestClient, headers: LogIn) -> N
         ({"channels": {}}, "channels"),
         ({"channels": {"speed": {"unit": "rpm"}}}, "channels.speed"),
         ({"window_s": 0}, "window_s"),
+        ({"window_s": 1e-9}, "window_s"),
+        ({"window_s": 2}, "window_s"),  # of one sample a second, less than detect takes
+        ({"window_s": 10_001}, "window_s"),
+        ({"window_s": "60"}, "window_s"),
+        ({"title": " "}, "title"),
+        ({"title": "Press\x004"}, "title"),
+        ({"channels": {"speed": {"unit": "rpm", "low": True, "high": 9}}}, "channels.speed.low"),
         ({"colour": "red"}, "colour"),
     ],
 )

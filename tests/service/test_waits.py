@@ -53,7 +53,7 @@ async def test_one_tenants_lock_holds_up_no_other(store: Store, url: str) -> Non
         await store.diagnoses.record(free.tenant_id, diagnosis_of(free.system.system_id), learned(1))
         await store.systems.machine(free.tenant_id, free.system.system_id)
         assert not stuck.done()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="others are writing"):
             await stuck
         assert time.monotonic() - begun < WAITS.lock_s + SLACK_S
         with pytest.raises(NotFound):

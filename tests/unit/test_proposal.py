@@ -79,3 +79,4 @@ def test_gaps_and_short_files_are_taken() -> None:
     values[::7] = np.nan
     assert propose("Unit", [reading("pressure", "bar", values)], 1.0).definition.channels["pressure"].typical
     assert propose("Unit", [reading("pressure", "bar", noise(180, 5))], 0.001).definition.window_s == 1
+    assert propose("Unit", [reading("pressure", "bar", noise(180, 5))], 2e-5).definition.window_s == 0.2
