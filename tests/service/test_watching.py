@@ -422,7 +422,7 @@ async def test_a_look_that_died_while_another_waits_holds_nobody_up(
             raise ConnectionError
 
     await store.watches.again(plant.tenant_id, plant.system.system_id)
-    dying = asyncio.create_task(QueueWorker(url, hang).run())
+    dying = asyncio.create_task(QueueWorker(url, hang, together=1).run())  # so that it takes nothing more
     await asyncio.wait_for(begun.wait(), 20)
     await store.watches.again(plant.tenant_id, plant.system.system_id)
     with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
@@ -474,7 +474,7 @@ async def test_work_of_a_worker_that_died_is_done(store: Store, url: str, monkey
     async def look(tenant_id: int, system_id: int) -> None:
         done.append((tenant_id, system_id))
 
-    dying = asyncio.create_task(QueueWorker(url, hang).run())
+    dying = asyncio.create_task(QueueWorker(url, hang, together=1).run())  # so that it takes nothing more
     await asyncio.wait_for(begun.wait(), 20)
     with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
         # As after kill -9: no farewell, and no beat since.
