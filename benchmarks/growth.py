@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import psutil
 from matplotlib import pyplot as plt
+from pydantic import SecretStr
 from rich.console import Console
 
 from benchmarks.speed import DUTIES, HDX, KEY, ROOT, Load, hdx, login, machine, markdown, parts_of, put, save_models
@@ -74,7 +75,11 @@ def answered(load: Load, url: str, bodies: Path, headers: dict[str, str], concur
 def resize(service: Service, prefix: str, size: int) -> None:
     """Give every deployment whose name begins so a fixed number of replicas, and wait until they serve."""
     names = service.environment
-    settings = Settings(port=int(names["HDX_PORT"]), dashboard_port=int(names["HDX_DASHBOARD_PORT"]))
+    settings = Settings(
+        port=int(names["HDX_PORT"]),
+        dashboard_port=int(names["HDX_DASHBOARD_PORT"]),
+        ray_auth_token=SecretStr(service.secret("HDX_RAY_AUTH_TOKEN")),
+    )
     config = read_config(settings)
     parts = config["applications"][0]["deployments"]
     for part in parts:

@@ -268,7 +268,6 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
     rag_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
-    ray_auth: bool = False
     ray_auth_token: SecretStr = SecretStr(DEFAULT_SECRET)
     admin_username: str = "admin"
     admin_email: str = "admin@example.com"
@@ -301,6 +300,12 @@ class Settings(BaseSettings):
             return None
         return where if "://" in where else str(self.home / Path(where).expanduser())
 
+    @property
+    def unset_secrets(self) -> tuple[str, ...]:
+        """Names, as `.env` has them, of secrets that are left as shipped."""
+        left = [name for name in SECRET_NAMES if getattr(self, name).get_secret_value() == DEFAULT_SECRET]
+        return tuple(f"HDX_{name.upper()}" for name in left)
+
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -309,9 +314,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _no_default_secret_in_production(self) -> "Settings":
-        left = [name for name in SECRET_NAMES if getattr(self, name).get_secret_value() == DEFAULT_SECRET]
-        if self.profile != "local" and left:
-            raise ValueError(f"profile {self.profile}: set {', '.join('HDX_' + name.upper() for name in left)}")
+        if self.profile != "local" and self.unset_secrets:
+            raise ValueError(f"profile {self.profile}: set {', '.join(self.unset_secrets)}")
         return self
 
     @classmethod

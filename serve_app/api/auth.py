@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.datastructures import Headers
 
 from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
@@ -93,6 +95,16 @@ class Authenticator:
                 return principal
             raise Unauthenticated("the API key is unknown or revoked")
         raise Unauthenticated
+
+    async def by_headers(self, headers: Headers) -> Principal:
+        """Return who calls, as `caller` does, by a request's headers alone.
+
+        Raises:
+            Unauthenticated: They hold no credential, or one that does not hold.
+        """
+        scheme, token = get_authorization_scheme_param(headers.get("authorization"))
+        is_bearer = scheme.lower() == BEARER.model.scheme
+        return await self.caller(token if is_bearer else None, headers.get(API_KEY.model.name))
 
     def by_token(self, token: str) -> Principal:
         """Return whose access token it is.

@@ -1,10 +1,11 @@
-"""`hdx run` and what goes with a running service: reload, status, logs, doctor, and fresh secrets."""
+"""`hdx run` and what goes with a running service: reload, dashboard, status, logs, doctor, and fresh secrets."""
 
 from typing import Annotated
 
 import typer
 
 from configs.settings import ENV_FILE, new_secrets, read_settings
+from pipelines.errors import Unavailable
 from serve_app.cli.progress import console
 
 app = typer.Typer()
@@ -37,6 +38,23 @@ def reload() -> None:
     config = read_config(settings)
     config["applications"][0]["args"]["revision"] = str(time.time_ns())
     deploy(settings, Steps(console), config)
+
+
+@app.command()
+def dashboard(
+    browser: Annotated[bool, typer.Option(help="Open it; else the link is printed only.")] = True,
+) -> None:
+    """Open the Ray dashboard, logged in: the link opens once, within two minutes."""
+    import webbrowser
+
+    from serve_app.local.dashboard import Door
+
+    with Door(read_settings()) as door:
+        console.print(door.url, soft_wrap=True)
+        if browser:
+            webbrowser.open(door.url)
+        if not door.wait():
+            raise Unavailable("dashboard", "nobody opened the link: ask for another")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.local.demo import DEMO_FAMILY, make_demo
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_postgres
+from serve_app.local.permissions import OTHERS, private_home
 from serve_app.local.processes import Child, check_running, in_use, port_taken, start, wait_until
 from serve_app.local.terminal import Steps, first_start, screen
 from serve_app.shared.credentials import storage_key, webhook_secret
@@ -50,6 +51,16 @@ def make_env(path: Path) -> bool:
     path.touch(mode=0o600)
     path.write_text("\n".join(["# Made by `hdx run`; see .env.example for every name.", *lines, ""]), encoding="utf-8")
     return True
+
+
+def check_secrets(settings: Settings) -> None:
+    """Refuse to start with a secret that everybody knows.
+
+    Raises:
+        Unavailable: One of them is left as it is shipped.
+    """
+    if settings.unset_secrets:
+        raise Unavailable("settings", f"set {', '.join(settings.unset_secrets)} in .env: `hdx keys` prints fresh ones")
 
 
 def check_ports(settings: Settings) -> None:
@@ -210,7 +221,9 @@ def run(settings: Settings, console: Console) -> None:
         HdxError: A part did not start, or ended by itself.
     """
     steps = Steps(console)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    check_secrets(settings)
+    os.umask(OTHERS)
+    private_home(settings.home)
     check_ports(settings)
     with ExitStack() as stack:
         stop_on_signals()

@@ -17,6 +17,7 @@ import yaml
 
 from configs.settings import Settings, environment
 from pipelines.errors import Unavailable
+from serve_app.local.permissions import private_folder
 from serve_app.local.processes import Child, start
 
 CONFIG = Path(__file__).parents[2] / "serve_config.yaml"
@@ -29,20 +30,23 @@ CORES_OF_A_GRAPH = 2
 
 
 def ray_folder(home: Path) -> Path:
-    """Return where Ray keeps its session: in `home`, unless that path is too long for a socket."""
-    folder = home / "ray"
+    """Return where Ray keeps its session: below `home`, unless that path is too long for a socket.
+
+    Ray opens this folder to everybody; the one that it lies in is its owner's alone.
+    """
+    folder = home / "ray" / "s"
     if len(str(folder)) <= SOCKET_PATH_MAX:
         return folder
-    return Path(tempfile.gettempdir()) / f"hdx-{sha256(str(home).encode()).hexdigest()[:8]}"
+    return Path(tempfile.gettempdir()) / f"hdx-{sha256(str(home).encode()).hexdigest()[:8]}" / "s"
 
 
 def ray_environment(settings: Settings, names: Mapping[str, str], sockets: Path) -> dict[str, str]:
     """Return the environment of the Ray head, and so of every replica."""
-    token = settings.ray_auth_token.get_secret_value()
     return environment(
         **names,
-        RAY_AUTH_MODE="token" if settings.ray_auth else "disabled",
-        RAY_AUTH_TOKEN=token if settings.ray_auth else "",
+        # The dashboard and the job API run code for whoever reaches them, and every user of this machine does.
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=settings.ray_auth_token.get_secret_value(),
         RAY_USAGE_STATS_ENABLED="0",
         # Ray's own switch for one-machine use: every listener binds the loopback address.
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
@@ -83,7 +87,13 @@ def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 def start_ray(settings: Settings, names: Mapping[str, str], sockets: Path) -> Child:
-    """Start a Ray head with its dashboard; it stays our child."""
+    """Start a Ray head with its dashboard; it stays our child.
+
+    Raises:
+        Unavailable: The folder above its own is open to others.
+    """
+    folder = ray_folder(settings.home)
+    private_folder(folder.parent)
     options = {
         "node-ip-address": "127.0.0.1",
         "port": settings.ray_port,
@@ -95,7 +105,7 @@ def start_ray(settings: Settings, names: Mapping[str, str], sockets: Path) -> Ch
         # Zero lets the system choose, so that no range of ours can clash with a set port.
         "min-worker-port": 0,
         "max-worker-port": 0,
-        "temp-dir": ray_folder(settings.home),
+        "temp-dir": folder,
     }
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--{name}={value}" for name, value in options.items()]
@@ -107,9 +117,8 @@ class Dashboard:
 
     def __init__(self, settings: Settings) -> None:
         token = settings.ray_auth_token.get_secret_value()
-        headers = {"Authorization": f"Bearer {token}"} if settings.ray_auth else {}
         url = f"http://127.0.0.1:{settings.dashboard_port}"
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=30)
+        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
     def ready(self) -> bool:
         """Tell whether the API answers."""

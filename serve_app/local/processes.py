@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from pipelines.errors import Unavailable
+from serve_app.local.permissions import OTHERS, private_home
 
 ENDING_S = 0.1  # between two looks whether a command that ends has ended; source: own choice, unseen in a start
 LIBC = ctypes.CDLL(None)  # looked up here: between fork and exec nothing may be imported
@@ -70,6 +71,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=OTHERS,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (one call of libc)
         )
     return Child(name, process, log)
@@ -118,7 +120,7 @@ def in_use(home: Path, *, alone: bool = False) -> Iterator[Callable[[], None]]:
         home: Whose parts are used.
         alone: Wait for all others now, and keep them waiting.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    private_home(home)
     with (home / "in-use.lock").open("ab") as used, (home / "ending.lock").open("ab") as ending:
 
         def wait_for_others() -> None:

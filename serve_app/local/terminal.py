@@ -86,7 +86,7 @@ HDX is ready.
 
   API and its documentation   {base}/docs
   Health                      {base}/health/
-  Ray dashboard               http://127.0.0.1:{settings.dashboard_port}
+  Ray dashboard               hdx dashboard
   MLflow                      {settings.tracking_url}
   Log-in                      {login.username} / {known}
   State                       {settings.home}

@@ -52,6 +52,24 @@ class TestMiddleware:
         reply = client.request(method, path, json=body if method == "POST" else None, headers={**headers(), **INTERNAL})
         assert reply.status_code == 200
 
+    @pytest.mark.parametrize("declared", [b"100000", None])
+    @pytest.mark.parametrize("path", ["/api/rag/documents/", "/v1/chat/completions", "/api/systems/1/readings/"])
+    async def test_a_strangers_body_is_not_read(self, bench: Bench, path: str, declared: bytes | None) -> None:
+        """Who shows no credential is refused on headers, before a body that may be long has come."""
+        length = [] if declared is None else [(b"content-length", declared)]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            raise AssertionError("the body was asked for")
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        headers = [(b"x-api-key", b"hdx_nobody"), (b"content-type", b"application/json"), *length]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        await create_app(bench.services)(scope, receive, send)
+        assert sent[0]["status"] == 401
+
     def test_the_request_id_is_ours(self, client: TestClient) -> None:
         """Every answer has one fresh id; a caller's own is not taken over."""
         wanted = str(uuid4())

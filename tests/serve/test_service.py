@@ -26,7 +26,8 @@ HEALTHY = {
 def replicas(service: Service) -> dict[str, set[int]]:
     """Return the process ids of each deployment's replicas."""
     url = f"http://127.0.0.1:{service.environment['HDX_DASHBOARD_PORT']}/api/serve/applications/"
-    application = httpx.get(url, timeout=30).json()["applications"]["hdx"]
+    token = {"Authorization": f"Bearer {service.secret('HDX_RAY_AUTH_TOKEN')}"}
+    application = httpx.get(url, timeout=30, headers=token).json()["applications"]["hdx"]
     return {
         name: {replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
         for name, deployment in application["deployments"].items()
@@ -44,10 +45,9 @@ def eventually(holds: Callable[[], bool], seconds: float = 180) -> bool:
 
 
 def serve(service: Service, *words: str) -> str:
-    """Run Ray's own `serve` command against the service."""
-    address = f"http://127.0.0.1:{service.environment['HDX_DASHBOARD_PORT']}"
+    """Run Ray's own `serve` command in the service's folder, where it finds what it needs."""
     done = subprocess.run(
-        [str(SERVE), *words, "-a", address], env=service.environment, capture_output=True, text=True, check=False
+        [str(SERVE), *words], cwd=service.folder, env=service.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

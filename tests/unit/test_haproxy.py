@@ -1,12 +1,16 @@
 """What HAProxy is started with."""
 
+import json
 from pathlib import Path
 
-from deployments.runtime.haproxy import mended, problem
+import pytest
+
+from deployments.runtime.haproxy import ERRORS, mended, problem
 
 WRITTEN = """global
     stats socket /run/a mode 666 level admin expose-fd listeners
 defaults
+    timeout client 3600s
     errorfile 503 /run/500.http
 frontend prometheus
     bind :9101
@@ -14,13 +18,14 @@ frontend http_frontend
     bind 127.0.0.1:8000
 listen stats
   bind *:8404
+  stats enable
 """
+LINES = [line.strip() for line in mended(WRITTEN, Path("/run")).splitlines()]
 
 
 def test_every_listener_is_on_loopback() -> None:
     """What Ray binds to every interface is bound to loopback, and what is bound already stays."""
-    lines = mended(WRITTEN, Path("/run/e.http")).splitlines()
-    assert [line.split()[1] for line in lines if "bind" in line] == [
+    assert [line.split()[1] for line in LINES if line.startswith("bind")] == [
         "127.0.0.1:9101",
         "127.0.0.1:8000",
         "127.0.0.1:8404",
@@ -29,20 +34,34 @@ def test_every_listener_is_on_loopback() -> None:
 
 def test_its_commands_are_for_one_user() -> None:
     """The socket that commands HAProxy is closed to others."""
-    assert "stats socket /run/a mode 600 level admin" in mended(WRITTEN, Path("/run/e.http"))
+    assert "stats socket /run/a mode 600 level admin expose-fd listeners" in LINES
 
 
-def test_its_own_errors_are_problems() -> None:
-    """HAProxy's own errors are those of the contract, with a request id."""
-    text = mended(WRITTEN, Path("/run/e.http"))
-    assert "errorfile 503 /run/e.http" in text
-    assert "set-header x-request-id" in text
-    head, _, body = problem().partition("\r\n\r\n")
+def test_its_pages_ask_for_the_token() -> None:
+    """Of metrics before anything else is asked, of statistics by a password; no file holds it."""
+    assert LINES[LINES.index("frontend prometheus") + 1].endswith('-m str "Bearer ${RAY_AUTH_TOKEN}" }')
+    assert LINES[LINES.index("stats enable") + 1] == 'stats auth "hdx:${RAY_AUTH_TOKEN}"'
+
+
+def test_who_sends_slowly_is_cut_off() -> None:
+    """Within seconds, whatever Ray has written."""
+    times = [line for line in LINES if line.startswith("timeout")]
+    assert times == ["timeout http-request 10s", "timeout client 30s"]
+
+
+@pytest.mark.parametrize("status", ERRORS)
+def test_its_own_errors_are_problems(status: int) -> None:
+    """HAProxy's own errors are those of the contract, with a request id; of what is unavailable there is one."""
+    assert [line for line in LINES if f"errorfile {status} " in line] == [f"errorfile {status} /run/{status}.http"]
+    assert any("set-header x-request-id" in line for line in LINES)
+    head, _, body = problem(status).partition("\r\n\r\n")
     assert "application/problem+json" in head
     assert f"content-length: {len(body)}" in head
+    shown = json.loads(body)["status"]
+    assert shown == (503 if status >= 500 else status)
+    assert head.startswith(f"HTTP/1.1 {shown} ")
 
 
 def test_the_peer_says_who_calls() -> None:
     """What a caller claims its address to be is replaced before any rule of the frontend."""
-    lines = mended(WRITTEN, Path("/run/e.http")).splitlines()
-    assert lines[lines.index("frontend http_frontend") + 1].strip() == "http-request set-header x-forwarded-for %[src]"
+    assert LINES[LINES.index("frontend http_frontend") + 1] == "http-request set-header x-forwarded-for %[src]"
