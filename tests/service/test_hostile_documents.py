@@ -1,6 +1,7 @@
 """Rules of files that are made to cost much: each ends within its bounds, with the reason, and nobody waits for it."""
 
 import asyncio
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -30,33 +31,39 @@ def readers() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if "document_process" in " ".join(each.cmdline())]
 
 
+def readers_s() -> float:
+    """Return how many seconds of a processor the processes have taken that this one began and that have ended."""
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return taken.ru_utime + taken.ru_stime
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_each_ends_within_its_bounds(name: str) -> None:
     """Read or refused in the time of the processor it is given, whatever it is made of; no process is left."""
-    content, begun = HOSTILE[name](), time.monotonic()
+    content, begun = HOSTILE[name](), readers_s()
     try:
         read_apart(name, content, TIGHT)
     except (InvalidInput, Beyond) as error:
         assert "must" in str(error)
-    assert time.monotonic() - begun < 3 * TIGHT.seconds + 10
+    assert readers_s() - begun < 3 * TIGHT.seconds
     assert readers() == []
 
 
 @pytest.mark.parametrize(
     ("name", "bounds", "reason"),
     [
-        ("entities.docx", TIGHT, "must not declare a document type"),
-        ("entities-16.docx", TIGHT, "must not declare a document type"),
-        ("renamed.docx", TIGHT, "must not declare a document type"),
+        ("entities.docx", ROOMY, "must not declare a document type"),
+        ("entities-16.docx", ROOMY, "must not declare a document type"),
+        ("renamed.docx", ROOMY, "must not declare a document type"),
         ("sections.md", TIGHT._replace(seconds=60, memory_bytes=2 << 30), "must not have more than 100000 passages"),
-        ("elements.docx", TIGHT, "must not have more than 1000000 elements"),
+        ("elements.docx", ROOMY, "must not have more than 1000000 elements"),
         ("bomb.docx", ROOMY, "must not unpack to more than 200000000 bytes"),
         ("beside.docx", ROOMY, "must not unpack to more than 200000000 bytes"),
         ("table.docx", TIGHT, "must be read within 1 s of a processor"),
         ("forms.pdf", TIGHT._replace(seconds=20), "must be readable within 20 s and 300 MB of memory"),
         ("text.pdf", TIGHT._replace(seconds=20), "must be readable within 20 s and 300 MB of memory"),
         ("arrows.md", TIGHT._replace(seconds=20), "must be read within 300 MB of memory"),
-        ("bool.md", TIGHT._replace(text_bytes=100), "must not hold more than 100 bytes of text"),
+        ("bool.md", ROOMY._replace(text_bytes=100), "must not hold more than 100 bytes of text"),
     ],
 )
 def test_the_reason_names_the_bound(name: str, bounds: Bounds, reason: str) -> None:
@@ -208,9 +215,9 @@ async def test_removal_ends_a_reading(desk: Desk) -> None:
 
 async def test_a_reader_that_somebody_kills_is_begun_again(desk: Desk) -> None:
     """It may have been the system, without memory: that once is no document's fault."""
-    key = await desk.upload_file("long.docx", docx_of(30_000))
+    key = await desk.upload_file("long.docx", docx_of(8_000))
     desk.indexer.announce(desk.tenant_id, key)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not readers():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     readers()[0].kill()
