@@ -189,20 +189,29 @@ class DocumentSteps:
     ) -> Result:
         """Run a call beside the loop; where it is waited for no longer it is told to stop, and its end awaited.
 
+        However often that is said: what came of a document that is to go must not be written after it went.
+
         Raises:
             Unavailable: It takes too long. No thread can be stopped: the replica asks to be replaced.
         """
-        running = asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *given))
-        try:
-            done, _ = await asyncio.wait([running], timeout=limit_s)
-        except asyncio.CancelledError:
-            stop()
-            done, _ = await asyncio.wait([running], timeout=limit_s)
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._threads, partial(call, *given))
+        end = None if limit_s is None else loop.time() + limit_s
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                left = None if end is None else max(0.0, end - loop.time())
+                done, _ = await asyncio.wait([running], timeout=left)
+                break
+            except asyncio.CancelledError as error:
+                stop()
+                cancelled = error
+        self.stuck |= not done
+        if cancelled is not None:
             if done:
                 running.exception()  # nobody waits for what it was
-            raise
+            raise cancelled
         if not done:
-            self.stuck = True
             raise Unavailable("indexer", "a step does not end")
         return running.result()
 

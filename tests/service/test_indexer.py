@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,6 +208,35 @@ async def test_what_is_removed_while_it_is_indexed_is_gone(desk: Desk) -> None:
     key = await desk.upload("press.md")
     await desk.indexer.settle(desk.tenant_id, key)
     await removed[0]
+    assert (await desk.states(), desk.quoted()) == ({}, "")
+
+
+async def test_what_is_removed_while_it_is_written_is_gone(desk: Desk) -> None:
+    """However often the work on it is told to end: what its thread still writes comes before the removal, not after."""
+    writing, go_on, written = threading.Event(), threading.Event(), threading.Event()
+    index = desk.indexer._steps._index
+    add = index.add
+
+    def slowly(*given: Any) -> None:
+        writing.set()
+        assert go_on.wait(60)
+        add(*given)
+        written.set()
+
+    index.add = slowly
+    key = await desk.upload("press.md")
+    await desk.indexer.look()
+    assert await asyncio.to_thread(writing.wait, 60)
+    await desk.store.documents.remove(desk.tenant_id, key)
+    for _ in range(3):
+        await desk.indexer.look()
+        await asyncio.sleep(0.05)
+    removed = asyncio.create_task(desk.indexer.settle(desk.tenant_id, key))
+    await asyncio.sleep(0.5)
+    go_on.set()
+    assert await asyncio.to_thread(written.wait, 60)
+    await removed
+    await desk.finish()
     assert (await desk.states(), desk.quoted()) == ({}, "")
 
 
