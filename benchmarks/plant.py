@@ -115,9 +115,16 @@ class Plant:
                     return
 
     def ask(self, query: str, *values: Any) -> list[Any]:
-        """Ask PostgreSQL itself."""
-        with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
-            return connection.execute(query.encode(), values).fetchall()
+        """Ask PostgreSQL itself, once it has recovered from what was done to it."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
+                    return connection.execute(query.encode(), values).fetchall()
+            except psycopg.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
 
 
 @contextmanager
