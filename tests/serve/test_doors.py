@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -15,9 +16,11 @@ import pytest
 from serve_app.local.cluster import ray_folder
 from tests.serve.service import HDX, Service
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 STRANGER = "nobody"
 PYTHON = shutil.which("python3", path=os.defpath)
+AS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0 or PYTHON is None, reason="only root can act as another user, by a Python that he may run"
+)
 # Of paths, those that may be read, written or entered; sockets are written to.
 OPEN = (
     "import json, os, sys; print(json.dumps([p for p in json.load(sys.stdin) if any(os.access(p, m) for m in (4, 2))]))"
@@ -38,7 +41,7 @@ def as_stranger(code: str, given: object) -> object:
         text=True,
         capture_output=True,
         user=STRANGER,
-        group="nogroup",
+        group=pwd.getpwnam(STRANGER).pw_gid,
         extra_groups=[],
         cwd="/",
         env={},
