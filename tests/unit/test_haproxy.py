@@ -43,6 +43,13 @@ def test_its_pages_ask_for_the_token() -> None:
     assert LINES[LINES.index("stats enable") + 1] == 'stats auth "hdx:${RAY_AUTH_TOKEN}"'
 
 
+@pytest.mark.parametrize("name", ["x-request- -m beg", "x-serve- -m beg", "x-session-id", "serve_ -m beg"])
+def test_callers_do_not_command_ray(name: str) -> None:
+    """Headers that Ray obeys are dropped at the front."""
+    place = LINES.index("frontend http_frontend")
+    assert f"http-request del-header {name}" in LINES[place : LINES.index("listen stats")]
+
+
 def test_who_sends_slowly_is_cut_off() -> None:
     """Within seconds, whatever Ray has written."""
     times = [line for line in LINES if line.startswith("timeout")]

@@ -27,6 +27,7 @@ main()
         ("HDX_RAY_AUTH_TOKEN=abc\nHDX_DASHBOARD_PORT=8266\n", {}, "token abc http://127.0.0.1:8266"),
         ("HDX_RAY_AUTH_TOKEN=abc\n", {"HDX_RAY_AUTH_TOKEN": "def"}, "token def None"),
         ("HDX_RAY_AUTH_TOKEN=abc\n", {"RAY_AUTH_TOKEN": "other", "RAY_DASHBOARD_ADDRESS": "a"}, "token other a"),
+        ("HDX_RAY_AUTH_TOKEN=abc\n", {"RAY_AUTH_TOKEN_PATH": "/t"}, "None None None"),
     ],
 )
 def test_ray_is_told_what_env_names(tmp_path: Path, text: str, names: dict[str, str], found: str) -> None:
