@@ -32,7 +32,7 @@ LEAST = 0.9
 # The whole run, its two first steps included: what is not tried by then is said and not counted.
 LIMIT_S = 15 * 60 - 30
 # Of what is no operator, number or branch, but an argument, a word or an assigned value: so many a file, always those.
-DRAWN, DRAWN_OF_STORE = 16, 4
+DRAWN, DRAWN_OF_STORE = 6, 2
 PLAIN = (cst.Call, cst.BaseString, cst.Assign, cst.AnnAssign)
 NOTICED = ("killed", "timeout", "segfault")
 
