@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-readings bench-watching bench-drift bench-machines install help openapi
+.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-definitions bench-readings bench-watching bench-drift bench-machines install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -52,6 +52,9 @@ bench-promotion: install  ## Move good and bad versions under load, and kill the
 
 bench-families: install  ## Measure a thousand models of single tenants, cold and warm, beside the shared ones
 	@$(BIN)/python -m benchmarks.families
+
+bench-definitions: install  ## Measure a thousand families of tenants' own, and one that changes while it is judged; six minutes
+	@$(BIN)/python -m benchmarks.definitions
 
 bench-readings: install  ## Measure how many readings a second are kept, what a plot costs, and that kills lose none; ARGS=--rows=400000
 	@$(BIN)/python -m benchmarks.readings $(ARGS)
