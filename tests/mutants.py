@@ -32,7 +32,8 @@ LEAST = 0.9
 # The whole run, its two first steps included: what is not tried by then is said and not counted.
 LIMIT_S = 15 * 60 - 30
 # Of what is no operator, number or branch, but an argument, a word or an assigned value: so many a file, always those.
-DRAWN, DRAWN_OF_STORE = 6, 2
+# Of the store, whose tests wait for a database, so many decisions a file, too. All fit into the time there is.
+DRAWN, DRAWN_OF_STORE, DECISIONS_OF_STORE = 6, 2, 14
 PLAIN = (cst.Call, cst.BaseString, cst.Assign, cst.AnnAssign)
 NOTICED = ("killed", "timeout", "segfault")
 
@@ -41,11 +42,12 @@ def drawn(filename: str, *arguments: Any) -> tuple[Any, ...]:
     """Return what mutmut makes of a file: each changed decision, and some of the changed values."""
     module, mutations, *ignored = every(filename, *arguments)
     mutations = [each for each in mutations if each.contained_by_top_level_function is not None]
+    draw, of_store = Random(filename), "/store/" in filename  # noqa: S311  # the same draw each time is what is wanted
     values = [place for place, each in enumerate(mutations) if isinstance(each.original_node, PLAIN)]
-    limit = DRAWN_OF_STORE if "/store/" in filename else DRAWN
-    kept = set(Random(filename).sample(values, min(limit, len(values))))  # noqa: S311  # the same draw each time is what is wanted
-    chosen = [each for place, each in enumerate(mutations) if place in kept or place not in values]
-    return module, chosen, *ignored
+    decisions = [place for place in range(len(mutations)) if place not in values]
+    kept = set(draw.sample(values, min(DRAWN_OF_STORE if of_store else DRAWN, len(values))))
+    kept |= set(draw.sample(decisions, min(DECISIONS_OF_STORE, len(decisions))) if of_store else decisions)
+    return module, [each for place, each in enumerate(mutations) if place in kept], *ignored
 
 
 every = file_mutation.create_mutations
