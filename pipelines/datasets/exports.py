@@ -17,7 +17,7 @@ from pipelines.datasets.mapping import Mapped, Wanted, map_channels, of_machine,
 from pipelines.errors import InvalidInput, NotFound
 from pipelines.machines.commissioning import LEAST, NEEDED
 from pipelines.machines.family import Family
-from pipelines.machines.proposal import Proposal, propose
+from pipelines.machines.proposal import SAMPLES_TAKEN, Proposal, propose
 from pipelines.signals.tabular import Report, Table, read_table
 from pipelines.signals.tabular.bounds import CELLS_MAX
 from pipelines.signals.windows import Floats, Window, filled
@@ -47,7 +47,13 @@ class Proposed(NamedTuple):
     lines: tuple[str, ...]
 
 
-def proposed(source: Path | bytes, title: str, wanted: Wanted, cells: int = CELLS_MAX) -> Proposed:
+def proposed(
+    source: Path | bytes,
+    title: str,
+    wanted: Wanted,
+    cells: int = CELLS_MAX,
+    taken: tuple[int, int] = SAMPLES_TAKEN,
+) -> Proposed:
     """Propose a machine kind from a file of readings.
 
     Args:
@@ -55,13 +61,14 @@ def proposed(source: Path | bytes, title: str, wanted: Wanted, cells: int = CELL
         title: One line for people.
         wanted: What people say of the file.
         cells: As in `read_table`.
+        taken: As in `propose`.
 
     Raises:
-        InvalidInput: It cannot be read, or no column has a unit.
+        InvalidInput: It cannot be read, no column has a unit, or rows come too seldom.
     """
     table = read_table(source, zone=wanted.zone, cells=cells)
     readings, lines = readings_of(table, wanted)
-    proposal = propose(title, readings, table.step_s)
+    proposal = propose(title, readings, table.step_s, taken)
     count = len(table.report.machines)
     several = [f"{count} machines: a system for each"] if count > 1 else []
     return Proposed(proposal, table.report, (*lines, *proposal.notes, *several))

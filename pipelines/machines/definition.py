@@ -37,6 +37,8 @@ RATES = (1e-7, 1e5)
 # Least spread, as a share of what is plausible: distances are squared, and set beside each other. Source: own choice,
 # well within the sixteen digits of a number.
 SPREAD_LEAST = 1e-9
+# Longest window. Source: own choice; a day's work is told within the day.
+WINDOW_MAX_S = 86_400.0
 # Names of a row's own members, beside which no channel can be sent: the moment.
 TAKEN = frozenset({"at"})
 # Letters of any script first: what stands between name and statistic of a feature must not stand in a name.
@@ -125,7 +127,7 @@ class Definition(_Part):
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     channels: dict[ChannelName, ChannelDefinition] = Field(min_length=1, max_length=CHANNELS_MAX)
     window_s: float = Field(
-        60.0, strict=True, gt=0, le=86_400, description="Length of a window that shows the machine's work"
+        60.0, strict=True, gt=0, le=WINDOW_MAX_S, description="Length of a window that shows the machine's work"
     )
     missing: float = Field(
         0.2, strict=True, ge=0, lt=1, description="Share of a channel's samples that may be null in a window"

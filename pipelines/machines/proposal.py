@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.errors import InvalidInput
-from pipelines.machines.definition import CHANNELS_MAX, ChannelDefinition, Definition, plausible
+from pipelines.machines.definition import CHANNELS_MAX, WINDOW_MAX_S, ChannelDefinition, Definition, plausible
 from pipelines.signals.windows import Floats
 
 # Values that are plausible where a unit does not say it: so many times what the file holds. Source: own choice; a
@@ -17,8 +17,8 @@ WIDER = 4.0
 # Samples of a window where no load cycle is found, and of one at least. Source: own choice; the statistics of a window
 # are known to a tenth of themselves from some fifty samples on.
 SAMPLES, SAMPLES_LEAST = 60, 20
-# Most samples of one. Source: `Limits.values`, what detect takes.
-SAMPLES_MOST = 10_000
+# Samples of one that detect takes, the fewest and the most, as shipped. Source: `Limits.values_min`, `Limits.values`.
+SAMPLES_TAKEN = 3, 10_000
 # Correlation of a channel with itself a cycle later that shows a load cycle. Source: own choice; noise of a thousand
 # samples stays below 0.1.
 REPEATS = 0.5
@@ -60,14 +60,17 @@ class Proposal(NamedTuple):
     asked: tuple[str, ...]
 
 
-def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
+def propose(title: str, readings: list[Reading], step_s: float, taken: tuple[int, int] = SAMPLES_TAKEN) -> Proposal:
     """Return the machine kind that readings show.
 
     Args:
+        title: One line for people.
+        readings: Columns of the file.
         step_s: Time from one row to the next; 0 where the file has none.
+        taken: Samples of a window that detect takes, the fewest and the most.
 
     Raises:
-        InvalidInput: No column has a unit.
+        InvalidInput: No column has a unit, or rows come so seldom that no window can be told.
     """
     known = [each for each in readings if each.unit is not None and np.isfinite(each.values).any()]
     asked = tuple(
@@ -83,6 +86,7 @@ def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
     rate_hz = 1 / _plain_step(step_s) if step_s > 0 else 1.0
     cycle = max((_cycle(each.values) for each in known), default=0)
     samples = max(cycle, SAMPLES_LEAST) if cycle else SAMPLES
+    window_s = _window_s(samples, rate_hz, taken)
     channels, notes = {}, []
     for each in known:
         channels[each.name], told = _channel(each, rate_hz)
@@ -91,11 +95,30 @@ def propose(title: str, readings: list[Reading], step_s: float) -> Proposal:
         names = ", ".join(repr(each.header) for each in more[:5])
         notes.append(f"left out: {len(more)} columns beyond {CHANNELS_MAX} channels, {names}")
     if cycle:
-        notes.append(f"a load cycle of {cycle / rate_hz:g} s: the window is one of them")
+        is_whole = window_s * rate_hz > cycle - 0.5
+        what = "is one of them" if is_whole else f"is but {window_s:g} s, the longest that there is"
+        notes.append(f"a load cycle of {cycle / rate_hz:g} s: the window {what}")
+    if round(window_s * rate_hz) < SAMPLES_LEAST:
+        least = f"a faster log, of {SAMPLES_LEAST} or more, tells faults earlier and more surely"
+        notes.append(f"a row every {1 / rate_hz:g} s: a window has {round(window_s * rate_hz)} samples; {least}")
     if not step_s:
         notes.append("the file has no time: one sample a second is assumed")
-    window_s = min(max(samples / rate_hz, 1.0), SAMPLES_MOST / rate_hz, 86_400.0)
-    return Proposal(Definition(title=title, channels=channels, window_s=round(window_s, 3)), tuple(notes), asked)
+    return Proposal(Definition(title=title, channels=channels, window_s=window_s), tuple(notes), asked)
+
+
+def _window_s(samples: int, rate_hz: float, taken: tuple[int, int]) -> float:
+    """Return how long a window of so many samples is, or the nearest that a definition may have.
+
+    Raises:
+        InvalidInput: It may have none: the longest window holds fewer samples than detect takes.
+    """
+    fewest, most = taken
+    window_s = round(min(max(max(samples, fewest) / rate_hz, 1.0), most / rate_hz, WINDOW_MAX_S), 3)
+    if round(window_s * rate_hz) < fewest:
+        window = f"a window is {WINDOW_MAX_S:g} s at most, and of {fewest} samples or more"
+        rule = f"must come more often than every {WINDOW_MAX_S / (fewest - 0.5):g} s: {window}"
+        raise InvalidInput("time", f"a row every {1 / rate_hz:g} s", rule)
+    return window_s
 
 
 def _channel(reading: Reading, rate_hz: float) -> tuple[ChannelDefinition, list[str]]:

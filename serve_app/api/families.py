@@ -83,7 +83,9 @@ async def propose_family(
     with words_of_the_api():
         wanted = Wanted.of(column or [], zone or "")
     body = await files.body(request)
-    found = await files.run(caller.tenant_id, proposed, body, title or name, wanted, files.limits.file_cells)
+    limits = files.limits
+    taken = limits.values_min, limits.values
+    found = await files.run(caller.tenant_id, proposed, body, title or name, wanted, limits.file_cells, taken)
     definition = found.proposal.definition.model_dump(mode="json", exclude_none=True)
     return JSONResponse(
         {

@@ -10,7 +10,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from configs.settings import read_settings
+from configs.settings import Limits, read_settings
 from pipelines.errors import InvalidInput
 from pipelines.machines.family import family_names, read_family
 from serve_app.cli.options import ChannelOption, DryRunOption, ZoneOption
@@ -90,12 +90,13 @@ def new_family(
         raise InvalidInput("name", name, "must be small letters, digits and hyphens, and none of the shipped ones")
     if (file is None) == (source is None):
         raise typer.BadParameter("give one of --file and --from")
+    limits = read_settings().limits
     if source is not None:
-        text = _proposed(source, title or name, channel or (), zone)
+        text = _proposed(source, title or name, channel or (), zone, limits)
         print(text, end="")
     else:
         text = file.read_text(encoding="utf-8") if file is not None else ""
-    definition = as_kept(read_definition(text), read_settings().limits)
+    definition = as_kept(read_definition(text), limits)
     if dry_run:
         return
 
@@ -130,12 +131,13 @@ def remove_family(name: NameArgument, tenant: OwnerOption = "demo") -> None:
     console.print(f"Removed family {name}.")
 
 
-def _proposed(source: Path, title: str, channel: Sequence[str], zone: str) -> str:
+def _proposed(source: Path, title: str, channel: Sequence[str], zone: str, limits: Limits) -> str:
     """Return a definition from a file, as YAML, and tell on stderr how it was read and what is asked."""
     from pipelines.datasets.exports import proposed
     from pipelines.datasets.mapping import Wanted
 
-    proposal, report, lines = proposed(source, title, Wanted.of(channel, zone))
+    taken = limits.values_min, limits.values
+    proposal, report, lines = proposed(source, title, Wanted.of(channel, zone), taken=taken)
     for line in (*report.lines(), *(f"  {line}" for line in lines)):
         tell(line)
     for line in proposal.asked:

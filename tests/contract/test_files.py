@@ -88,6 +88,23 @@ def test_a_proposal_is_ready_to_be_defined(client: TestClient, headers: LogIn, b
     assert made.json()["channels"]["pressure"]["typical"] == channels["pressure"]["typical"]
 
 
+@pytest.mark.parametrize("step_s", [60, 8 * 3600, 34_500, 12 * 3600, 7 * 86_400])
+def test_a_proposal_from_a_slow_log_can_be_defined(client: TestClient, headers: LogIn, step_s: int) -> None:
+    """What is proposed is taken as it stands; of rows that come too seldom the file is refused, by their time."""
+    times = pd.date_range("2020-01-01", periods=120, freq=pd.Timedelta(seconds=step_s), tz="UTC")
+    values = np.random.default_rng(5).normal(180, 2, 120)
+    content = pd.DataFrame({"time": times, "pressure [bar]": values}).to_csv(index=False).encode()
+    engineer = headers("engineer")
+    reply = client.post(PROPOSAL, params=PRESS, content=content, headers=engineer | CSV)
+    if step_s > 34_560:
+        problem = assert_problem(reply, 422, "invalid-input")
+        assert (problem["field"], problem["value"]) == ("time", f"a row every {step_s} s")
+        return
+    assert reply.status_code == 200, reply.text
+    made = client.post(FAMILIES, json=reply.json()["definition"], headers=engineer)
+    assert made.status_code == 201, made.text
+
+
 def test_each_format_shows_the_same_kind(client: TestClient, headers: LogIn) -> None:
     """CSV, Excel and Parquet, by their type, by their content, and packed."""
     expected = proposed(client, headers, text(), CSV)["definition"]

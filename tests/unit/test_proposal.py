@@ -46,6 +46,30 @@ def test_a_load_cycle_is_the_window() -> None:
     assert propose("Unit", [reading("oil", "degC", drift)], 1.0).definition.window_s == 60
 
 
+def test_a_slow_log_is_proposed_as_far_as_there_are_windows_of_it() -> None:
+    """A window is a day at most: of the few samples that it has people are told, and where they are too few, why."""
+    shown = [reading("pressure", "bar", noise(180))]
+    for step_s, samples in ((600.0, 60), (3600.0, 24), (7200.0, 12), (8 * 3600.0, 3), (34_000.0, 3)):
+        found = propose("Press", shown, step_s)
+        assert round(found.definition.window_s / step_s) == samples
+        assert any(f"a window has {samples} samples" in note for note in found.notes) == (samples < 20)
+    for step_s in (34_561.0, 12 * 3600.0, 86_400.0, 30 * 86_400.0, 300 * 86_400.0):
+        with pytest.raises(InvalidInput, match="time: must come more often than every 34560 s: a window is 86400 s"):
+            propose("Press", shown, step_s)
+    cycle = np.tile([190.0] * 20 + [40.0] * 40, 20)
+    (told, *_) = propose("Press", [reading("pressure", "bar", cycle)], 3600.0).notes
+    assert told == "a load cycle of 216000 s: the window is but 86400 s, the longest that there is"
+
+
+def test_a_window_is_one_that_the_service_takes() -> None:
+    """Where it takes fewer samples than as shipped, or wants more."""
+    shown = [reading("pressure", "bar", noise(180))]
+    windows = [propose("Press", shown, 2.0, taken).definition.window_s for taken in ((3, 40), (3, 100), (90, 100))]
+    assert windows == [80, 120, 180]
+    with pytest.raises(InvalidInput, match="of 90 samples or more"):
+        propose("Press", shown, 3600.0, (90, 100))
+
+
 def test_what_is_odd_is_told_and_what_is_not_known_is_asked() -> None:
     """Stuck and dead channels, values that no machine of such a unit shows, and columns without a unit."""
     readings = [
