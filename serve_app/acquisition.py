@@ -18,6 +18,7 @@ from pipelines.errors import InvalidInput, MalformedBody, OverLimit, TooLarge
 from pipelines.machines.family import Channel, Family
 from pipelines.signals.tabular.validity import GOOD, OPC_GOOD
 from pipelines.signals.units import range_rule
+from serve_app.shared.json_once import read_once
 from serve_app.store.columns import ReadingColumns, micros_of
 from serve_app.store.records import Quarantined, Reading, Series, Suspect
 
@@ -28,6 +29,9 @@ AHEAD = timedelta(days=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 NAME_MAX, VALUE_MAX = 100, 200
 AT, QUALITY = "at", "quality"
+# What a value may be that people accept: summaries hold sums, which must not leave the range of a double. Source: own
+# choice; no channel's limits go beyond 1e12 (`definition.Number`).
+ACCEPTED_MAX = 1e100
 # What a body packed by gzip begins with, and each stream of it; how many of these there may be. Source: RFC 1952, and
 # own choice: rotated logs are joined by the dozen, and an empty stream costs some microseconds.
 GZIP, GZIP_STREAM, STREAMS_MAX = b"\x1f\x8b", b"\x1f\x8b\x08", 1_000
@@ -79,10 +83,10 @@ def read_json(body: bytes, family: Family, now: datetime, most: int = ROWS_MAX) 
     Raises:
         MalformedBody: It is no JSON.
         OverLimit: It has more rows.
-        InvalidInput: It has another shape, or a row has no moment that can be kept.
+        InvalidInput: It has another shape, names a member twice, or a row has no moment that can be kept.
     """
     try:
-        content = json.loads(body)
+        content = read_once(body)
     except (ValueError, RecursionError):
         raise MalformedBody("must be JSON in UTF-8") from None
     rows = content.get("readings") if isinstance(content, dict) else None
@@ -210,7 +214,8 @@ def accepted(found: Sequence[Quarantined], family: Family) -> dict[int, Reading]
     """Return by number the readings that values are which people accept, whatever is plausible.
 
     Raises:
-        InvalidInput: One is of no channel of the family, is no finite number, or is another one's of its moment.
+        InvalidInput: One is of no channel of the family, is no number that can be summed up, or is another one's of its
+            moment.
     """
     rows: dict[int, Reading] = {}
     moments: set[tuple[str, datetime]] = set()
@@ -221,8 +226,9 @@ def accepted(found: Sequence[Quarantined], family: Family) -> dict[int, Reading]
             value = float(each.value)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
-            raise InvalidInput("accept", each.quarantine_id, f"must be a number, not {each.value[:40]!r}: dismiss it")
+        if not abs(value) <= ACCEPTED_MAX:
+            rule = f"must be a number within {ACCEPTED_MAX:g}, not {each.value[:40]!r}: dismiss it"
+            raise InvalidInput("accept", each.quarantine_id, rule)
         if (each.channel, each.at) in moments:
             raise InvalidInput("accept", each.quarantine_id, "must be the only one of its channel and moment")
         moments.add((each.channel, each.at))

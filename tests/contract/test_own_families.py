@@ -46,6 +46,16 @@ def test_a_family_is_defined_read_and_changed(client: TestClient, headers: LogIn
     ]
 
 
+def test_a_name_that_stands_twice_is_refused(client: TestClient, headers: LogIn) -> None:
+    """A channel that is defined twice, as in YAML: nobody could tell which definition counts."""
+    one, other = '"p": {"unit": "bar"}', '"p": {"unit": "degC"}'
+    content = f'{{"name": "press", "title": "Press", "channels": {{{one}, {other}}}}}'
+    reply = client.post(FAMILIES, content=content, headers=headers("admin") | {"content-type": "application/json"})
+    problem = assert_problem(reply, 422, "invalid-input")
+    assert (problem["value"], problem["rule"]) == ("p", "must name each member of an object once")
+    assert_problem(client.get(PRESS, headers=headers("viewer")), 404, "not-found")
+
+
 def test_the_shipped_ones_are_read_only(client: TestClient, headers: LogIn) -> None:
     """They can be read and copied, not changed, removed or defined anew."""
     admin = headers("admin")

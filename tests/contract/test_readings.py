@@ -303,6 +303,32 @@ def test_any_moment_may_end_a_span(client: TestClient, headers: LogIn, moment: s
     }
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('{"readings": [{"at": "AT", "pressure": 1, "flow": 2, "pressure": 2}]}', "pressure"),
+        ('{"readings": [{"at": "AT", "pressure": 1, "at": "AT"}]}', "at"),
+        ('{"readings": [{"at": "AT", "pressure": 1}], "readings": [{"at": "AT", "pressure": 2}]}', "readings"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(client: TestClient, headers: LogIn, body: str, name: str) -> None:
+    """Which of two values counts nobody could tell; nothing is kept."""
+    content = body.replace("AT", AT)
+    reply = client.post(PATH, content=content, headers=headers() | {"content-type": "application/json"})
+    problem = assert_problem(reply, 422, "invalid-input")
+    assert (problem["value"], problem["rule"]) == (name, "must name each member of an object once")
+    assert read(client, headers) == {}
+
+
+@pytest.mark.parametrize("value", [1e101, -1e308, 10**150])
+def test_what_cannot_be_summed_up_is_not_accepted(client: TestClient, headers: LogIn, value: float) -> None:
+    """Two values near the end of a double's range have no sum, which no summary could hold from then on."""
+    send(client, headers, {"at": AT, "pressure": value})
+    (aside,) = client.get(ASIDE, headers=headers("viewer")).json()["quarantine"]
+    reply = client.post(ASIDE, json={"accept": [aside["quarantine_id"]]}, headers=headers())
+    assert "must be a number within 1e+100" in assert_problem(reply, 422, "invalid-input")["rule"]
+
+
 def test_what_was_set_aside_is_accepted_or_dismissed(client: TestClient, headers: LogIn, bench: Bench) -> None:
     """Accepted it is read back, and missing in a window where none may hold it; what is no number is refused."""
     rows = [{"at": f"2026-03-01T06:00:{second:02}Z", "flow": 25.0} for second in range(10)]

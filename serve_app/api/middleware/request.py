@@ -5,6 +5,7 @@ Plain ASGI, so that it holds on paths that no route answers, too, and costs litt
 
 import re
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from pipelines.errors import TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
 from serve_app.shared import logs
+from serve_app.shared.json_once import read_once
 
 REQUEST_ID = "x-request-id"
 JSON_TYPE = "application/json"
@@ -216,14 +218,19 @@ async def json_only(request: Request) -> None:
 
     Raises:
         UnsupportedContent: The content type is another one.
+        InvalidInput: An object of it names a member twice.
     """
     if request.method not in WRITES:
         return
     given = request.headers.get("content-type", "")
     wanted = types_of(request.scope["path"])
     # A form has been read by now, and its bytes are gone: only what is not one is looked at.
-    if media_type(given) not in wanted and await request.body():
-        raise UnsupportedContent(given, ", ".join(wanted))
+    if media_type(given) not in wanted:
+        if await request.body():
+            raise UnsupportedContent(given, ", ".join(wanted))
+    elif wanted == (JSON_TYPE,):
+        with suppress(ValueError, RecursionError):  # whoever reads it says what is wrong
+            read_once(await request.body())
 
 
 def types_of(path: str) -> tuple[str, ...]:
