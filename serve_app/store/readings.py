@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg import errors
 from sqlalchemy import Select, select, text, update
@@ -32,7 +32,8 @@ OLD_DAYS = "must not be of more than 400 different days that lie more than 400 d
 MANY = 100
 
 Also = Callable[[AsyncConnection, Stored], Awaitable[None]]
-
+Kept = TypeVar("Kept")
+Keep = Callable[[AsyncConnection], Awaitable[Kept]]
 QUARANTINED = tuple(quarantine.c[name] for name in Quarantined.__dataclass_fields__)
 # What is asked of either, and within which piece of a span.
 WITHIN = (
@@ -119,22 +120,28 @@ class Readings:
         columns = ReadingColumns.of(rows)
         check_bounds(len(columns) + len(suspects), columns.days())
         last, repeated, replaced = columns.once()
-        for again in (False, True):
-            await self._make_days(tenant_id, last.days())
-            try:
-                async with self._database.tenant(tenant_id) as connection:
-                    await _claim(connection, system_id)
-                    new, unchanged, corrected, _ = await _write(connection, tenant_id, system_id, last, actor)
-                    await _set_aside(connection, tenant_id, system_id, suspects)
-                    stored = Stored(new, unchanged + repeated, corrected + replaced, len(suspects))
-                    if also is not None:
-                        await also(connection, stored)
-                break
-            except IntegrityError as error:
-                if again or not isinstance(error.orig, errors.CheckViolation):
-                    raise
-                self._days.clear()  # a day that retention has dropped since it was made
-        return stored
+
+        async def keep(connection: AsyncConnection) -> Stored:
+            new, unchanged, corrected, _ = await _write(connection, tenant_id, system_id, last, actor)
+            await _set_aside(connection, tenant_id, system_id, suspects)
+            stored = Stored(new, unchanged + repeated, corrected + replaced, len(suspects))
+            if also is not None:
+                await also(connection, stored)
+            return stored
+
+        return await self._on_days(tenant_id, last.days(), keep)
+
+    async def _on_days(self, tenant_id: int, days: set[date], keep: Keep[Kept], again: bool = False) -> Kept:
+        """Keep something in one transaction once its days have tables."""
+        await self._make_days(tenant_id, days)
+        try:
+            async with self._database.tenant(tenant_id) as connection:
+                return await keep(connection)
+        except IntegrityError as error:
+            if again or not isinstance(error.orig, errors.CheckViolation):
+                raise
+        self._days.clear()  # a day that retention has dropped since it was made
+        return await self._on_days(tenant_id, days, keep, again=True)
 
     async def _make_days(self, tenant_id: int, days: set[date]) -> None:
         """Make the tables of days that have none, each in a transaction of its own: it locks what others write.
@@ -253,12 +260,13 @@ class Readings:
             NotFound: One of them is none of this system, or was decided on.
         """
         rows = ReadingColumns.of(list(accepted.values()))
-        await self._make_days(tenant_id, rows.days())
-        async with self._database.tenant(tenant_id) as connection:
+
+        async def keep(connection: AsyncConnection) -> None:
             for decision, numbers in (("accepted", list(accepted)), ("dismissed", dismissed)):
                 await _decide(connection, tenant_id, system_id, decision, numbers, actor)
-            await _claim(connection, system_id)
             await _write(connection, tenant_id, system_id, rows, actor)
+
+        await self._on_days(tenant_id, rows.days(), keep)
 
 
 def check_all(numbers: Iterable[int], found: set[int]) -> None:
@@ -298,6 +306,7 @@ async def _claim(connection: AsyncConnection, system_id: int) -> None:
 async def _write(
     connection: AsyncConnection, tenant_id: int, system_id: int, rows: ReadingColumns, actor: str
 ) -> Stored:
+    await _claim(connection, system_id)
     if not len(rows):
         return Stored(0, 0, 0, 0)
     given = {"tenant": tenant_id, "system": system_id, **rows.arrays()}

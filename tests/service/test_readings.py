@@ -16,7 +16,7 @@ from pipelines.errors import InvalidInput, NotFound, Unavailable
 from serve_app.store.columns import ReadingColumns
 from serve_app.store.protocols import StoreParts
 from serve_app.store.readings import DAYS_MAX, NEWEST, VALUES_MAX, _write
-from serve_app.store.records import Reading, Series
+from serve_app.store.records import Reading, Series, Suspect
 from serve_app.store.repository import Store
 from serve_app.store.spans import STEPS
 from serve_app.store.tables import readings
@@ -360,6 +360,22 @@ async def test_days_go_by_retention(store: Store, url: str) -> None:
     assert [value for _, value in kept.points] == [1.0]
     assert await store.readings.add(*own, [late, old]) == (1, 1, 0, 0)
     assert len(await store.readings.quarantined(*own)) == 1
+
+
+async def test_what_was_set_aside_outlives_its_day(store: Store, url: str) -> None:
+    """A value of a day that retention has dropped since is accepted all the same: its day is made anew."""
+    plant = await make_plant(store)
+    own = plant.tenant_id, plant.system.system_id
+    at = datetime(2005, 2, 3, 4, tzinfo=UTC) + timedelta(days=int(uuid4()) % 2000)
+    await store.readings.add(*own, [reading_of(1.0, at)], [Suspect("pressure", at + timedelta(seconds=1), "800", "")])
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        for name in ("readings", "rollups"):
+            connection.execute(text(f"COMMENT ON TABLE {name}_{at:%Y%m%d} IS 'made 2005-02-03 00:00:00+00'"))
+    assert (await store.retention.clear(Retention()))["days"] == 1
+    (one,) = await store.readings.quarantined(*own)
+    await store.readings.settle(*own, {one.quarantine_id: Reading("pressure", one.at, 800.0)})
+    (kept,) = await store.readings.span(*own, at, at + timedelta(days=1), 10)
+    assert [value for _, value in kept.points] == [800.0]
 
 
 async def test_readings_go_with_their_system(store: Store, url: str) -> None:
