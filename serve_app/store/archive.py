@@ -130,9 +130,10 @@ class Archive:
         files, begun = self._files, await self.begin(tenant_id, system_id, day)
         if files is None or begun is None:
             return
-        version, held, before = begun
+        version, held, before, dropped = begun
         folder = await self.folder(tenant_id, system_id)
-        if held == version and before is not None:
+        # What the table has still is written once more where the file is gone: after the drop nobody could.
+        if held == version and before and (dropped or await self._run(files.is_there, f"{folder}/{before}")):
             await self._run(files.tidy, folder, before)
             return
         name, own = name_after(day, before), (tenant_id, system_id)
@@ -143,7 +144,7 @@ class Archive:
             async with self._database.tenant(tenant_id) as connection:
                 return await _page(connection, own, day, channel, moment)
 
-        kept = files.read(f"{folder}/{before}", None) if before else iter(())
+        kept = files.read(f"{folder}/{before}", None) if before and dropped else iter(())
         await self._run(_write, files, f"{folder}/{name}", kept, _table(channels, day, fetch))
         taken = update(archived_days).where(
             *_of(system_id, day), archived_days.c.file.is_not_distinct_from(before), archived_days.c.gone_at.is_(None)
@@ -155,15 +156,16 @@ class Archive:
             return
         await self._run(files.tidy, folder, name)
 
-    async def begin(self, tenant_id: int, system_id: int, day: date) -> tuple[int, int | None, str | None] | None:
+    async def begin(self, tenant_id: int, system_id: int, day: date) -> tuple[int, int | None, str | None, bool] | None:
         """Say that a day is being archived: whoever writes to it from now on counts its version up.
 
         Returns:
-            Version, that of the file, and the file's name; None where the system is gone.
+            Version, that of the file, the file's name, and whether a table of the day was dropped; None where the
+            system is gone.
         """
         own = select(systems.c.system_id).where(systems.c.system_id == system_id)
         row = insert(archived_days).values(tenant_id=tenant_id, system_id=system_id, day=day)
-        columns = archived_days.c.version, archived_days.c.held, archived_days.c.file
+        columns = archived_days.c.version, archived_days.c.held, archived_days.c.file, archived_days.c.dropped
         async with self._database.tenant(tenant_id) as connection:
             # Whoever writes now is awaited, and is read then.
             await lock_readings(connection, system_id)
@@ -171,7 +173,7 @@ class Archive:
                 return None
             await connection.execute(row.on_conflict_do_nothing())
             found = (await connection.execute(select(*columns).where(*_of(system_id, day)))).one()
-        return found.version, found.held, found.file
+        return found.version, found.held, found.file, found.dropped
 
     # --- systems that are gone
 

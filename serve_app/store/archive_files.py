@@ -16,6 +16,8 @@ from typing import Any
 from serve_app.store.chunks import Chunk
 
 UNFINISHED = ".part"
+# Under which a file says where in the archive it was written: of another system, or day, it is never read.
+PLACE = b"hdx.path"
 # Of a name, characters that are the day, and those up to the number that says which file of the day it is.
 DAY, NUMBERED = 10, 17
 
@@ -36,7 +38,11 @@ class ArchiveFiles:
     def _opened(self) -> tuple[Any, str]:
         from pyarrow.fs import FileSystem
 
-        system, root = FileSystem.from_uri(self._where)
+        try:
+            system, root = FileSystem.from_uri(self._where)
+        except Exception as error:  # which quotes the address, and with it a key that may stand there
+            reason = str(error).replace(self._where, "it")
+            raise ValueError(f"HDX_RETENTION__ARCHIVE cannot be opened: {reason}") from None
         return system, root.rstrip("/")
 
     @property
@@ -51,7 +57,7 @@ class ArchiveFiles:
             OSError: It cannot be made.
         """
         system, root = self._opened
-        return DayFile(system, f"{root}/{path}", self.is_local)
+        return DayFile(system, root, path, self.is_local)
 
     def read(self, path: str, channels: Sequence[str] | None) -> Iterator[Chunk]:
         """Yield the readings of some channels, all where None, in their order.
@@ -67,9 +73,22 @@ class ArchiveFiles:
         with system.open_input_file(f"{root}/{path}") as file:
             try:
                 with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                    _check(parquet, path)
                     yield from _chunks(parquet, channels)
             except FileNotFoundError as error:  # where it was there when it was opened
                 raise OSError(f"{path}: removed while it was read") from error
+
+    def is_there(self, path: str) -> bool:
+        """Tell whether there is a file, whole as far as its end says."""
+        import pyarrow.parquet as pq
+
+        system, root = self._opened
+        try:
+            with system.open_input_file(f"{root}/{path}") as file, pq.ParquetFile(file) as parquet:
+                _check(parquet, path)
+        except (OSError, ValueError):
+            return False
+        return True
 
     def tidy(self, folder: str, kept: str) -> None:
         """Remove the files of a day that one has taken the place of, and those that were never finished before it."""
@@ -97,14 +116,14 @@ class ArchiveFiles:
 class DayFile:
     """A file that is being written; it has its name once it is finished."""
 
-    def __init__(self, system: Any, path: str, is_local: bool) -> None:
+    def __init__(self, system: Any, root: str, path: str, is_local: bool) -> None:
         import pyarrow.parquet as pq
 
-        self._system, self._path, self._is_local = system, path, is_local
-        self._file = _made(path + UNFINISHED) if is_local else _begun(system, path)
+        self._system, self._path, self._is_local = system, f"{root}/{path}", is_local
+        self._file = _made(self._path + UNFINISHED) if is_local else _begun(system, self._path)
         self._writer = pq.ParquetWriter(
             self._file,
-            _schema(),
+            _schema().with_metadata({PLACE: path}),
             compression="zstd",
             use_dictionary=["channel", "value"],
             column_encoding={"at": "DELTA_BINARY_PACKED"},
@@ -153,9 +172,21 @@ def _schema() -> Any:
     return pa.schema([("channel", pa.string()), ("at", pa.timestamp("us", "UTC")), ("value", pa.float64())])
 
 
+def _check(parquet: Any, path: str) -> None:
+    """Check that a file is one of the archive, and the one that was written there.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    schema = parquet.schema_arrow
+    if not schema.equals(_schema()):
+        raise ValueError(f"its columns are {schema.names}")
+    place = (schema.metadata or {}).get(PLACE, path.encode())  # of files of before nobody can tell
+    if place != path.encode():
+        raise ValueError(f"it was written as {place.decode(errors='replace')}")
+
+
 def _chunks(parquet: Any, channels: Sequence[str] | None) -> Iterator[Chunk]:
-    if not parquet.schema_arrow.equals(_schema()):
-        raise ValueError(f"its columns are {parquet.schema_arrow.names}")
     for number in range(parquet.metadata.num_row_groups):
         name = parquet.metadata.row_group(number).column(0).statistics.min
         if channels is None or name in channels:

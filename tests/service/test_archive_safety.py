@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,36 @@ async def test_a_broken_file_is_told(store: Store, url: str, folder: Path) -> No
     broken.unlink()
     with pytest.raises(Unavailable, match="2024-05-03"):
         await span(store, plant)
+
+
+async def test_a_file_that_is_gone_is_written_again(store: Store, url: str, folder: Path) -> None:
+    """As long as the table is there: a day whose file was lost, or cut short, since it was written is not dropped."""
+    plant = await sent(store)
+    before = await spans(store, plant)
+    age(url)
+    for day in (date(2024, 5, 2), date(2024, 5, 3), date(2024, 5, 4)):
+        await store.archive.keep(day)
+    lost, short, whole = files_of(folder, plant)
+    lost.unlink()
+    short.write_bytes(short.read_bytes()[:-20])
+    assert await clear(store) == 6
+    assert await spans(store, plant) == before
+    assert whole in files_of(folder, plant)
+    assert len(files_of(folder, plant)) == 6
+
+
+async def test_a_file_of_another_is_told(store: Store, url: str, folder: Path) -> None:
+    """Copied into the place of one's own, a file of another tenant or of another day is not read."""
+    ours, theirs = await sent(store), await sent(store, rows(5))
+    age(url)
+    await clear(store)
+    own, foreign = files_of(folder, ours), files_of(folder, theirs)
+    own[1].write_bytes(foreign[1].read_bytes())
+    own[3].write_bytes(own[4].read_bytes())
+    for day in ("2024-05-02", "2024-05-04"):
+        begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        with pytest.raises(Unavailable, match=f"archive: readings of {day} cannot be read"):
+            await span(store, ours, begin, begin + timedelta(days=1))
 
 
 # --- what a stranger may cost, and see

@@ -114,3 +114,33 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_bytes(content)
         with pytest.raises((OSError, ValueError)):
             read(files, "a.parquet")
+
+
+def test_a_file_is_read_where_it_was_written_alone(files: ArchiveFiles, tmp_path: Path) -> None:
+    """One of another system, or of another day, that lies in its place is told, and never read as its readings."""
+    kept(files, "tenant=1/a.parquet", chunk())
+    assert files.is_there("tenant=1/a.parquet")
+    assert not files.is_there("tenant=2/a.parquet")
+    if files.is_local:
+        (tmp_path / "archive" / "tenant=2").mkdir()
+        (tmp_path / "archive" / "tenant=1" / "a.parquet").rename(tmp_path / "archive" / "tenant=2" / "a.parquet")
+        assert not files.is_there("tenant=2/a.parquet")
+        with pytest.raises(ValueError, match=r"it was written as tenant=1/a\.parquet"):
+            read(files, "tenant=2/a.parquet")
+
+
+def test_a_file_that_does_not_say_where_it_was_written_is_read(tmp_path: Path) -> None:
+    """As those of before do not."""
+    files = ArchiveFiles(str(tmp_path))
+    kept(files, "a.parquet", chunk())
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(table.replace_schema_metadata(), tmp_path / "b.parquet")
+    assert read(files, "b.parquet") == read(files, "a.parquet")
+
+
+@pytest.mark.parametrize("where", ["s3://AKIA:se/cret@bucket/hdx", "s3://AKIA:se cret@bucket", "s3://AKIA:cret@b/?x=1"])
+def test_an_address_is_not_quoted(where: str) -> None:
+    """One that cannot be opened is told without the key that may stand in it: the log is read by many."""
+    with pytest.raises(ValueError, match="HDX_RETENTION__ARCHIVE cannot be opened") as raised:
+        ArchiveFiles(where).read("a.parquet", None).__next__()
+    assert "cret" not in str(raised.value)
