@@ -86,7 +86,7 @@ def propose(title: str, readings: list[Reading], step_s: float, taken: tuple[int
     rate_hz = 1 / _plain_step(step_s) if step_s > 0 else 1.0
     cycle = max((_cycle(each.values) for each in known), default=0)
     samples = max(cycle, SAMPLES_LEAST) if cycle else SAMPLES
-    window_s = _window_s(samples, rate_hz, taken)
+    window_s = _window_s(samples, rate_hz, taken, step_s or 1.0)
     channels, notes = {}, []
     for each in known:
         channels[each.name], told = _channel(each, rate_hz)
@@ -106,7 +106,7 @@ def propose(title: str, readings: list[Reading], step_s: float, taken: tuple[int
     return Proposal(Definition(title=title, channels=channels, window_s=window_s), tuple(notes), asked)
 
 
-def _window_s(samples: int, rate_hz: float, taken: tuple[int, int]) -> float:
+def _window_s(samples: int, rate_hz: float, taken: tuple[int, int], step_s: float) -> float:
     """Return how long a window of so many samples is, or the nearest that a definition may have.
 
     Raises:
@@ -117,7 +117,7 @@ def _window_s(samples: int, rate_hz: float, taken: tuple[int, int]) -> float:
     if round(window_s * rate_hz) < fewest:
         window = f"a window is {WINDOW_MAX_S:g} s at most, and of {fewest} samples or more"
         rule = f"must come more often than every {WINDOW_MAX_S / (fewest - 0.5):g} s: {window}"
-        raise InvalidInput("time", f"a row every {1 / rate_hz:g} s", rule)
+        raise InvalidInput("time", f"a row every {step_s:g} s", rule)
     return window_s
 
 
