@@ -38,6 +38,7 @@ from serve_app.replicas.drift_watcher import LOOK_S, DriftWatcher
 from serve_app.shared import logs
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import FleetMetrics
+from serve_app.shared.registry_access import access_of
 from serve_app.store.repository import Store
 
 # A replica that has not reported for so long is gone. Source: own choice; it reports every second, and one report that
@@ -58,7 +59,7 @@ class Promoter:
         logs.configure(settings)
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
-        self._registry = Registry(settings.tracking_url, settings.models.alias)
+        self._registry = Registry(access_of(settings))
         url = settings.database.url.get_secret_value()
         self._store = Store.open(url, 2, settings.database.waits, settings.archive_url)
         self._metrics = FleetMetrics()
