@@ -19,6 +19,7 @@ from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.detectors.members import registry
 from pipelines.drift.fleet import drifting
+from pipelines.errors import ArtefactRejected
 from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.gates import Evidence
 from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, request_promotion
@@ -149,6 +150,8 @@ class Promoter:
         if transition.kind == "wait":
             return
         state = self._states[model]
+        if transition.kind == "finish" and (fault := await asyncio.to_thread(self._fault_of, state)):
+            transition = Transition("back", transition.rollout, fault)
         stage = transition.rollout.stage if transition.rollout else ""
         logs.write("promotion", model=state.name, move=transition.kind, version=state.champion, stage=stage)
         await asyncio.to_thread(self._act, state, transition)
@@ -194,6 +197,19 @@ class Promoter:
             await asyncio.sleep(self._poll_s)
         finally:
             self._trying.pop(key, None)
+
+    def _fault_of(self, state: ModelState) -> str:
+        """Return why no replica may use a model's champion; empty where they may.
+
+        Raises:
+            NotFound: The version is gone.
+            Unavailable: The registry does not answer.
+        """
+        try:
+            self._registry.fetch(self._registry.release(state.name, state.champion))
+        except ArtefactRejected as error:
+            return str(error)
+        return ""
 
     def _act(self, state: ModelState, transition: Transition) -> None:
         """Write a step into the registry; each order of writes is safe to be cut short.
