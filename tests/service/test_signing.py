@@ -1,4 +1,4 @@
-"""Rules of signed versions, on a real MLflow server: who writes into the registry decides nothing that HDX has not signed."""
+"""Rules of signed versions, on a real MLflow server: no replica uses what HDX has not signed, whoever writes there."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import httpx
 import numpy as np
 import pytest
-from click.exceptions import Abort
+import typer
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -285,7 +285,7 @@ def test_people_sign_what_came_from_elsewhere(poisoned: Poisoned, house: Registr
     card = poisoned.source.release(NAME, version).sha256
     with pytest.raises(InvalidInput, match="must be that of the version's card"):
         hdx("sign", NAME, version, "--sha256", "0" * 64)
-    with pytest.raises(Abort):
+    with pytest.raises(typer.Abort):
         hdx("sign", NAME, version)
     assert not house.is_signed(house.release(NAME, version))
     shown = hdx("sign", NAME, version, "--sha256", card)
