@@ -189,9 +189,10 @@ class Registry:
             Unavailable: The registry does not answer.
         """
         answer = self._get("/api/2.0/mlflow/model-versions/get", name=name, version=version)
-        if answer.status_code in (400, 404):
+        found = {} if answer.status_code in (400, 404) else self._read(answer)["model_version"]
+        if str(found.get("version")) != version:  # another one than was asked for may be signed, too
             raise NotFound("model version", f"{name}/{version}")
-        return self._release(name, self._read(answer)["model_version"])
+        return self._release(name, found)
 
     def _release(self, name: str, found: Mapping[str, Any]) -> Release:
         tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}

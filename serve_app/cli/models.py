@@ -6,6 +6,7 @@ from hashlib import sha256 as digest_of_file
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from configs.settings import read_settings
@@ -102,7 +103,7 @@ def version_table(held: Held, files: Mapping[str, bytes]) -> Table:
     made = f"{card.rows} windows, seed {card.seed}, data {card.fingerprint[:16]}, AUC {card.skill:.4f}"
     table.add_row("fitted on", made)
     for name, content in sorted(files.items()):
-        table.add_row(name, digest_of_file(content).hexdigest())
+        table.add_row(escape(name), digest_of_file(content).hexdigest())
     return table
 
 

@@ -18,7 +18,7 @@ from configs.settings import Database
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors import bundle as bundles_module
 from pipelines.detectors.bundle import Bundle, pack
-from pipelines.errors import Conflict, InvalidInput, Unavailable
+from pipelines.errors import Conflict, InvalidInput, NotFound, Unavailable
 from pipelines.machines.family import read_family
 from pipelines.promotion import model_loader
 from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, model_name, request_promotion
@@ -198,6 +198,21 @@ def test_a_signed_version_is_moved_and_taken_back(poisoned: Poisoned) -> None:
     poisoned.source.begin(NAME, None)
     loader = ModelLoader(poisoned.source, DETECTOR, ["generic"])
     assert [loader.past("generic", each).release.version for each in ("1", version)] == ["1", version]
+
+
+def test_another_version_than_was_asked_for_is_none(poisoned: Poisoned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that hands out another one of its signed versions, whole and called what it is, is not believed."""
+    version, lying = poisoned.register("asked for"), registry_at(poisoned.url)
+    ask = lying._ask
+
+    def another(method: str, route: str, **content: Any) -> httpx.Response:
+        named = content.get("params", {})
+        return ask(method, route, **content | ({"params": named | {"version": "1"}} if "version" in named else {}))
+
+    monkeypatch.setattr(lying, "_ask", another)
+    assert take(lying, NAME, "1").release.version == "1"
+    with pytest.raises(NotFound):
+        take(lying, NAME, version)
 
 
 def test_a_signature_is_of_one_tenant_alone(poisoned: Poisoned) -> None:
