@@ -25,6 +25,7 @@ from deployments.detector import OWN_MAX
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors.members import registry
 from serve_app.shared.credentials import digest, new_api_key
+from serve_app.shared.registry_access import access_of, signer_of
 from serve_app.store.repository import Store
 from tests.serve.promotions import give, registry_of
 from tests.serve.service import Service
@@ -146,9 +147,9 @@ def measure(placement: str, console: Console) -> dict[str, Any]:
     with TemporaryDirectory(prefix="hdx-bench-") as folder, hdx(placement, Path(folder), {}) as (service, _):
         url = json.loads((service.home / "run.json").read_text(encoding="utf-8"))["database_url"]
         callers = asyncio.run(people(url))
-        tracking = f"http://127.0.0.1:{service.environment['HDX_MLFLOW_PORT']}"
+        access, signer = access_of(service.settings), signer_of(service.settings)
         for detector in registry():
-            give(tracking, detector, "1", [caller.tenant_id for caller in callers[:TENANTS]])
+            give(access, signer, detector, "1", [caller.tenant_id for caller in callers[:TENANTS]])
             console.print(f"{placement}: {TENANTS} models of {detector} registered")
         begun = time.perf_counter()
         known = registry_of(service).owned()

@@ -33,9 +33,9 @@ from pipelines.detectors.bundle import Bundle
 from pipelines.detectors.members import registry
 from pipelines.machines.family import read_family
 from pipelines.promotion.mlflow_client import Registry
-from pipelines.training.publish import publish
 from pipelines.training.train import examples_of, fit_member
 from serve_app.shared.credentials import webhook_secret
+from tests.serve.promotions import register, registry_of
 from tests.serve.service import Service, free_ports
 
 FAMILY = read_family("generic")
@@ -281,15 +281,9 @@ def bundles_of(examples: Examples, fingerprint: str) -> dict[str, Bundle]:
     return {"good": good, "raises": raising, "slow": slow, "disagrees": flipped}
 
 
-def registered(bundle: Bundle, url: str, note: str) -> str:
-    """Register a bundle once more."""
-    alias = Models().alias
-    return publish(replace(bundle, card=replace(bundle.card, notes=(note,))), FAMILY, url, alias, promote=False)
-
-
-def spoilt(mlflow: Mlflow, url: str, version: str) -> None:
+def spoilt(mlflow: Mlflow, source: Registry, version: str) -> None:
     """Change one byte of a version's largest file where it lies."""
-    path = Registry(url, Models().alias).release(NAME, version).path
+    path = source.release(NAME, version).path
     largest = max((mlflow.folder / "artefacts" / path).iterdir(), key=lambda file: file.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -321,7 +315,7 @@ def measure(console: Console, placement: str) -> dict[str, Any]:
         service = Service(folder / "clone", names)
         try:
             service.start()
-            source = Registry(mlflow.url, Models().alias)
+            source = registry_of(service)
             address = f"{service.base}/internal/mlflow/webhook"
             source.subscribe(address, webhook_secret(service.secret("HDX_SECRET_KEY")))
             with service.client() as client:
@@ -338,11 +332,11 @@ def measure(console: Console, placement: str) -> dict[str, Any]:
 
 def promoted(console: Console, field_: Field, made: dict[str, Bundle]) -> dict[str, Any]:
     """Move versions of every kind under load."""
-    url = field_.mlflow.url
-    good = [registered(made["good"], url, f"good {number}") for number in range(GOOD + 3)]
-    bad = {name: registered(made[name], url, name) for name in ("raises", "slow", "disagrees")}
-    bad["corrupt"] = registered(made["good"], url, "corrupt")
-    spoilt(field_.mlflow, url, bad["corrupt"])
+    service = field_.service
+    good = [register(service, made["good"], f"good {number}") for number in range(GOOD + 3)]
+    bad = {name: register(service, made[name], name) for name in ("raises", "slow", "disagrees")}
+    bad["corrupt"] = register(service, made["good"], "corrupt")
+    spoilt(field_.mlflow, field_.source, bad["corrupt"])
     figures: dict[str, Any] = {"follow": [], "back": {}}
     with field_.load.flowing():
         field_.calm()

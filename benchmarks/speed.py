@@ -33,7 +33,7 @@ from rich.table import Table
 
 from pipelines.detectors.members import registry
 from pipelines.machines.family import read_family
-from pipelines.promotion.mlflow_client import Registry
+from tests.serve.promotions import registry_of
 from tests.serve.service import ADMIN_PASSWORD, Service, free_ports
 
 ROOT = Path(__file__).parents[1]
@@ -455,7 +455,7 @@ def score_offline(service: Service, folder: Path) -> float:
 
 def save_models(service: Service, folder: Path) -> None:
     """Write the champions' own files for the peers."""
-    source = Registry(f"http://127.0.0.1:{service.environment['HDX_MLFLOW_PORT']}", "champion")
+    source = registry_of(service)
     for name in registry():
         release = source.champion("generic", name)
         assert release is not None

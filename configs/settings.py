@@ -7,7 +7,7 @@ import os
 import secrets
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -21,7 +21,7 @@ from pydantic_settings import (
 FOLDER = Path(__file__).parent
 ENV_FILE = Path(".env")
 DEFAULT_SECRET = "change-me"  # noqa: S105 (a marker that is refused outside the local profile)
-SECRET_NAMES = ("secret_key", "ml_internal_api_key", "rag_internal_api_key", "ray_auth_token")
+SECRET_NAMES = ("secret_key", "ml_internal_api_key", "rag_internal_api_key", "ray_auth_token", "mlflow_password")
 
 
 class _Section(BaseModel):
@@ -211,11 +211,14 @@ class Models(_Section):
         simulated_machines: How many a training draws that is given no recordings. Source: faults of 30 % missed at 5 %
             false alarms on unseen machines of the same physics 0.27, 0.19, 0.18 and 0.16 with 60, 120, 240 and 480
             machines, of other physics 0.61, 0.57, 0.50 and 0.46; the time of a training grows with it.
+        signers: Public keys of others whose signatures on versions count beside those by `HDX_SECRET_KEY`: 64 hex
+            digits each, as `hdx sign --key` prints them.
 
     Units: `poll_s` seconds between two looks at the registry's alias, `own_poll_s` at which tenants have own models.
     """
 
     alias: str = "champion"
+    signers: tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...] = ()
     owner: str = "demo"
     simulated_machines: int = Field(240, ge=12, le=10_000)
     poll_s: float = Field(2, gt=0)
@@ -265,10 +268,12 @@ class Settings(BaseSettings):
     haproxy_stats_port: int = Field(8404, ge=1, le=65535)
     haproxy_metrics_port: int = Field(9101, ge=1, le=65535)
     mlflow_url: str = ""
+    mlflow_username: str = Field("hdx", pattern="^[^:]+$")
     secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ml_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
     rag_internal_api_key: SecretStr = SecretStr(DEFAULT_SECRET)
     ray_auth_token: SecretStr = SecretStr(DEFAULT_SECRET)
+    mlflow_password: SecretStr = SecretStr(DEFAULT_SECRET)
     admin_username: str = "admin"
     admin_email: str = "admin@example.com"
     admin_password: SecretStr | None = None

@@ -24,7 +24,7 @@ from pipelines.detectors.base import Detail, FeatureTable
 from pipelines.detectors.bundle import MemberVotes
 from pipelines.diagnosis.records import MemberStatus
 from pipelines.machines.family import family_names
-from pipelines.promotion.mlflow_client import Registry
+from pipelines.promotion.mlflow_client import Access, Registry
 from pipelines.promotion.model_loader import ModelLoader
 from pipelines.promotion.rollout import Assignment
 from pipelines.promotion.tenant_model import TenantModel
@@ -44,14 +44,13 @@ REPORT_TIMEOUT_S = 2.0  # a promoter that is away is asked again; the registry s
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """Which detector follows which alias.
+    """Which detector follows which registry.
 
     Units: `poll_s` seconds between two looks at the registry where nobody else looks.
     """
 
     detector: str
-    tracking_url: str
-    alias: str
+    access: Access
     poll_s: float
 
 
@@ -64,7 +63,7 @@ class Member:
     """
 
     def __init__(self, following: DetectorConfig, promoter: DeploymentHandle[Any] | None = None) -> None:
-        self._registry = Registry(following.tracking_url, following.alias)
+        self._registry = Registry(following.access)
         self._detector = following.detector
         self._loader = ModelLoader(self._registry, following.detector, family_names())
         self._loader.refresh()

@@ -84,13 +84,15 @@ def place_ensemble(
     from deployments.detector import DetectorConfig, DetectorReplica
     from deployments.ensemble import EnsembleReplica
     from pipelines.detectors.members import registry
+    from serve_app.shared.registry_access import access_of
 
     known = tuple(registry())
     if unknown := set(names) - set(known):
         raise ValueError(f"unknown detectors {sorted(unknown)}; there are {', '.join(known)}")
     models, graph = settings.models, settings.graph
     chosen = [name for name in known if not names or name in names]
-    followed = {name: DetectorConfig(name, settings.tracking_url, models.alias, models.poll_s) for name in chosen}
+    access = access_of(settings)
+    followed = {name: DetectorConfig(name, access, models.poll_s) for name in chosen}
     if graph.placement == "packed":
         return followed
     detectors = {n: sized(DetectorReplica, graph, name=f"{DETECTOR}{n}").bind(f, promoter) for n, f in followed.items()}

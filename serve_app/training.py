@@ -24,6 +24,7 @@ from pipelines.training.labelled_family import Prepared
 from pipelines.training.publish import publish
 from pipelines.training.run import Plan, learn
 from pipelines.training.train import Progress
+from serve_app.shared.registry_access import access_of, signer_of
 from serve_app.store.records import Labelled
 from serve_app.store.repository import Store
 
@@ -122,11 +123,10 @@ def train_own(
         raise UnknownFamily(family.name, family_names())
     learned = learn(family, prepared.recordings, prepared.remarks, plan, step)
     told: Mapping[str, str] = {"family_version": str(version), "definition": digest_of(family.definition)}
-    found = []
+    found, access, signer = [], access_of(settings), signer_of(settings)
     for number, (bundle, tried, provenance) in enumerate(learned):
         step(f"register {bundle.card.detector}", number, len(learned))
-        url, alias = settings.tracking_url, settings.models.alias
-        made = publish(bundle, family, url, alias, promote, {**provenance, **told}, tried, tenant_id)
+        made = publish(bundle, family, access, signer, promote, {**provenance, **told}, tried, tenant_id)
         found.append(Registered(model_name(family.name, bundle.card.detector, tenant_id), made, bundle.card.skill))
     step("registered", len(learned), len(learned))
     return found

@@ -1,27 +1,27 @@
 """Reads from an MLflow server which versions of a model stand where, fetches their files, and moves aliases and tags.
 
-Replicas use it in place of MLflow's own library, which takes 170 MB and three seconds in each.
+No file of a version is read before its signature holds. Replicas use it in place of MLflow's own library, which takes
+170 MB and three seconds in each.
 
 Source: MLflow 3 REST API, `registered-models`, `model-versions` and the artefact proxy.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import httpx
-import yaml
 
-from pipelines.detectors.bundle import CARD, Bundle, Card, unpack
+from pipelines.detectors.bundle import CARD, Bundle, unpack
 from pipelines.errors import ArtefactRejected, Conflict, NotFound, Unavailable
+from pipelines.promotion.description import DESCRIPTION, check_signature
 from pipelines.promotion.rollout import ModelState, PromotionRequest, Rollout, Stage
+from pipelines.promotion.signing import SIGNATURE, check_signed
 
 PROXY = "mlflow-artifacts:/"
-DESCRIPTION = "MLmodel"  # MLflow's own file beside ours
 TIMEOUT_S = 10.0  # between two pieces of an answer
 # Of a whole answer. Source: own choice; a version's largest file has some megabytes, a page of a thousand models one.
 ANSWER_S, ANSWER_BYTES = 30.0, 256 * 2**20
@@ -59,20 +59,40 @@ class Release:
     Attributes:
         sha256: Of its card, which carries those of its other files.
         path: Of its files, below the artefact proxy.
+        signature: As its tag has it; empty where there is none.
     """
 
     name: str
     version: str
     sha256: str
     path: str
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a registry is reached, and whose versions are believed.
+
+    Attributes:
+        url: Of the MLflow server.
+        alias: Of the version that people want to be live.
+        login: User and password.
+        signers: Public keys; a version is used when one of them has signed it.
+    """
+
+    url: str
+    alias: str
+    login: tuple[str, str] = field(repr=False)
+    signers: tuple[bytes, ...]
 
 
 class Registry:
     """Reads one MLflow server, and moves what stands in it."""
 
-    def __init__(self, url: str, alias: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
-        self._alias = alias
+    def __init__(self, access: Access) -> None:
+        self._client = httpx.Client(base_url=access.url, auth=access.login, timeout=TIMEOUT_S)
+        self._alias = access.alias
+        self._signers = access.signers
 
     def states(self, detector: str) -> dict[str, ModelState]:
         """Return what stands where for every family's model of a detector, in one request.
@@ -169,14 +189,15 @@ class Registry:
             Unavailable: The registry does not answer.
         """
         answer = self._get("/api/2.0/mlflow/model-versions/get", name=name, version=version)
-        if answer.status_code in (400, 404):
+        found = {} if answer.status_code in (400, 404) else self._read(answer)["model_version"]
+        if str(found.get("version")) != version:  # another one than was asked for may be signed, too
             raise NotFound("model version", f"{name}/{version}")
-        return self._release(name, self._read(answer)["model_version"])
+        return self._release(name, found)
 
     def _release(self, name: str, found: Mapping[str, Any]) -> Release:
         tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
         version = str(found["version"])
-        return Release(name, version, tags.get("sha256", ""), self._path(name, version))
+        return Release(name, version, tags.get("sha256", ""), self._path(name, version), tags.get(SIGNATURE, ""))
 
     def _path(self, name: str, version: str) -> str:
         answer = self._get("/api/2.0/mlflow/model-versions/get-download-uri", name=name, version=version)
@@ -186,10 +207,33 @@ class Registry:
         return uri.removeprefix(PROXY).lstrip("/")
 
     def fetch(self, release: Release) -> dict[str, bytes]:
-        """Return all files of a version, by name.
+        """Return a signed version's files, by name.
 
         Raises:
-            ArtefactRejected: The card is missing or is not the registered one, or MLflow's signature is another.
+            ArtefactRejected: It is not signed as it is, the card is missing or is not the registered one, or MLflow's
+                signature is another.
+            Unavailable: The registry does not answer.
+        """
+        files = self.download(release)
+        check_signed(release.name, release.version, files, release.signature, self._signers)
+        return check_files(release, files)
+
+    def is_signed(self, release: Release) -> bool:
+        """Tell whether a version may be used.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        try:
+            self.fetch(release)
+        except ArtefactRejected:
+            return False
+        return True
+
+    def download(self, release: Release) -> dict[str, bytes]:
+        """Return all files that the registry has of a version, by name, whoever wrote them.
+
+        Raises:
             Unavailable: The registry does not answer.
         """
         names = self._files(release)
@@ -197,11 +241,7 @@ class Registry:
         for answer in answers.values():
             if answer.status_code >= 500:  # of the moment: no reason to reject the version for good
                 self._read(answer)
-        files = {name: answer.content for name, answer in answers.items() if answer.is_success}
-        if CARD not in files or sha256(files[CARD]).hexdigest() != release.sha256:
-            raise ArtefactRejected(release.name, f"version {release.version}: the card is not the registered one")
-        check_signature(files.pop(DESCRIPTION, b""), files[CARD])
-        return files
+        return {name: answer.content for name, answer in answers.items() if answer.is_success}
 
     def present(self, release: Release, names: Sequence[str]) -> bool:
         """Tell whether the artefact store still lists these files.
@@ -291,6 +331,8 @@ class Registry:
 
     @staticmethod
     def _read(answer: httpx.Response) -> dict[str, Any]:
+        if answer.status_code == 401:
+            raise Unavailable("registry", "refuses the log-in: see HDX_MLFLOW_USERNAME and HDX_MLFLOW_PASSWORD")
         if not answer.is_success:
             raise Unavailable("registry", f"answers with status {answer.status_code}")
         try:
@@ -302,19 +344,16 @@ class Registry:
         return content
 
 
-def check_signature(description: bytes, card: bytes) -> None:
-    """Compare the columns that MLflow's signature names with those that the card names.
+def check_files(release: Release, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a version's files without MLflow's own, once they go together.
 
     Raises:
-        ArtefactRejected: They differ, there is no signature, or the card is none.
+        ArtefactRejected: The card is missing or is not the registered one, or MLflow's signature is another.
     """
-    try:
-        columns = json.loads(yaml.safe_load(description)["signature"]["inputs"])
-        names = [column["name"] for column in columns]
-    except (TypeError, KeyError, ValueError, RecursionError, yaml.YAMLError):
-        raise ArtefactRejected(DESCRIPTION, "has no signature") from None
-    if names != list(Card.from_json(card).features):
-        raise ArtefactRejected(DESCRIPTION, "its signature names other features than the card")
+    if CARD not in files or sha256(files[CARD]).hexdigest() != release.sha256:
+        raise ArtefactRejected(release.name, f"version {release.version}: the card is not the registered one")
+    check_signature(files.get(DESCRIPTION, b""), files[CARD])
+    return {name: content for name, content in files.items() if name != DESCRIPTION}
 
 
 def load_members(registry: Registry, family: str, names: Sequence[str]) -> Mapping[str, Bundle]:
@@ -335,7 +374,7 @@ def request_promotion(source: Registry, request: PromotionRequest) -> str:
 
     Raises:
         NotFound: There is no such model or version.
-        Conflict: There is nothing to go back to.
+        Conflict: There is nothing to go back to, or the version is not signed.
         Unavailable: The registry does not answer.
     """
     state = source.state(request.name)
@@ -346,7 +385,10 @@ def request_promotion(source: Registry, request: PromotionRequest) -> str:
             raise Conflict("model", request.name, "must have a previous version")
         source.promote(request.name, version)
         return version
-    source.release(request.name, request.version)
+    try:
+        source.fetch(source.release(request.name, request.version))
+    except ArtefactRejected as error:
+        raise Conflict("version", request.version, f"must be one that replicas take ({error})") from None
     source.promote(request.name, request.version)
     # A tenant's own model has no rollout: its replicas' next look at the directory makes it live.
     if request.version != state.live and not owner_of(request.name):

@@ -314,15 +314,24 @@ class ModelLoader:
 
 
 def take(registry: Registry, name: str, version: str) -> Held:
-    """Fetch a version, check every file of it, and let it score the probe window.
+    """Fetch a version that is signed, check every file of it, and let it score the probe window.
 
     Raises:
         NotFound: There is none.
-        ArtefactRejected: It is not what was registered, is no model of this detector, or judges nothing.
+        ArtefactRejected: It is not what was signed, is no model of this detector, or judges nothing.
         Unavailable: The registry does not answer.
     """
     release = registry.release(name, version)
-    files = registry.fetch(release)
+    return examined(release, registry.fetch(release))
+
+
+def examined(release: Release, files: Mapping[str, bytes]) -> Held:
+    """Return a version of its files once it has scored the probe window.
+
+    Raises:
+        ArtefactRejected: It is no model of this detector, or judges nothing.
+    """
+    name, version = release.name, release.version
     bundle = unpack(files)
     meant = model_name(bundle.card.family, bundle.card.detector, owner_of(name))
     if meant != name:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pipelines.diagnosis.records import Inspection, Versions
 from pipelines.errors import NotFound, Unavailable, reason_of
-from pipelines.promotion.mlflow_client import Registry
+from pipelines.promotion.mlflow_client import Registry, model_name
 
 LABEL = re.compile(r"t([1-9][0-9]*)/[0-9]+")
 # Most of the time that looks take. Source: own choice; docs/promotion.md has what a look at a thousand models takes.
@@ -66,12 +66,26 @@ class TenantModels:
         """Read the registry once."""
         try:
             found = self._registry.owned()
-            self._known = {
-                (family, tenant): tuple((name, label(tenant, version)) for name, version in sorted(versions.items()))
-                for (family, tenant), versions in found.items()
-            }
+            self._known = {key: self._followed(*key, versions) for key, versions in found.items()}
         except Exception as error:  # an answer may be of any shape; what was known stays
             logging.getLogger(__name__).warning("tenant_models not read: %s", reason_of(error), exc_info=error)
+
+    def _followed(self, family: str, tenant: int, versions: Mapping[str, str]) -> Versions:
+        """Return the champions of a tenant; one that moved to a version that is not signed stays where it was.
+
+        Raises:
+            Unavailable: The registry does not answer.
+        """
+        before = dict((self._known or {}).get((family, tenant), ()))
+        found = []
+        for detector, version in sorted(versions.items()):
+            new, name = label(tenant, version), model_name(family, detector, tenant)
+            old = before.get(detector, new)
+            if new != old and not self._registry.is_signed(self._registry.release(name, version)):
+                logging.getLogger(__name__).warning("%s: version %s is not signed; %s stays", name, version, old)
+                new = old
+            found.append((detector, new))
+        return tuple(found)
 
     def of(self, family: str, tenant_id: int) -> Versions:
         """Return the versions of a tenant's own models, by detector; empty where all its windows meet shared ones.

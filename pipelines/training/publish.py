@@ -2,15 +2,18 @@
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
 from typing import Any
 
 from pipelines.detectors.bundle import CARD, Bundle, pack
-from pipelines.errors import InvalidInput
+from pipelines.errors import ArtefactRejected, InvalidInput
 from pipelines.machines.family import Family, digest_of
-from pipelines.promotion.mlflow_client import OWN, Registry, model_name
+from pipelines.promotion.description import DESCRIPTION
+from pipelines.promotion.mlflow_client import OWN, Access, Registry, model_name
+from pipelines.promotion.signing import SIGNATURE, Signer
 from pipelines.training import flavor
 from pipelines.training.tuning import Trial
 
@@ -21,42 +24,95 @@ UNKNOWN: Mapping[str, str] = {}
 def publish(
     bundle: Bundle,
     family: Family,
-    url: str,
-    alias: str,
+    access: Access,
+    signer: Signer | None,
     promote: bool,
     provenance: Mapping[str, str] = UNKNOWN,
     trials: Sequence[Trial] = (),
     tenant_id: int = 0,
 ) -> str:
-    """Log one run and register one version; return its number.
+    """Log one run and register one version, signed; return its number.
 
     The version gets the alias when the model has none yet, or when `promote` says so; otherwise it is the challenger.
+    Where a champion that is not signed turns out to be this very version, it is signed, and no other one is registered.
 
     Args:
         bundle: To be registered.
         family: Its family.
-        url: Of the MLflow server.
-        alias: Of the version that people want to be live.
-        promote: Move that alias.
+        access: To the registry.
+        signer: Signs the version; without one no replica takes it until `hdx sign` has.
+        promote: Move the alias that people move.
         provenance: Logged as parameters.
         trials: Logged as runs below this one.
         tenant_id: Whose own model it is; 0 for one that all tenants share.
 
     Raises:
         InvalidInput: It is of a family that a tenant has defined, and of no tenant.
+        ArtefactRejected: The registry holds other files than it was given.
     """
-    from mlflow.models import Model
-
-    import mlflow
-
     card = bundle.card
     if card.definition and not tenant_id:
         raise InvalidInput("tenant", tenant_id, f"must be the one whose family {card.family} is")
     name = model_name(card.family, card.detector, tenant_id)
     files = pack(bundle)
-    digest = sha256(files[CARD]).hexdigest()
-    first = Registry(url, alias).champion(card.family, card.detector, tenant_id) is None
-    mlflow.set_tracking_uri(url)
+    source = Registry(access)
+    champion = source.champion(card.family, card.detector, tenant_id)
+    if champion and signer and not source.is_signed(champion) and sign(source, signer, name, champion.version, files):
+        return champion.version
+    with logged_in(access):
+        version = _register(name, bundle, family, files, provenance, trials, tenant_id)
+    if signer and not sign(source, signer, name, version, files):
+        raise ArtefactRejected(name, f"version {version}: the registry holds other files than it was given")
+    source.point(name, access.alias if champion is None or promote else CHALLENGER, version)
+    return version
+
+
+def sign(source: Registry, signer: Signer, name: str, version: str, files: Mapping[str, bytes]) -> bool:
+    """Sign a version that consists of these files and MLflow's own; tell whether it does.
+
+    Raises:
+        Unavailable: The registry does not answer.
+    """
+    found = source.download(source.release(name, version))
+    if found != {**files, DESCRIPTION: found.get(DESCRIPTION)}:
+        return False
+    source.note(name, version, **{SIGNATURE: signer.sign(name, version, found)})
+    return True
+
+
+@contextmanager
+def logged_in(access: Access) -> Iterator[None]:
+    """Let MLflow's library reach the registry within the block; it takes a log-in from the environment alone."""
+    import mlflow
+
+    mlflow.set_tracking_uri(access.url)
+    names = dict(zip(("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"), access.login, strict=True))
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _register(
+    name: str,
+    bundle: Bundle,
+    family: Family,
+    files: Mapping[str, bytes],
+    provenance: Mapping[str, str],
+    trials: Sequence[Trial],
+    tenant_id: int,
+) -> str:
+    """Log one run and register one version; return its number."""
+    from mlflow.models import Model
+
+    import mlflow
+
+    card, digest = bundle.card, sha256(files[CARD]).hexdigest()
     # The library reports every step it takes on stdout and stderr; the caller reports the outcome.
     quiet = io.StringIO()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -79,7 +135,6 @@ def publish(
         )
     version = str(info.registered_model_version)
     _describe_version(name, version, bundle, family, digest)
-    mlflow.MlflowClient().set_registered_model_alias(name, alias if first or promote else CHALLENGER, version)
     return version
 
 
@@ -107,13 +162,19 @@ def log_trials(trials: Sequence[Trial]) -> None:
             mlflow.set_tag("detector", trial.detector)
 
 
-def log_evaluation(family: Family, figures: Mapping[str, Any], page: str, url: str) -> str:
+def log_evaluation(family: Family, figures: Mapping[str, Any], page: str, access: Access) -> str:
     """Log an evaluation on left-out data as a run of the family's experiment; return the run's id."""
     import mlflow
 
-    mlflow.set_tracking_uri(url)
-    mlflow.set_experiment(f"hdx-{family.name}")
-    with redirect_stdout(io.StringIO()), mlflow.start_run(run_name="evaluation") as run:
+    with logged_in(access), redirect_stdout(io.StringIO()):
+        mlflow.set_experiment(f"hdx-{family.name}")
+        return _log_evaluation(figures, page)
+
+
+def _log_evaluation(figures: Mapping[str, Any], page: str) -> str:
+    import mlflow
+
+    with mlflow.start_run(run_name="evaluation") as run:
         mlflow.set_tag("data_fingerprint", figures["fingerprint"])
         for row in figures["panels"]:
             measured = {name: row[name] for name in ("auc", "f1", "far", "mar", "ece", "abstained")}

@@ -96,7 +96,7 @@ def _state(model: FleetModel, tenant_id: int) -> dict[str, Any]:
     "/api/models/{name}/promote/",
     status_code=202,
     response_model=MoveReply,
-    responses=problems.documented(400, 401, 403, 404, 413, 415, 503),
+    responses=problems.documented(400, 401, 403, 404, 409, 413, 415, 503),
     summary="Make a version live",
 )
 async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) -> Response:

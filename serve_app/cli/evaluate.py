@@ -47,6 +47,7 @@ def evaluate(
     from pipelines.training.report import render
     from pipelines.training.train import load
     from serve_app.local.offline import check_registry, open_registry
+    from serve_app.shared.registry_access import access_of
 
     settings, kind = read_settings(), known_family(family)
     if log and not dry_run:
@@ -62,7 +63,7 @@ def evaluate(
             report.write_text(page, encoding="utf-8")
             report.with_suffix(".json").write_text(json.dumps(found.plain(), indent=1), encoding="utf-8")
         if log:
-            log_evaluation(kind, found.plain(), page, settings.tracking_url)
+            log_evaluation(kind, found.plain(), page, access_of(settings))
     console.print(tables_of(found))
 
 

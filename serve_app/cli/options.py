@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from configs.settings import ENV_FILE, Settings, read_settings
 from pipelines.errors import InvalidInput, NotFound, UnknownFamily
 from pipelines.machines.family import Family, family_names, read_family
 from serve_app.cli.progress import tell
@@ -28,6 +29,21 @@ ZoneOption = Annotated[str, typer.Option("--zone", help="Time zone of moments th
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say how the file is read.")]
 RoleOption = Annotated[Literal["admin", "engineer", "operator", "viewer"], typer.Option("--role")]
 TenantOption = Annotated[str, typer.Option("--tenant", help="Made when absent.")]
+
+
+def signing_settings(*, dry_run: bool = False) -> Settings:
+    """Read the settings, with fresh secrets where none were made: a signature by a known one proves nothing.
+
+    Args:
+        dry_run: Nothing will be signed.
+    """
+    from serve_app.local.bootstrap import make_env
+
+    settings = read_settings()
+    if not dry_run and "HDX_SECRET_KEY" in settings.unset_secrets and make_env(ENV_FILE):
+        tell(f"  wrote {ENV_FILE} with fresh secrets")
+        return read_settings()
+    return settings
 
 
 def known_family(name: str, tenant: str = "") -> Family:

@@ -95,6 +95,7 @@ def own_members(settings: Settings, family: "Family", tenant: str) -> "tuple[Fam
     from pipelines.detectors.untrained import untrained
     from serve_app.cli.users import with_store
     from serve_app.local.bootstrap import answers
+    from serve_app.shared.registry_access import access_of
     from serve_app.training import members_of_own
 
     if not answers(f"{settings.tracking_url}/health"):
@@ -104,7 +105,7 @@ def own_members(settings: Settings, family: "Family", tenant: str) -> "tuple[Fam
     async def read(store: "Store") -> int:
         return await store.tenants.get(tenant)
 
-    source = Registry(settings.tracking_url, settings.models.alias)
+    source = Registry(access_of(settings))
     return members_of_own(source, with_store(read), family, tell)
 
 

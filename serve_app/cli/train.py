@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.table import Table
 
-from configs.settings import Settings, read_settings
+from configs.settings import Settings
 from pipelines.datasets.feedback import Remark
 from pipelines.machines.family import Family, family_names
 from serve_app.cli.options import (
@@ -19,6 +19,7 @@ from serve_app.cli.options import (
     ZoneOption,
     known_family,
     recordings,
+    signing_settings,
 )
 from serve_app.cli.progress import Step, bar, console, tell
 
@@ -68,7 +69,8 @@ def train(
         raise typer.BadParameter("--label is for families of your own: shipped ones name their label columns")
     if tenant and not feedback:
         raise typer.BadParameter("--tenant says whose feedback: it needs --feedback")
-    settings, kind, plan = read_settings(), known_family(family), Plan(seed, trials, workers)
+    settings, kind = signing_settings(dry_run=dry_run), known_family(family)
+    plan = Plan(seed, trials, workers)
     # Before and not inside: two uses of the parts of this machine in one process would wait for each other.
     remarks = asyncio.run(remarks_of(settings, kind, tenant)) if feedback else []
     if not dry_run:
@@ -108,7 +110,7 @@ def train_defined(name: str, tenant: str, given: Given, plan: "Plan", promote: b
     from serve_app.local.offline import check_registry, open_registry
     from serve_app.training import remarks_on, train_own
 
-    settings, kind = read_settings(), known_family(name, tenant)
+    settings, kind = signing_settings(dry_run=given.dry_run), known_family(name, tenant)
     if not given.dry_run:
         check_registry(settings)
 
@@ -169,14 +171,15 @@ def train_family(
     from pipelines.training.publish import publish
     from pipelines.training.run import learn
     from pipelines.training.train import load
+    from serve_app.shared.registry_access import access_of, signer_of
 
     recordings = load(family, data, plan.seed, machines=settings.models.simulated_machines)
     learned = learn(family, recordings, remarks, plan, step)
     table = Table("model", "version", "AUC, groups left out", box=None)
-    url, alias = settings.tracking_url, settings.models.alias
+    access, signer = access_of(settings), signer_of(settings)
     for number, (bundle, tried, provenance) in enumerate(learned):
         step(f"register {bundle.card.detector}", number, len(learned))
-        version = publish(bundle, family, url, alias, promote, provenance, tried)
+        version = publish(bundle, family, access, signer, promote, provenance, tried)
         table.add_row(f"hdx-{family.name}-{bundle.card.detector}", version, f"{bundle.card.skill:.4f}")
     step("registered", len(learned), len(learned))
     return table

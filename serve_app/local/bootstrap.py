@@ -24,18 +24,20 @@ from sqlalchemy import make_url
 
 from configs.settings import Settings, environment, new_secrets
 from pipelines.detectors.members import registry
-from pipelines.errors import Unavailable
+from pipelines.errors import NotFound, Unavailable
 from pipelines.knowledge.ingest.ingest import articles
 from pipelines.knowledge.search.encoder import BUILT_IN
-from pipelines.promotion.mlflow_client import Registry
+from pipelines.promotion.mlflow_client import Registry, Release
 from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.local.demo import DEMO_FAMILY, make_demo
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_postgres
+from serve_app.local.mlflow_door import PASSWORD, USER
 from serve_app.local.permissions import OTHERS, private_home
 from serve_app.local.processes import Child, check_running, in_use, port_taken, start, wait_until
 from serve_app.local.terminal import Steps, first_start, screen
 from serve_app.shared.credentials import storage_key, webhook_secret
+from serve_app.shared.registry_access import access_of
 from serve_app.store.migrate import create_database, migrate
 
 CLI = (sys.executable, "-m", "serve_app.cli")
@@ -111,16 +113,29 @@ def mlflow_database(settings: Settings, url: str) -> str:
 def start_mlflow(settings: Settings, backend_url: str) -> Child:
     """Start the tracking server, which also hands out the artefacts."""
     command = [str(BIN / "mlflow"), "server", "--host", settings.host, "--port", str(settings.mlflow_port)]
-    command += ["--backend-store-uri", backend_url, "--workers", "1"]
+    command += ["--workers", "1", "--app-name", "hdx"]
     command += ["--artifacts-destination", str(settings.home / "mlflow" / "artifacts")]
-    # Jobs and their extra processes serve MLflow's language-model features, which HDX does not use.
-    names = environment(
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
-        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=storage_key(settings.secret_key.get_secret_value()),
-        MLFLOW_WEBHOOK_ALLOWED_SCHEMES="http,https",  # the service is its neighbour on loopback
-        MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true",
-    )
-    return start("mlflow", command, names, settings.home / "logs" / "mlflow.log")
+    return start("mlflow", command, mlflow_environment(settings, backend_url), settings.home / "logs" / "mlflow.log")
+
+
+def mlflow_environment(settings: Settings, backend_url: str) -> dict[str, str]:
+    """Return the environment of the tracking server: of HDX's secrets it holds what lets people in, and no other.
+
+    Args:
+        settings: Hold the secrets.
+        backend_url: Of its database; a password in a command line would be everybody's to read.
+    """
+    own = {
+        "MLFLOW_BACKEND_STORE_URI": backend_url,
+        USER: settings.mlflow_username,
+        PASSWORD: settings.mlflow_password.get_secret_value(),
+        # Jobs and their extra processes serve MLflow's language-model features, which HDX does not use.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": storage_key(settings.secret_key.get_secret_value()),
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # the service is its neighbour on loopback
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    }
+    return {name: value for name, value in environment().items() if not name.startswith(("HDX_", "RAY_"))} | own
 
 
 def answers(url: str) -> bool:
@@ -132,17 +147,42 @@ def answers(url: str) -> bool:
 
 
 def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -> None:
-    """Train the demo family when a detector has no champion."""
-    source = Registry(settings.tracking_url, settings.models.alias)
-    if any(source.champion(DEMO_FAMILY, name) is None for name in registry()):
+    """Train the demo family when a detector has no version, or one of an earlier HDX, which signed none.
+
+    What the training makes again, byte for byte, it signs; nothing is signed for being there.
+
+    Raises:
+        Unavailable: Too few detectors have a version that is signed; names the commands that sign the others.
+    """
+    source = Registry(access_of(settings))
+    if any(release is None or not release.signature for release in answering(source)):
         command(steps, ["train", "--family", DEMO_FAMILY], names)
+    left = [release for release in answering(source) if release and not source.is_signed(release)]
+    if not left:
+        return
+    signing = ", ".join(f"`hdx sign {release.name} {release.version}`" for release in left)
+    words = f"holds versions that this HDX has not signed; once they are known as good: {signing}"
+    if len(registry()) - len(left) < settings.models.quorum:
+        raise Unavailable("registry", words)
+    steps.console.print(f"  [yellow]registry[/yellow] {words}")
+
+
+def answering(source: Registry) -> list[Release | None]:
+    """Return the version of the demo family that should answer, for each detector; None where there is none."""
+    found: list[Release | None] = []
+    for detector in registry():
+        try:
+            found.append(source.live(DEMO_FAMILY, detector))
+        except NotFound:
+            found.append(None)
+    return found
 
 
 def hear_from_mlflow(settings: Settings) -> None:
     """Ask MLflow to say when an alias moves; without that it is seen at the next look."""
     secret = webhook_secret(settings.secret_key.get_secret_value())
     url = f"http://{settings.host}:{settings.port}/internal/mlflow/webhook"
-    Registry(settings.tracking_url, settings.models.alias).subscribe(url, secret)
+    Registry(access_of(settings)).subscribe(url, secret)
 
 
 @contextmanager

@@ -15,9 +15,13 @@ import httpx
 from rich.table import Table
 
 from configs.settings import Settings
+from pipelines.detectors.adaptive import Adaptive
 from pipelines.errors import HdxError, NotFound
+from pipelines.promotion.mlflow_client import Registry
 from serve_app.local.cluster import Dashboard, ray_folder
+from serve_app.local.demo import DEMO_FAMILY
 from serve_app.local.terminal import lost_password
+from serve_app.shared.registry_access import access_of
 
 TAIL_LINES = 20
 
@@ -171,9 +175,12 @@ def part_findings(settings: Settings) -> list[Finding]:
 
 
 def mlflow_finding(settings: Settings) -> Finding:
-    """Tell whether the registry answers."""
-    fine = get(f"{settings.tracking_url}/health") is not None
-    return Finding("mlflow", fine, settings.tracking_url if fine else "no answer: see `hdx logs mlflow`")
+    """Tell whether the registry answers, and takes the log-in."""
+    try:
+        Registry(access_of(settings)).champion(DEMO_FAMILY, Adaptive.name)
+    except HdxError as error:
+        return Finding("mlflow", False, f"{error}: see `hdx logs mlflow`")
+    return Finding("mlflow", True, settings.tracking_url)
 
 
 def ray_finding(settings: Settings) -> Finding:

@@ -16,6 +16,7 @@ from pipelines.promotion.mlflow_client import Registry
 from serve_app.local.bootstrap import START_S, answers, database, start_mlflow
 from serve_app.local.processes import in_use, port_taken, wait_until
 from serve_app.local.terminal import Steps
+from serve_app.shared.registry_access import access_of
 from serve_app.store.repository import Store
 
 
@@ -48,7 +49,7 @@ def open_registry(settings: Settings, console: Console) -> Iterator[Registry]:
                 mlflow = stack.enter_context(start_mlflow(settings, tables))
                 wait_until(lambda: answers(health), [mlflow], START_S)
             stack.callback(alone)
-        yield Registry(settings.tracking_url, settings.models.alias)
+        yield Registry(access_of(settings))
 
 
 def check_registry(settings: Settings) -> bool:

@@ -87,7 +87,7 @@ HDX is ready.
   API and its documentation   {base}/docs
   Health                      {base}/health/
   Ray dashboard               hdx dashboard
-  MLflow                      {settings.tracking_url}
+  MLflow                      {settings.tracking_url}   (as {settings.mlflow_username}, HDX_MLFLOW_PASSWORD of .env)
   Log-in                      {login.username} / {known}
   State                       {settings.home}
   Detectors                   {placement}{advice}

@@ -16,6 +16,7 @@ from serve_app.detection import Detection
 from serve_app.replicas.graph_ports import GraphAssistant, GraphDiagnoser, GraphLibrary, GraphPromotions, Handle
 from serve_app.shared.cache import AnswerCache
 from serve_app.shared.metrics import Metrics
+from serve_app.shared.registry_access import access_of
 from serve_app.store.repository import Store
 from serve_app.watching import Watching
 
@@ -50,7 +51,7 @@ class Gateway:
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
         self._inside: Ensemble | None = None
-        tenant_models = TenantModels(Registry(settings.tracking_url, settings.models.alias), settings.models.own_poll_s)
+        tenant_models = TenantModels(Registry(access_of(settings)), settings.models.own_poll_s)
         tenant_models.start()
         if isinstance(ensemble, Mapping):
             self._inside = _make_ensemble(ensemble, settings, promoter)

@@ -19,6 +19,7 @@ from configs.settings import Settings
 from deployments.runtime.bind_address import keep_to_node_address
 from pipelines.detectors.members import registry
 from pipelines.drift.fleet import drifting
+from pipelines.errors import ArtefactRejected
 from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.gates import Evidence
 from pipelines.promotion.mlflow_client import LIVE, PREVIOUS, Registry, request_promotion
@@ -38,6 +39,7 @@ from serve_app.replicas.drift_watcher import LOOK_S, DriftWatcher
 from serve_app.shared import logs
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import FleetMetrics
+from serve_app.shared.registry_access import access_of
 from serve_app.store.repository import Store
 
 # A replica that has not reported for so long is gone. Source: own choice; it reports every second, and one report that
@@ -58,7 +60,7 @@ class Promoter:
         logs.configure(settings)
         if settings.database.url is None:
             raise ValueError("HDX_DATABASE__URL is not set; `hdx run` sets it to the embedded PostgreSQL")
-        self._registry = Registry(settings.tracking_url, settings.models.alias)
+        self._registry = Registry(access_of(settings))
         url = settings.database.url.get_secret_value()
         self._store = Store.open(url, 2, settings.database.waits, settings.archive_url)
         self._metrics = FleetMetrics()
@@ -148,6 +150,8 @@ class Promoter:
         if transition.kind == "wait":
             return
         state = self._states[model]
+        if transition.kind == "finish" and (fault := await asyncio.to_thread(self._fault_of, state)):
+            transition = Transition("back", transition.rollout, fault)
         stage = transition.rollout.stage if transition.rollout else ""
         logs.write("promotion", model=state.name, move=transition.kind, version=state.champion, stage=stage)
         await asyncio.to_thread(self._act, state, transition)
@@ -193,6 +197,19 @@ class Promoter:
             await asyncio.sleep(self._poll_s)
         finally:
             self._trying.pop(key, None)
+
+    def _fault_of(self, state: ModelState) -> str:
+        """Return why no replica may use a model's champion; empty where they may.
+
+        Raises:
+            NotFound: The version is gone.
+            Unavailable: The registry does not answer.
+        """
+        try:
+            self._registry.fetch(self._registry.release(state.name, state.champion))
+        except ArtefactRejected as error:
+            return str(error)
+        return ""
 
     def _act(self, state: ModelState, transition: Transition) -> None:
         """Write a step into the registry; each order of writes is safe to be cut short.

@@ -47,16 +47,24 @@ FLAGS = (
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+def browser(service: Service, tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """A Chromium without a window; the last page is kept as a picture."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(flag)
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    log_in(opened, service)
     yield opened
     opened.save_screenshot(str(tmp_path / "last.png"))
     opened.quit()
+
+
+def log_in(browser: webdriver.Chrome, service: Service) -> None:
+    """Log in by the address, for no driver can type into the browser's own window; it is kept for the pages after."""
+    settings = service.settings
+    login = f"{settings.mlflow_username}:{settings.mlflow_password.get_secret_value()}"
+    browser.get(settings.tracking_url.replace("//", f"//{login}@"))
 
 
 def on_page(browser: webdriver.Chrome, place: tuple[str, str]) -> WebElement:

@@ -109,6 +109,16 @@ class Service:
         lines = (self.folder / ".env").read_text(encoding="utf-8").splitlines()
         return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
 
+    @property
+    def settings(self) -> Settings:
+        """What leads to its registry, and signs there."""
+        return Settings(
+            mlflow_url=self.environment.get("HDX_MLFLOW_URL", ""),
+            mlflow_port=int(self.environment["HDX_MLFLOW_PORT"]),
+            mlflow_password=self.secret("HDX_MLFLOW_PASSWORD"),
+            secret_key=self.secret("HDX_SECRET_KEY"),
+        )
+
     @contextmanager
     def client(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> Iterator[httpx.Client]:
         with httpx.Client(base_url=self.base, timeout=60) as client:

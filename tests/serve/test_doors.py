@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from serve_app.local.cluster import ray_folder
+from serve_app.shared.registry_access import access_of
 from tests.serve.service import HDX, Service
 
 STRANGER = "nobody"
@@ -76,6 +78,28 @@ def test_the_fronts_pages_ask_for_the_token(service: Service) -> None:
     assert httpx.get(statistics, auth=("hdx", token)).is_success
 
 
+def test_mlflow_asks_for_a_log_in(service: Service) -> None:
+    """Its pages, its models and their files are for whoever knows the password."""
+    access = access_of(service.settings)
+    for path in ("/", "/api/2.0/mlflow/registered-models/search", "/api/2.0/mlflow-artifacts/artifacts"):
+        assert httpx.get(f"{access.url}{path}").status_code == 401
+        assert httpx.get(f"{access.url}{path}", auth=("hdx", "change-me")).status_code == 401
+        assert httpx.get(f"{access.url}{path}", auth=access.login).is_success
+
+
+def test_mlflow_holds_no_key(service: Service) -> None:
+    """Of HDX's secrets its processes are given what lets people in, and none that signs a version."""
+    note = json.loads((service.home / "run.json").read_text(encoding="utf-8"))
+    parent = psutil.Process(note["services"]["mlflow"]["pid"])
+    kept = {service.secret(name) for name in ("HDX_SECRET_KEY", "HDX_RAY_AUTH_TOKEN", "HDX_ML_INTERNAL_API_KEY")}
+    processes = [parent, *parent.children(recursive=True)]
+    assert len(processes) > 1
+    for process in processes:
+        environment = process.environ()
+        assert environment["HDX_MLFLOW_PASSWORD"] == service.secret("HDX_MLFLOW_PASSWORD")
+        assert not kept & set(environment.values())
+
+
 @pytest.mark.parametrize("name", ["x-session-id", "serve_multiplexed_model_id", "x-request-timeout-seconds"])
 def test_callers_do_not_command_ray(service: Service, name: str) -> None:
     """What it reads of a request's headers never arrives, and no byte of it is an error of the server's."""
@@ -127,5 +151,5 @@ def test_a_stranger_sees_no_secret(service: Service) -> None:
     assert as_stranger(OPEN, [str(service.folder / ".env")]) == []
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     known = re.findall(r"^HDX_\w+=(\w{32,})$", (service.folder / ".env").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(known) == 4
+    assert len(known) == 5
     assert not any(secret in lines for secret in known)

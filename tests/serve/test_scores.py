@@ -8,8 +8,9 @@ from pipelines.datasets.simulator import HEALTHY, simulate
 from pipelines.detectors.members import registry
 from pipelines.diagnosis.records import Inspection
 from pipelines.machines.family import read_family
-from pipelines.promotion.mlflow_client import Registry, load_members
+from pipelines.promotion.mlflow_client import load_members
 from pipelines.scoring.score import judged
+from tests.serve.promotions import registry_of
 from tests.serve.service import Service
 
 FAULTS = (HEALTHY, "pump_wear", "cooler_fouling", "valve_lag", "sensor_drift", "air_in_oil")
@@ -31,8 +32,7 @@ def test_rest_score_and_evaluate_agree_bit_for_bit(service: Service, tmp_path: P
     service.hdx("score", "--family", "generic", str(source), str(target))
     service.hdx("score", "--family", "generic", "--workers", "1", str(source), str(folder))
 
-    port = service.environment["HDX_MLFLOW_PORT"]
-    members = load_members(Registry(f"http://127.0.0.1:{port}", "champion"), "generic", tuple(registry()))
+    members = load_members(registry_of(service), "generic", tuple(registry()))
     evaluated = judged([Inspection(window, "generic") for window in windows], family, members)
 
     pd.testing.assert_frame_equal(pd.read_parquet(folder), pd.read_parquet(target), check_exact=True)

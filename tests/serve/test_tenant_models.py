@@ -10,6 +10,7 @@ import httpx
 
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors.members import registry
+from serve_app.shared.registry_access import access_of, signer_of
 from serve_app.store.repository import Store
 from tests.serve.promotions import give, registry_of
 from tests.serve.service import Service
@@ -48,10 +49,10 @@ def versions(answer: dict[str, Any]) -> dict[str, str]:
 
 def test_an_own_model_judges_its_tenant_alone(service: Service) -> None:
     """One tenant's windows meet its own model, another's the shared ones, and replays say the same again."""
-    tracking = f"http://127.0.0.1:{service.environment['HDX_MLFLOW_PORT']}"
+    settings = service.settings
     live = registry_of(service).state(f"hdx-generic-{DETECTOR}").live
     with house(service, "owning") as (owner, tenant, mine), house(service, "sharing") as (other, _, theirs):
-        give(tracking, DETECTOR, live, [tenant])
+        give(access_of(settings), signer_of(settings), DETECTOR, live, [tenant])
         assert eventually(lambda: versions(detect(owner, mine, window(0)))[DETECTOR] == f"t{tenant}/1")
         other.headers.update({"serve_multiplexed_model_id": f"generic/t{tenant}/1", "x-tenant-id": str(tenant)})
         answers = [(detect(owner, mine, window(n)), detect(other, theirs, window(n))) for n in range(1, 9)]

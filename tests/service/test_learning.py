@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,16 +31,18 @@ from pipelines.errors import NotFound
 from pipelines.machines.commissioning import Normal
 from pipelines.promotion.gates import broken, compared, labelled
 from pipelines.signals.reading import make_feature_table
+from pipelines.training.publish import logged_in
 from pipelines.training.run import Plan, learn
 from pipelines.training.train import examples_of, fit_member
 from serve_app.cli.train import remarks_of, train_family
 from serve_app.local.embedded import EmbeddedPostgres
+from serve_app.shared.registry_access import access_of
 from serve_app.store.migrate import create_database, migrate
 from serve_app.store.records import StoredDiagnosis
 from serve_app.store.repository import Store
 from tests.contract.stand_ins import settings_for
 from tests.service.learner import FAMILY, SEED, hashes
-from tests.service.tracking import tracking_server
+from tests.service.tracking import PASSWORD, tracking_server
 
 # The fault that the recordings lack: a sensor whose reading stands still.
 MISSED = "sensor_stuck"
@@ -260,8 +263,9 @@ def test_a_run_says_how_to_make_it_again(settings: Settings, database: str, tmp_
     import mlflow
 
     asyncio.run(spoken_of(database))
-    with tracking_server(tmp_path) as url:
-        there = settings.model_copy(update={"mlflow_url": url})
+    with ExitStack() as stack:
+        url = stack.enter_context(tracking_server(tmp_path))
+        there = settings.model_copy(update={"mlflow_url": url, "mlflow_password": SecretStr(PASSWORD)})
 
         def train(feedback: bool, trials: int, promote: bool = False) -> None:
             remarks = asyncio.run(remarks_of(there, FAMILY, "")) if feedback else []
@@ -270,6 +274,7 @@ def test_a_run_says_how_to_make_it_again(settings: Settings, database: str, tmp_
 
         train(feedback=False, trials=0)
         client = mlflow.MlflowClient(url)
+        stack.enter_context(logged_in(access_of(there)))
         name = "hdx-generic-xgboost"
         first = client.get_model_version_by_alias(name, "champion")
         assert dict(client.get_registered_model(name).aliases) == {"champion": "1"}

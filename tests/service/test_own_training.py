@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from ray.serve import multiplex
 
-from configs.settings import Models, Settings
+from configs.settings import Settings
 from deployments.detector import DetectorConfig
 from deployments.ensemble import Ensemble
 from pipelines.detectors.members import registry
@@ -28,14 +28,15 @@ from pipelines.promotion.mlflow_client import Registry, model_name
 from pipelines.promotion.model_loader import take
 from pipelines.promotion.tenant_models import TenantModels
 from pipelines.training.labelled_family import LEAST_EACH
-from pipelines.training.publish import publish
+from pipelines.training.publish import logged_in, publish
 from serve_app.api.app import create_app
 from serve_app.families import FRESH_S
 from serve_app.replicas.graph_ports import GraphDiagnoser
+from serve_app.shared.registry_access import access_of, signer_of
 from serve_app.store.repository import Store
 from tests.contract.stand_ins import make_bench
 from tests.service.test_commission_command import hdx
-from tests.service.tracking import tracking_server
+from tests.service.tracking import PASSWORD, tracking_server
 from tests.unit.labelled_files import DEFINITION, PRESS, SECONDS, rows_of, samples, write_presses
 
 TRAINED = [name for name, detector in registry().items() if detector.supervised]
@@ -130,8 +131,11 @@ def served(embedded_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.chdir(folder)
         patch.setenv("HDX_DATABASE__URL", embedded_url)
         patch.setenv("HDX_MLFLOW_URL", tracking)
-        followed = {name: DetectorConfig(name, tracking, Models().alias, 60) for name in registry()}
-        ensemble, models = Ensemble(followed, 2, 20), TenantModels(Registry(tracking, Models().alias), 60)
+        patch.setenv("HDX_MLFLOW_PASSWORD", PASSWORD)
+        patch.setenv("HDX_SECRET_KEY", "k" * 64)
+        access = access_of(Settings())
+        followed = {name: DetectorConfig(name, access, 60) for name in registry()}
+        ensemble, models = Ensemble(followed, 2, 20), TenantModels(Registry(access), 60)
         diagnoser = GraphDiagnoser(ensemble.diagnose, ensemble.members, Settings(), models)
         services = replace(make_bench(folder).services, store=Store.open(embedded_url, 4), diagnoser=diagnoser)
         models.look()
@@ -221,20 +225,23 @@ def known_by(tracking: str, tenant_id: int) -> None:
     import mlflow
 
     client, name = mlflow.MlflowClient(tracking), model_name("press", "catboost", tenant_id)
-    made = client.get_model_version_by_alias(name, "champion")
+    with logged_in(access_of(Settings())):
+        made = client.get_model_version_by_alias(name, "champion")
+        run = client.get_run(str(made.run_id))
+        experiment = client.get_experiment(run.info.experiment_id)
     assert made.tags["definition"] == digest_of(DEFINITION)
-    run = client.get_run(str(made.run_id))
     assert run.data.params["family_version"] == "1"
-    assert client.get_experiment(run.info.experiment_id).name == f"hdx-press.t{tenant_id}"
-    source, alias = Registry(tracking, Models().alias), Models().alias
+    assert experiment.name == f"hdx-press.t{tenant_id}"
+    access, signer = access_of(Settings()), signer_of(Settings())
+    source = Registry(access)
     held = take(source, name, str(made.version))
     assert held.bundle.card.definition == DEFINITION
     assert [label.component for label in held.bundle.card.labels] == ["pump", "valve"]
     assert not any("pump" in file for file in held.files)
     with pytest.raises(InvalidInput, match="whose family press is"):
-        publish(held.bundle, PRESS, tracking, alias, promote=False)
+        publish(held.bundle, PRESS, access, signer, promote=False)
     shipped = replace(held.bundle, card=replace(held.bundle.card, family="generic"))
-    publish(shipped, PRESS, tracking, alias, promote=False, tenant_id=tenant_id + 10_000)
+    publish(shipped, PRESS, access, signer, promote=False, tenant_id=tenant_id + 10_000)
     with pytest.raises(ArtefactRejected, match="shipped"):
         take(source, model_name("generic", "catboost", tenant_id + 10_000), "1")
 

@@ -30,10 +30,11 @@ from pipelines.promotion.backtest import StoredWindow, run_backtest
 from pipelines.promotion.mlflow_client import Registry, load_members
 from pipelines.promotion.model_loader import ROWS, ModelLoader
 from pipelines.promotion.rollout import Assignment
+from pipelines.promotion.signing import SIGNATURE
 from pipelines.scoring.score import score
 from pipelines.signals.reading import make_feature_table
-from pipelines.training.publish import log_evaluation, publish
-from tests.service.tracking import tracking_server
+from pipelines.training.publish import log_evaluation, logged_in, publish
+from tests.service.tracking import SIGNER, access_to, registry_at, tracking_server
 
 FAMILY = read_family("generic")
 NAMES = tuple(registry())
@@ -60,8 +61,8 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
 def published(mlflow: Mlflow, bundles: dict[str, Bundle]) -> Registry:
     """Register the first version of every detector."""
     for bundle in bundles.values():
-        assert publish(bundle, FAMILY, mlflow.url, "champion", promote=False) == "1"
-    return Registry(mlflow.url, "champion")
+        assert publish(bundle, FAMILY, access_to(mlflow.url), SIGNER, promote=False) == "1"
+    return registry_at(mlflow.url)
 
 
 def test_what_is_fetched_votes_as_what_was_trained(published: Registry, bundles: dict[str, Bundle]) -> None:
@@ -80,17 +81,17 @@ def test_the_version_carries_its_evidence(mlflow: Mlflow, published: Registry) -
     """MLflow shows the alias, the hash, the data's fingerprint, the held-out skill, a card and a signature."""
     import mlflow as library
 
-    library.set_tracking_uri(mlflow.url)
-    client = library.MlflowClient()
-    version = client.get_model_version_by_alias("hdx-generic-xgboost", "champion")
     release = published.champion("generic", "xgboost")
     assert release is not None
+    with logged_in(access_to(mlflow.url)):
+        client = library.MlflowClient()
+        version = client.get_model_version_by_alias("hdx-generic-xgboost", "champion")
+        run = client.get_run(str(version.run_id))
+        signature = library.models.get_model_info(f"models:/hdx-generic-xgboost/{version.version}").signature
     assert version.tags["sha256"] == release.sha256
     assert len(version.tags["data_fingerprint"]) == 64
-    run = client.get_run(str(version.run_id))
     assert run.data.metrics["skill_auc"] > 0.8
     assert run.data.params["seed"] == "3"
-    signature = library.models.get_model_info(f"models:/hdx-generic-xgboost/{version.version}").signature
     assert "pressure_mean" in signature.inputs.input_names()
     assert "fault=pump_wear" in signature.outputs.input_names()
     assert "seed 3" in (version.description or "")
@@ -101,13 +102,14 @@ def test_an_evaluation_is_logged_with_its_page(mlflow: Mlflow) -> None:
     import mlflow as library
 
     row = {"name": "ensemble", "auc": 0.9, "f1": 0.8, "far": 0.1, "mar": None, "ece": 0.02, "abstained": 0.0}
-    run_id = log_evaluation(FAMILY, {"panels": [row], "fingerprint": "f" * 64}, "<p>page</p>", mlflow.url)
-    client = library.MlflowClient(mlflow.url)
-    run = client.get_run(run_id)
+    run_id = log_evaluation(FAMILY, {"panels": [row], "fingerprint": "f" * 64}, "<p>page</p>", access_to(mlflow.url))
+    with logged_in(access_to(mlflow.url)):
+        client = library.MlflowClient()
+        run, pages = client.get_run(run_id), {file.path for file in client.list_artifacts(run_id)}
     assert run.data.metrics["ensemble_auc"] == 0.9
     assert "ensemble_mar" not in run.data.metrics
     assert run.data.tags["data_fingerprint"] == "f" * 64
-    assert {file.path for file in client.list_artifacts(run_id)} == {"evaluation.html", "evaluation.json"}
+    assert pages == {"evaluation.html", "evaluation.json"}
 
 
 def test_a_champion_moves_only_when_told(mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle]) -> None:
@@ -115,10 +117,10 @@ def test_a_champion_moves_only_when_told(mlflow: Mlflow, published: Registry, bu
     loader = ModelLoader(published, "adaptive", ["generic"])
     loader.refresh()
     assert [status.version for status in loader.statuses()] == ["1"]
-    assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=False) == "2"
+    assert publish(bundles["adaptive"], FAMILY, access_to(mlflow.url), SIGNER, promote=False) == "2"
     loader.refresh()
     assert [status.version for status in loader.statuses()] == ["1"]
-    assert publish(bundles["adaptive"], FAMILY, mlflow.url, "champion", promote=True) == "3"
+    assert publish(bundles["adaptive"], FAMILY, access_to(mlflow.url), SIGNER, promote=True) == "3"
     loader.refresh()
     (status,) = loader.statuses()
     assert (status.version, status.scored_probe, status.reason) == ("3", True, "")
@@ -143,7 +145,7 @@ def test_a_follower_keeps_what_it_has(mlflow: Mlflow, published: Registry) -> No
     loader.refresh()
     assert loader.statuses()[0].scored_probe
 
-    lost = ModelLoader(Registry("http://127.0.0.1:1", "champion"), "random_forest", ["generic"])
+    lost = ModelLoader(registry_at("http://127.0.0.1:1"), "random_forest", ["generic"])
     lost.refresh()
     assert lost.statuses()[0].reason == "registry: does not answer"
     with pytest.raises(Unavailable):
@@ -161,9 +163,8 @@ def feature_table_of(count: int) -> FeatureTable:
 
 def again(bundle: Bundle, note: str, mlflow: Mlflow) -> str:
     """Register a bundle once more, under another card."""
-    return publish(
-        replace(bundle, card=replace(bundle.card, notes=(note,))), FAMILY, mlflow.url, "champion", promote=False
-    )
+    noted = replace(bundle, card=replace(bundle.card, notes=(note,)))
+    return publish(noted, FAMILY, access_to(mlflow.url), SIGNER, promote=False)
 
 
 def test_a_shadow_sees_copies_and_answers_nobody(
@@ -232,7 +233,7 @@ def test_two_versions_stay_in_memory(mlflow: Mlflow, published: Registry, bundle
         loader.steer({"generic": Assignment(live, before)})
     assert set(loader.report().ready["generic"]) == set(versions[1:])
     published_away = loader._registry
-    loader._registry = Registry("http://127.0.0.1:1", "champion")
+    loader._registry = registry_at("http://127.0.0.1:1")
     loader.steer({"generic": Assignment(versions[1], versions[2])})
     assert loader.statuses()[0].version == versions[1]
     loader._registry = published_away
@@ -269,7 +270,7 @@ def lie(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
 def test_a_lying_registry_changes_nothing(
     mlflow: Mlflow, published: Registry, bundles: dict[str, Bundle], kind: str, reason: str
 ) -> None:
-    """Wrong bytes, a wrong card, a pickle inside, other features, no signature, no model: named; the live one stays."""
+    """What is wrong though it is signed is named, and the live one stays: bytes, card, pickle, features, no model."""
     version = told(mlflow, published, bundles["catboost"], kind)
     loader, table = ModelLoader(published, "catboost", ["generic"]), feature_table_of(5)
     loader.steer(assignment("1", version, "shadow"))
@@ -296,6 +297,8 @@ def told(mlflow: Mlflow, published: Registry, bundle: Bundle, kind: str) -> str:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         published.note("hdx-generic-catboost", version, sha256=sha256(files["card.json"]).hexdigest())
+    signed = SIGNER.sign("hdx-generic-catboost", version, {file.name: file.read_bytes() for file in folder.iterdir()})
+    published.note("hdx-generic-catboost", version, **{SIGNATURE: signed})
     return version
 
 
@@ -316,7 +319,7 @@ async def test_a_replica_outlives_a_version_that_cannot_be_read(
     """It starts beside such a version, says why it has none, and follows the registry to the next."""
     version = told(mlflow, published, bundles["catboost"], "unreadable")
     published.point("hdx-generic-catboost", "follow", version)
-    member = Member(DetectorConfig("catboost", mlflow.url, "follow", 1))
+    member = Member(DetectorConfig("catboost", access_to(mlflow.url, "follow"), 1))
     (status,) = await member.members()
     assert (status.version, status.scored_probe) == ("", False)
     assert "cannot be read" in status.reason
@@ -337,7 +340,7 @@ async def test_a_replica_outlives_whatever_a_look_raises(monkeypatch: pytest.Mon
         raise KeyError("version")
 
     promoter = cast(DeploymentHandle[Any], SimpleNamespace(report=SimpleNamespace(remote=report)))
-    member = Member(DetectorConfig("catboost", "http://127.0.0.1:1", "champion", 0.5), promoter)
+    member = Member(DetectorConfig("catboost", access_to("http://127.0.0.1:1"), 0.5), promoter)
     monkeypatch.setattr(member._loader, "refresh", look)
     await member.check_health()
     await eventually(lambda: len(looks) > 1 and len(reports) > 1)
@@ -369,10 +372,10 @@ async def eventually(holds: Callable[[], bool]) -> None:
 def test_a_registry_that_dies_midway_changes_nothing(mlflow: Mlflow, bundles: dict[str, Bundle]) -> None:
     """A candidate that cannot be had now is not rejected: it is taken once the registry answers again."""
     version = again(bundles["adaptive"], "later", mlflow)
-    source = Registry(mlflow.url, "champion")
+    source = registry_at(mlflow.url)
     loader = ModelLoader(source, "adaptive", ["generic"])
     loader.steer(assignment("1"))
-    loader._registry = Registry("http://127.0.0.1:1", "champion")
+    loader._registry = registry_at("http://127.0.0.1:1")
     loader.steer(assignment("1", version, "shadow"))
     report = loader.report()
     assert (report.ready["generic"], report.rejected) == (("1",), {})

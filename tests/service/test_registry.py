@@ -11,6 +11,7 @@ import pytest
 from pipelines.errors import Unavailable
 from pipelines.promotion import mlflow_client
 from pipelines.promotion.mlflow_client import Registry, Release
+from tests.service.tracking import registry_at
 
 ANSWERS = {
     "listing": b'{"files": [{"path": "card.json", "is_dir": false}]}',
@@ -38,7 +39,7 @@ def strange() -> Iterator[Registry]:
     """A server on a free port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
     Thread(target=server.serve_forever, daemon=True).start()
-    yield Registry(f"http://127.0.0.1:{server.server_port}", "champion")
+    yield registry_at(f"http://127.0.0.1:{server.server_port}")
     server.shutdown()
     server.server_close()
 

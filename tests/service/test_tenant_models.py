@@ -29,7 +29,7 @@ from pipelines.signals.reading import make_feature_table
 from pipelines.training.publish import publish
 from serve_app.replicas.graph_ports import GraphDiagnoser
 from tests.serve.promotions import give
-from tests.service.tracking import tracking_server
+from tests.service.tracking import SIGNER, access_to, registry_at, tracking_server
 
 FAMILY = read_family("generic")
 SEVEN, EIGHT, NINE = 7, 8, 9
@@ -49,19 +49,20 @@ class House:
     bundles: dict[str, Bundle]
 
     def registry(self) -> Registry:
-        return Registry(self.url, Models().alias)
+        return registry_at(self.url)
 
     def register(self, detector: str, tenant_id: int, slope: float) -> Bundle:
         """Register an own model that is surer or less sure than the shared one, and make it champion."""
         bundle = self.bundles[detector]
         own = Bundle(replace(bundle.card, slope=bundle.card.slope * slope), bundle.detector)
-        publish(own, FAMILY, self.url, Models().alias, promote=True, tenant_id=tenant_id)
+        publish(own, FAMILY, access_to(self.url), SIGNER, promote=True, tenant_id=tenant_id)
         return own
 
     def retire(self, detector: str, tenant_id: int) -> None:
         """Take the champion's alias away."""
         alias = {"name": model_name("generic", detector, tenant_id), "alias": Models().alias}
-        httpx.request("DELETE", f"{self.url}/api/2.0/mlflow/registered-models/alias", json=alias).raise_for_status()
+        url = f"{self.url}/api/2.0/mlflow/registered-models/alias"
+        httpx.request("DELETE", url, json=alias, auth=access_to(self.url).login).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, bundles: dict[str, Bundle]) 
     folder = tmp_path_factory.mktemp("own")
     with tracking_server(folder) as url:
         for bundle in bundles.values():
-            publish(bundle, FAMILY, url, Models().alias, promote=False)
+            publish(bundle, FAMILY, access_to(url), SIGNER, promote=False)
         yield House(url, folder / "artefacts", bundles)
 
 
@@ -87,7 +88,7 @@ class Graph:
     """The detect path in one process, with a look into what the ensemble was asked."""
 
     def __init__(self, house: House) -> None:
-        followed = {name: DetectorConfig(name, house.url, Models().alias, 60) for name in registry()}
+        followed = {name: DetectorConfig(name, access_to(house.url), 60) for name in registry()}
         self.ensemble = Ensemble(followed, 2, 5)
         self.tenant_models = TenantModels(house.registry(), 60)
         self.batches: list[list[Inspection]] = []
@@ -185,7 +186,7 @@ async def test_what_cannot_be_had_abstains(house: House, graph: Graph) -> None:
     judgement = await graph.ask(own)
     vote = next(v for v in json.loads(judgement.findings)["ml_predictions"] if v["ml_model"] == "random_forest")
     assert vote["prediction_score"] is None
-    assert "SHA-256" in vote["reason"]
+    assert "signature that does not hold" in vote["reason"]
     assert "random_forest" not in judgement.versions
     assert voted(judgement, "catboost") == pytest.approx(score(house.bundles["catboost"]))
     assert (await graph.ask(NINE)).versions["random_forest"] == "1"
@@ -210,8 +211,8 @@ def test_an_own_model_moves_without_a_rollout(house: House) -> None:
 async def test_a_replica_holds_no_more_than_its_bound(house: House, inside: None) -> None:
     """However many tenants ask, so many models are held; those used last stay."""
     tenants = range(1000, 1000 + OWN_MAX + 6)
-    give(house.url, "adaptive", "1", tenants)
-    member = Member(DetectorConfig("adaptive", house.url, Models().alias, 60))
+    give(access_to(house.url), SIGNER, "adaptive", "1", tenants)
+    member = Member(DetectorConfig("adaptive", access_to(house.url), 60))
     table, hash_buckets = make_feature_table([WINDOW], [None], FAMILY), np.zeros(1)
     for tenant in tenants:
         votes = await member.vote("generic", table, "score", hash_buckets, f"t{tenant}/1")

@@ -1,4 +1,4 @@
-"""In service tests: an MLflow server as `hdx run` starts it, over SQLite."""
+"""In service tests: an MLflow server as `hdx run` starts it, over SQLite, and what signs versions in it."""
 
 import os
 import signal
@@ -12,6 +12,24 @@ from pathlib import Path
 
 import httpx
 
+from configs.settings import Settings
+from pipelines.promotion.mlflow_client import Access, Registry
+from pipelines.promotion.signing import Signer
+from serve_app.local.bootstrap import mlflow_environment
+
+USER, PASSWORD = "hdx", "the-registry-password"
+SIGNER = Signer(b"s" * 32)
+
+
+def access_to(url: str, alias: str = "champion") -> Access:
+    """Return how a server of this file is reached, and whose versions are believed."""
+    return Access(url, alias, (USER, PASSWORD), (SIGNER.public,))
+
+
+def registry_at(url: str, alias: str = "champion") -> Registry:
+    """Return the registry of a server of this file."""
+    return Registry(access_to(url, alias))
+
 
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[str]:
@@ -20,9 +38,8 @@ def tracking_server(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.sqlite"]
-    command += ["--artifacts-destination", str(folder / "artefacts")]
-    names = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command += ["--workers", "1", "--app-name", "hdx", "--artifacts-destination", str(folder / "artefacts")]
+    names = mlflow_environment(Settings(mlflow_password=PASSWORD), f"sqlite:///{folder}/mlflow.sqlite")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=names, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"

@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from pydantic import SecretStr
 
-from configs.settings import DEFAULT_SECRET, Settings
+from configs.settings import DEFAULT_SECRET, Models, Settings
 from pipelines.errors import Unauthenticated
+from serve_app.local.bootstrap import mlflow_environment
 from serve_app.shared.credentials import (
     TokenIssuer,
     digest,
@@ -21,6 +23,7 @@ from serve_app.shared.credentials import (
     verify_password,
     webhook_secret,
 )
+from serve_app.shared.registry_access import access_of, signer_of
 from serve_app.store.records import Principal
 
 SETTINGS = Settings(secret_key="k" * 64, _env_file=None)
@@ -79,6 +82,34 @@ def test_mlflow_has_secrets_of_its_own() -> None:
     secret = "k" * 64
     assert webhook_secret(secret) == "f80ab7196f895254243a6de5362c5c5fde0c51846fc25578c67f0efa98433aa7"
     assert storage_key(secret) == "jF1G5e3MPu6rTPz75tNs9HlZOq2abBeDFbeXbKk3Q3w="
+
+
+def test_versions_are_signed_by_a_key_of_its_own() -> None:
+    """It follows from the secret, and who reaches the registry is given its public half and no other secret.
+
+    The value is kept: another one would have every version signed anew.
+    """
+    signer, access = signer_of(SETTINGS), access_of(SETTINGS)
+    assert access.signers == (signer.public,)
+    assert signer.public.hex() == "b575e07bfdc6e6de3e00e0cc0cbc588a35250199332dc761188716b2935b0acc"
+    assert signer_of(Settings(secret_key="o" * 64, _env_file=None)).public != signer.public
+    named = Models(signers=("ab" * 32,))
+    assert access_of(SETTINGS.model_copy(update={"models": named})).signers == (signer.public, bytes.fromhex("ab" * 32))
+    assert access.login[1] not in repr(access)
+    with pytest.raises(ValueError, match="signers"):
+        Models(signers=("not hex",))
+
+
+def test_mlflow_is_started_without_what_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment holds no secret of HDX but that of its own door, and its command line none at all."""
+    secrets = {name: f"{name}-secret" for name in ("HDX_SECRET_KEY", "HDX_RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN")}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    settings = SETTINGS.model_copy(update={"mlflow_password": SecretStr("door")})
+    given = mlflow_environment(settings, "postgresql://hdx:hidden@db/mlflow")
+    assert not {*secrets.values(), "k" * 64} & set(given.values())
+    assert (given["HDX_MLFLOW_PASSWORD"], given["HDX_MLFLOW_USERNAME"]) == ("door", "hdx")
+    assert [name for name in given if name.startswith("HDX_")] == ["HDX_MLFLOW_USERNAME", "HDX_MLFLOW_PASSWORD"]
 
 
 @pytest.mark.parametrize(
