@@ -31,7 +31,7 @@ TIMES = "processing_time_ms"
 
 
 @router.get(
-    "/{trace_id}/",
+    "/{trace_id:uuid}/",
     response_model=StoredReply,
     responses=problems.documented(401, 404),
     summary="Read a diagnosis back",
@@ -56,7 +56,7 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
 
 
 @router.post(
-    "/{trace_id}/replay/",
+    "/{trace_id:uuid}/replay/",
     response_model=ReplayReply,
     responses=problems.documented(401, 403, 404, 409, 503),
     summary="Give a stored answer again",
