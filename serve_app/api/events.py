@@ -48,7 +48,7 @@ async def read_events(
     services: Ports,
     after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    last_event_id: Annotated[int, Header(ge=0, le=LARGEST)] = 0,
+    last_event_id: Annotated[str, Header(pattern=r"^[0-9]{1,16}$")] = "0",
 ) -> Response:
     """Return one page, in the order in which it was found out.
 
@@ -59,7 +59,7 @@ async def read_events(
         listeners: Counter[int] = request.app.state.listeners
         if listeners.total() >= LISTENERS_MAX or listeners[caller.tenant_id] >= LISTENERS_OF_TENANT:
             raise Overloaded(5)
-        begin = max(after, last_event_id)
+        begin = max(after, int(last_event_id))
         stream = _stream(services, caller.tenant_id, system_id, begin, request.scope["path"])
         return _Listened(stream, listeners, caller.tenant_id)
     found = await services.store.events.page(caller.tenant_id, system_id, after, limit + 1)

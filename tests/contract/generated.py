@@ -116,11 +116,9 @@ def settings_of(application: Application, caller: str, seed: int, examples: int,
     )
 
 
-def wrong_in(application: Application, config: SchemathesisConfig, only: str = "") -> Iterator[str]:
+def wrong_in(application: Application, config: SchemathesisConfig) -> Iterator[str]:
     """Yield what fails."""
     schema = schemathesis.openapi.from_asgi("/openapi.json", application, config=config)
-    if only:
-        schema = schema.include(path_regex=only)
     for event in from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):
             yield f"{event}"
