@@ -35,6 +35,7 @@ from tests.service.two_tenants import (
     Tenant,
     Watch,
     furnish,
+    let_in,
     look_around,
     make_tenant,
 )
@@ -68,6 +69,7 @@ class Stage:
 
     client: httpx.AsyncClient
     store: Store
+    issuer: TokenIssuer
     shelf: Shelf
     contract: Mapping[str, Any]
     own: Tenant
@@ -75,6 +77,7 @@ class Stage:
 
     async def furnish(self) -> None:
         """Let the one who asks have something of everything again."""
+        await let_in(self.own, self.store, self.issuer)
         await furnish(self.own, self.client, self.store, self.shelf)
         await look_around(self.own, self.client, self.contract)
 
@@ -100,7 +103,7 @@ async def staged(url: str, home: Path) -> AsyncIterator[Stage]:
             contract = app.openapi()
             await look_around(own, client, contract)
             await look_around(other, client, contract)
-            yield Stage(client, store, shelf, contract, own, other)
+            yield Stage(client, store, issuer, shelf, contract, own, other)
     finally:
         await store.close()
 

@@ -118,15 +118,21 @@ class Tenant:
 async def make_tenant(store: Store, issuer: TokenIssuer) -> Tenant:
     """Make a tenant with an account of each role and a key."""
     mark = f"mark{uuid4().hex}"
-    tenant_id = await store.tenants.ensure(mark)
-    callers: dict[str, dict[str, str]] = {}
+    tenant = Tenant(await store.tenants.ensure(mark), mark, {})
+    await let_in(tenant, store, issuer)
+    return tenant
+
+
+async def let_in(tenant: Tenant, store: Store, issuer: TokenIssuer) -> None:
+    """Give a tenant accounts and a key, in place of those that it may have disabled itself."""
     for role in ROLES:
-        account = await store.accounts.add(tenant_id, f"{role}-{mark}", f"{role}-{mark}@example.com", "hash", role)
-        token = issuer.issue(Principal(tenant_id, account.user_id, account.username, role)).access
-        callers[role] = {"authorization": f"Bearer {token}"}
+        name = f"{role}-{uuid4().hex}-{tenant.mark}"
+        account = await store.accounts.add(tenant.tenant_id, name, f"{name}@example.com", "hash", role)
+        token = issuer.issue(Principal(tenant.tenant_id, account.user_id, account.username, role)).access
+        tenant.callers[role] = {"authorization": f"Bearer {token}"}
     key = f"hdx_{uuid4().hex}"
-    await store.keys.add(tenant_id, f"line {mark}", "operator", digest(key))
-    return Tenant(tenant_id, mark, callers | {"key": {"x-api-key": key}})
+    await store.keys.add(tenant.tenant_id, f"line {tenant.mark}", "operator", digest(key))
+    tenant.callers["key"] = {"x-api-key": key}
 
 
 async def furnish(tenant: Tenant, client: httpx.AsyncClient, store: Store, shelf: Shelf) -> None:
@@ -460,7 +466,7 @@ class Watch:
     """Holds every answer against what the other tenant has, and tells what is wrong."""
 
     def __init__(self, client: httpx.AsyncClient, own: Tenant, other: Tenant) -> None:
-        self._client, self._admin, self._other = client, own.admin, other
+        self._client, self._own, self._other = client, own, other
         self._secrets = self._all()
         self.wrong: list[str] = []
         self.compared = 0
@@ -482,7 +488,7 @@ class Watch:
         reply = await call.send(self._client)
         self.called.add((call.method, call.template))
         # Whatever else an administrator is refused, a role does not decide it.
-        looked_up = (404, 409, 403) if call.headers.items() >= self._admin.items() else (404, 409)
+        looked_up = (404, 409, 403) if call.headers.items() >= self._own.admin.items() else (404, 409)
         if reply.is_success or reply.status_code in looked_up:
             self.reached.add((call.method, call.template))
         self._look(call, reply)
