@@ -56,7 +56,7 @@ async def read(trace_id: UUID, caller: Reader, services: Ports) -> Response:
 
 
 @router.post(
-    "/{trace_id:uuid}/replay/",
+    "/{trace_id}/replay/",
     response_model=ReplayReply,
     responses=problems.documented(401, 403, 404, 409, 503),
     summary="Give a stored answer again",

@@ -24,6 +24,8 @@ CALLERS = (*ROLES, "key", "nobody")
 RULED = {
     "POST /api/diagnostics/anomaly/detect/": "channels of the system's family, in its bounds, all of one length",
     "POST /api/diagnostics/diagnose/": "the same",
+    "POST /api/diagnostics/anomaly/detect/batch/": "as many items as the setting allows",
+    "POST /internal/ml/api/v1/predict/batch": "the same",
     "POST /internal/ml/api/v1/predict": "the same",
     "POST /api/diagnostics/{trace_id}/feedback/": "a verdict that goes with the answer, a component of the family",
     "POST /v1/chat/completions": "the last message of the user has text",

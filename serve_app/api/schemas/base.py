@@ -102,6 +102,7 @@ Items = Annotated[
         {
             "type": "array",
             "minItems": 1,
+            "description": "At most as many as `HDX_LIMITS__BATCH` says, 256 where it says nothing",
             "items": {"description": "As the route of one takes it; what is none has its own problem at its place"},
         }
     ),
