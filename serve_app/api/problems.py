@@ -229,8 +229,10 @@ def _place(location: Sequence[str | int], body: object) -> Sequence[str | int]:
         if isinstance(name, str) and not isinstance(content, Mapping):
             continue
         kept.append(name)
-        known = name in content if isinstance(content, Mapping) else isinstance(content, list) and name < len(content)
-        content = content[name] if known else None
+        if isinstance(content, Mapping):
+            content = content.get(name)
+        else:
+            content = content[name] if isinstance(content, list) and isinstance(name, int) else None
     return kept or location
 
 

@@ -369,7 +369,7 @@ class Calls:
         return self._random.choice([odd for odd in ODD if odd not in ("", ".", "..")])
 
     def _known(self, tenant: Tenant, name: str, path: str) -> str | None:
-        values = sorted(tenant.ids.get(name) or tenant.ids.get(name.removesuffix("s"), ()))
+        values = sorted(tenant.ids.get(name, set()))
         if name == "name":
             values = [each for each in values if each.startswith("kind-") == path.startswith("/api/families/")]
             if tenant is self._other and not path.startswith("/api/families/"):
