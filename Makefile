@@ -7,13 +7,17 @@ STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-definitions bench-readings bench-watching bench-drift bench-machines install help openapi
+.PHONY: run test test-contract test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-definitions bench-readings bench-watching bench-drift bench-machines install help openapi
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
 
 test: install  ## Run the whole test pyramid that needs no special hardware
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+test-contract: install  ## Draw 20,000 cases from the served OpenAPI, as every role, a key and nobody, and 10,000 requests between two tenants
+	@CASES=20000 $(BIN)/python -m pytest tests/contract/test_schemathesis.py
+	@REQUESTS=10000 $(BIN)/python -m pytest tests/service/test_two_tenants.py
 
 test-vllm: $(VLLM)/.installed  ## Run the graph with a language model in it: vLLM on the CPU, a model trained for it; an environment of its own
 	@$(VLLM)/bin/python -m pytest tests/vllm

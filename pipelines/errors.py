@@ -7,6 +7,7 @@ A caller learns field, value and rule, and nothing internal.
     |   +-- OverLimit           422 more than one request takes
     +-- MalformedBody           400 the body is not JSON
     +-- UnsupportedContent      415 content type
+    |   +-- UnsupportedCoding   415 how a body is packed
     +-- TooLarge                413 body or document over its limit
     +-- Unauthenticated         401 no, expired or forged credential
     +-- Forbidden               403 credential lacks the role or key
@@ -80,6 +81,15 @@ class UnsupportedContent(HdxError):
 
     def __str__(self) -> str:
         return f"content-type must be {self.accepted}; got {self.given!r}"
+
+
+class UnsupportedCoding(UnsupportedContent):
+    """A body is packed in a way that this route does not unpack."""
+
+    title = "Unsupported content coding"
+
+    def __str__(self) -> str:
+        return f"content-encoding must be {self.accepted}; got {self.given!r}"
 
 
 class TooLarge(HdxError):

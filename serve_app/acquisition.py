@@ -86,13 +86,13 @@ def read_json(body: bytes, family: Family, now: datetime, most: int = ROWS_MAX) 
         InvalidInput: It has another shape, names a member twice, or a row has no moment that can be kept.
     """
     try:
-        content = read_once(body)
+        content = read_once(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise MalformedBody("must be JSON in UTF-8") from None
     rows = content.get("readings") if isinstance(content, dict) else None
     rule = f"must be an array of 1 to {most} rows"
     if not isinstance(rows, list) or not rows:
-        raise InvalidInput("readings", 0 if isinstance(rows, list) else type(rows).__name__, rule)
+        raise InvalidInput("readings", _kind(rows), rule)
     if len(rows) > most:
         raise OverLimit("readings", len(rows), rule)
     if unknown := sorted(set(content) - {"readings"}):
@@ -100,9 +100,16 @@ def read_json(body: bytes, family: Family, now: datetime, most: int = ROWS_MAX) 
     found, suspects, empty = _Rows({}, [], [], []), list[Suspect](), 0
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise InvalidInput(f"readings[{number}]", type(row).__name__, "must be an object")
+            raise InvalidInput(f"readings[{number}]", _kind(row), "must be an object")
         empty += _read_row(row, f"readings[{number}]", family, now, found, suspects)
     return Acquired(ReadingColumns.made(*found), suspects, empty)
+
+
+def _kind(value: object) -> object:
+    """Return a value that is not what it should be, of a large one what it is in the words of JSON."""
+    if isinstance(value, list):
+        return f"array of {len(value)}"
+    return "object" if isinstance(value, dict) else value
 
 
 class _Rows(NamedTuple):

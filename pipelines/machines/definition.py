@@ -73,7 +73,7 @@ class ChannelDefinition(_Part):
         description="Samples a second, where a request names none",
     )
     column: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Its column in recordings")
-    required: bool = Field(True, description="Whether an answer without it is worth less")
+    required: bool = Field(True, strict=True, description="Whether an answer without it is worth less")
 
     @field_validator("unit")
     @classmethod
@@ -110,9 +110,9 @@ class ChannelDefinition(_Part):
 class SeverityDefinition(_Part):
     """Bands of the anomaly score; those of `generic` where none are given."""
 
-    warning: float = Field(gt=0, lt=1)
-    critical: float = Field(gt=0, lt=1)
-    release: float = Field(gt=0, lt=1)
+    warning: float = Field(strict=True, gt=0, lt=1)
+    critical: float = Field(strict=True, gt=0, lt=1)
+    release: float = Field(strict=True, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -34,6 +34,7 @@ from serve_app.api import (
 from serve_app.api.files import FileReader
 from serve_app.api.middleware.fast_path import FastPath
 from serve_app.api.middleware.request import RequestMiddleware, json_only
+from serve_app.api.middleware.semantics import HttpSemantics, not_allowed
 from serve_app.api.ports import Services
 from serve_app.detection import Detection
 from serve_app.shared import logs
@@ -105,7 +106,9 @@ def create_app(services: Services) -> FastAPI:
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:
         app.add_exception_handler(kind, problems.handle)
+    app.add_exception_handler(405, not_allowed)
     app.add_middleware(FastPath, authenticator=app.state.authenticator, detection=app.state.detection)
+    app.add_middleware(HttpSemantics)
     limits = services.settings.limits
     app.add_middleware(
         RequestMiddleware,

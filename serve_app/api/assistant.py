@@ -35,7 +35,7 @@ Noted = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 EVENTS = EventSourceResponse.media_type
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {EVENTS: {"schema": {"type": "string"}}},
+        "content": {EVENTS: {}},
         "description": "The answer; with `Accept: text/event-stream` as events `sources`, `token`*, `citations`, `done`"
         " or `error`, the tokens adding up to `response`",
     }

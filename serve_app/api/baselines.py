@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime
 
 from pipelines.datasets.exports import windows_in
 from pipelines.datasets.mapping import Wanted
@@ -13,6 +12,7 @@ from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.files import Columns, Files, Machine, Zone, in_words_of_the_api, words_of_the_api
 from serve_app.api.ports import Ports
+from serve_app.api.schemas.base import Moment
 from serve_app.api.schemas.files import BODY, TaughtReply
 from serve_app.api.schemas.life import BaselineBody, BaselineReply
 from serve_app.api.systems import SystemId
@@ -65,8 +65,8 @@ async def teach_baseline_from_file(
     caller: Editor,
     services: Ports,
     files: Files,
-    begin: Annotated[AwareDatetime | None, Query(alias="from", description="Of the readings that count")] = None,
-    end: Annotated[AwareDatetime | None, Query(alias="to", description="Outside the span")] = None,
+    begin: Annotated[Moment | None, Query(alias="from", description="Of the readings that count")] = None,
+    end: Annotated[Moment | None, Query(alias="to", description="Outside the span")] = None,
     zone: Zone = None,
     column: Columns = None,
     machine: Machine = "",

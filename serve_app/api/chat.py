@@ -28,7 +28,7 @@ BORN = 1_767_225_600  # 2026-01-01; the format wants a time, and the model has n
 QUESTION_MAX = 2000
 SOURCES = 5
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "description": "The answer, or with `stream` its chunks"}
+    200: {"content": {EVENTS: {}}, "description": "The answer, or with `stream` its chunks"}
 }
 
 router = APIRouter(prefix="/v1", tags=["assistant"])
@@ -116,7 +116,7 @@ def _question(body: ChatBody) -> tuple[str, str]:
     What the database answered is none that a next question could be about: that is then about the last finding.
 
     Raises:
-        InvalidInput: There is none, or it is empty, too long, or no Unicode text.
+        InvalidInput: There is none, or it is empty or too long.
     """
     said = [message.text.strip() for message in body.messages if message.role == "user"]
     if not said or not said[-1]:
@@ -127,8 +127,6 @@ def _question(body: ChatBody) -> tuple[str, str]:
     told = body.system_id is not None and len(said) > 1 and matter_of(said[-2], language_of(said[-2]))
     if len(said) > 1 and not told and not topics(said[-1], language_of(said[-1])):
         whole = f"{said[-2]} {said[-1]}"[-QUESTION_MAX:]
-    if any("\ud800" <= letter <= "\udfff" for letter in whole):
-        raise InvalidInput("messages", f"text of {len(whole)}", "must be Unicode text, without half a surrogate pair")
     return said[-1], whole
 
 

@@ -16,6 +16,7 @@ from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, event_of, wants_events
 from serve_app.api.auth import Reader
 from serve_app.api.ports import Ports, Services
+from serve_app.api.schemas.base import LARGEST
 from serve_app.api.schemas.systems import EventsReply
 from serve_app.api.systems import SystemId
 from serve_app.shared import logs
@@ -27,7 +28,6 @@ LOOK_S, QUIET = 1.0, 15
 # Who listen to one replica at a time, of all tenants and of one; each asks the database once a second. Source: own
 # choice.
 LISTENERS_MAX, LISTENERS_OF_TENANT = 100, 20
-KEY_MAX = 2**63 - 1
 
 router = APIRouter(prefix="/api/systems", tags=["systems"])
 
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/api/systems", tags=["systems"])
     response_model=EventsReply,
     responses={
         **problems.documented(401, 404, 429),
-        200: {"content": {EVENTS: {"schema": {"type": "string"}}}},
+        200: {"content": {EVENTS: {}}},
     },
     summary="Read what happened",
 )
@@ -46,9 +46,9 @@ async def read_events(
     request: Request,
     caller: Reader,
     services: Ports,
-    after: Annotated[int, Query(ge=0, le=KEY_MAX)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    last_event_id: Annotated[int, Header(ge=0, le=KEY_MAX)] = 0,
+    last_event_id: Annotated[str, Header(pattern=r"^[0-9]{1,16}$")] = "0",
 ) -> Response:
     """Return one page, in the order in which it was found out.
 
@@ -59,7 +59,7 @@ async def read_events(
         listeners: Counter[int] = request.app.state.listeners
         if listeners.total() >= LISTENERS_MAX or listeners[caller.tenant_id] >= LISTENERS_OF_TENANT:
             raise Overloaded(5)
-        begin = max(after, last_event_id)
+        begin = max(after, int(last_event_id))
         stream = _stream(services, caller.tenant_id, system_id, begin, request.scope["path"])
         return _Listened(stream, listeners, caller.tenant_id)
     found = await services.store.events.page(caller.tenant_id, system_id, after, limit + 1)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, StringConstraints
 from configs.settings import Limits
 from pipelines.errors import InvalidInput, MalformedBody, OverLimit
 from serve_app.acquisition import GZIP, unpacked
-from serve_app.api.middleware.request import CSV_TYPE, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
+from serve_app.api.middleware.request import CSV_TYPE, PACKED, PARQUET_TYPE, XLS_TYPE, XLSX_TYPE, media_type
 from serve_app.api.schemas.base import storable
 from serve_app.shared.turns import Turns
 
@@ -62,12 +62,12 @@ class FileReader:
 
         Raises:
             MalformedBody: It is not what its headers say.
-            InvalidInput: Its packing is not known.
             TooLarge: It unpacks to more than a body may have.
         """
-        kind, packing = media_type(request.headers.get("content-type", "")), packing_of(request)
+        kind = media_type(request.headers.get("content-type", ""))
+        packing = request.headers.get("content-encoding", "").strip().lower()
         content = await request.body()
-        if packing == "gzip" or content[:2] == GZIP:
+        if packing in PACKED or content[:2] == GZIP:
             content = await asyncio.to_thread(unpacked, content, self.limits.readings_bytes)
         check_beginning(content, kind)
         return content
@@ -105,18 +105,6 @@ def _heard(reading: "asyncio.Future[Any]") -> None:
 def _read(work: Callable[..., Found], given: tuple[Any, ...]) -> Found:
     with words_of_the_api():
         return work(*given)
-
-
-def packing_of(request: Request) -> str:
-    """Return how a body is packed.
-
-    Raises:
-        InvalidInput: In a way that is not known.
-    """
-    packing = request.headers.get("content-encoding", "identity").strip().lower()
-    if packing not in ("identity", "gzip"):
-        raise InvalidInput("content-encoding", packing, "must be gzip or identity")
-    return packing
 
 
 def check_beginning(content: bytes, kind: str) -> None:

@@ -12,9 +12,10 @@ from pipelines.datasets.mapping import Wanted
 from serve_app.acquisition import GZIP
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
-from serve_app.api.files import check_beginning, in_words_of_the_api, packing_of
+from serve_app.api.files import check_beginning, in_words_of_the_api
 from serve_app.api.middleware.request import IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports, Services
+from serve_app.api.schemas.base import LARGEST
 from serve_app.api.schemas.jobs import JobReply, JobsReply
 from serve_app.shared import logs
 from serve_app.store.protocols import StoreParts
@@ -32,10 +33,8 @@ async def begin(services: Services, caller: Principal, system_id: int, request: 
 
     Raises:
         MalformedBody: It is not what its headers say.
-        InvalidInput: Its packing is not known.
         Overloaded: The tenant has as many jobs as may wait, or as many bytes of them.
     """
-    packing_of(request)
     kind = media_type(request.headers.get("content-type", ""))
     given = {
         "json": kind in (JSON_TYPE, ""),
@@ -62,7 +61,7 @@ async def begin(services: Services, caller: Principal, system_id: int, request: 
 async def list_jobs(
     caller: Reader,
     services: Ports,
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """Return one page, the newest first."""

@@ -24,6 +24,7 @@ from pipelines.errors import (
     Overloaded,
     TooLarge,
     Unauthenticated,
+    UnsupportedCoding,
     UnsupportedContent,
     cause_of,
 )
@@ -50,6 +51,7 @@ RULES = {
     "extra_forbidden": "is not a known field",
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "should be an object"),
     "list_type": "should be an array",
+    "string_unicode": "must be Unicode text, without half a surrogate pair",
 }
 NOISE = re.compile("^(Input|Value error,|String|List|Dictionary) +| after validation")
 
@@ -122,9 +124,7 @@ def problem_of(error: BaseException, show_values: bool = True) -> Problem:
     if isinstance(error, HdxError):
         return _of_ours(error)
     if isinstance(error, RequestValidationError):
-        # FastAPI opens each location with the part of the request it lies in.
-        inner = [{**one, "loc": one["loc"][1:] or one["loc"]} for one in error.errors()]
-        return _of_validation(inner, show_values)
+        return _of_validation([{**one, "loc": _place(one["loc"], error.body)} for one in error.errors()], show_values)
     if isinstance(error, ValidationError):
         return _of_validation(error.errors(), show_values)
     if isinstance(error, HTTPException):
@@ -176,6 +176,9 @@ def _of_ours(error: HdxError) -> Problem:
             members = {"field": "body", "rule": error.rule}
         case TooLarge():
             members = {"field": error.field, "rule": f"must not exceed {error.limit} bytes", "limit": error.limit}
+        case UnsupportedCoding():
+            members = {"field": "content-encoding", "value": error.given, "rule": f"must be {error.accepted}"}
+            headers["accept-encoding"] = error.accepted
         case UnsupportedContent():
             members = {"field": "content-type", "value": error.given, "rule": f"must be {error.accepted}"}
         case Unauthenticated():
@@ -210,6 +213,27 @@ def _of_validation(errors: Sequence[Any], show_values: bool) -> Problem:
     if len(errors) > 1:
         detail += f" (and {len(errors) - 1} more)"
     return Problem("invalid-input", 422, "Invalid input", detail, {**top, "errors": found})
+
+
+def _place(location: Sequence[str | int], body: object) -> Sequence[str | int]:
+    """Return where in a part of the request an error lies, which FastAPI names first, by what was sent alone.
+
+    The validator also names which alternative of a field's type it tried, in words of the inside.
+    """
+    part, *inner = location
+    if part != "body" or not isinstance(body, Mapping):
+        return inner or location
+    kept: list[str | int] = []
+    content: Any = body
+    for name in inner:
+        if isinstance(name, str) and not isinstance(content, Mapping):
+            continue
+        kept.append(name)
+        if isinstance(content, Mapping):
+            content = content.get(name)
+        else:
+            content = content[name] if isinstance(content, list) and isinstance(name, int) else None
+    return kept or location
 
 
 def _entry(error: Mapping[str, Any], show_values: bool) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime
 
 from pipelines.datasets.mapping import Wanted
 from pipelines.errors import InvalidInput, OverLimit, TooLarge
@@ -21,7 +20,7 @@ from serve_app.api.auth import Reader, Worker
 from serve_app.api.files import Columns, FileReader, Files, Machine, Zone, words_of_the_api
 from serve_app.api.middleware.request import CSV_TYPE, IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
-from serve_app.api.schemas.base import Text
+from serve_app.api.schemas.base import LARGEST, Moment, Text
 from serve_app.api.schemas.jobs import JobReply
 from serve_app.api.schemas.readings import BODY, QuarantineReply, ReadingsReply, SentReply, SettleBody, SettledReply
 from serve_app.api.systems import SystemId
@@ -106,8 +105,8 @@ async def read_readings(
     request: Request,
     caller: Reader,
     services: Ports,
-    begin: Annotated[AwareDatetime | None, Query(alias="from", description="A day before `to` when left out")] = None,
-    end: Annotated[AwareDatetime | None, Query(alias="to", description="Outside the span; now when left out")] = None,
+    begin: Annotated[Moment | None, Query(alias="from", description="A day before `to` when left out")] = None,
+    end: Annotated[Moment | None, Query(alias="to", description="Outside the span; now when left out")] = None,
     channel: Annotated[list[Text] | None, Query(max_length=CHANNELS_MAX, description="All when left out")] = None,
     points: Annotated[int, Query(ge=4, le=POINTS_MAX, description="Most of each channel")] = POINTS,
 ) -> Response:
@@ -140,7 +139,7 @@ async def read_quarantine(
     system_id: SystemId,
     caller: Reader,
     services: Ports,
-    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Return one page of values that are no good readings, with the reason of each, in the order in which they came."""

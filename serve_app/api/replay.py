@@ -31,7 +31,7 @@ TIMES = "processing_time_ms"
 
 
 @router.get(
-    "/{trace_id}/",
+    "/{trace_id:uuid}/",
     response_model=StoredReply,
     responses=problems.documented(401, 404),
     summary="Read a diagnosis back",

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.errors import InvalidInput
 
 
-def read_once(body: bytes) -> Any:
+def read_once(body: bytes | str) -> Any:
     """Read JSON.
 
     Raises:

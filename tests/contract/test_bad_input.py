@@ -1,5 +1,6 @@
 """Everything a caller can get wrong: a problem that names field, value and rule; nothing leaks, nothing is stored."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -302,7 +303,7 @@ def test_a_bad_system_is_named(client: TestClient, headers: LogIn, body: dict[st
         ("/api/systems/99999999999999999999/", "system_id"),
         ("/api/systems/?limit=0", "limit"),
         ("/api/systems/?after=x", "after"),
-        ("/api/diagnostics/no-uuid/", "trace_id"),
+        ("/api/jobs/no-uuid/", "job_id"),
         ("/api/families/%00/", "name"),
         ("/api/families/?after=%00", "after"),
         ("/api/systems/1/readings/?channel=%00", "channel[0]"),
@@ -312,6 +313,68 @@ def test_a_bad_address_is_named(client: TestClient, headers: LogIn, path: str, f
     """Parts of the path and the query are named like fields of a body."""
     problem = assert_problem(client.get(path, headers=headers()), 422, "invalid-input")
     assert problem["field"] == field
+
+
+CHAT_ITEM = {"role": "user", "content": "why"}
+TYPES: list[tuple[str, str, dict[str, Any], str]] = [
+    ("POST", "/v1/chat/completions", {"model": "hdx-assistant", "messages": [CHAT_ITEM], "stream": "yes"}, "stream"),
+    ("POST", "/v1/chat/completions", {"model": "hdx-assistant", "messages": [CHAT_ITEM], "stream": 1}, "stream"),
+    (
+        "POST",
+        "/v1/chat/completions",
+        {"model": "hdx-assistant", "messages": [CHAT_ITEM | {"content": 3}]},
+        "messages[0].content",
+    ),
+    (
+        "POST",
+        "/v1/chat/completions",
+        {"model": "hdx-assistant", "messages": [CHAT_ITEM | {"content": [{"type": 3}]}]},
+        "messages[0].content[0].type",
+    ),
+    ("POST", "/api/models/hdx-generic-catboost/promote/", {"version": "2", "urgent": "no"}, "urgent"),
+    ("POST", PREDICT, {"sensor_data": {"system_id": 1, "pressure": [1, 2, 3]}, "use_cache": "no"}, "use_cache"),
+    ("PATCH", "/api/systems/1/", {"limits": {"pressure": {"low": "3"}}}, "limits.pressure.low"),
+    ("PATCH", "/api/systems/1/", {"limits": {"pressure": 3}}, "limits.pressure"),
+    (
+        "POST",
+        "/api/families/",
+        {"name": "saw", "title": "Saw", "channels": {"pressure": {"unit": "bar", "required": "yes"}}},
+        "channels.pressure.required",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "field"), TYPES)
+def test_a_value_of_another_type_is_none(
+    client: TestClient, headers: LogIn, method: str, path: str, body: dict[str, Any], field: str
+) -> None:
+    """No word is a truth and no text a number; the problem names places of the body, and nothing of how it is read."""
+    given = headers("admin") | {"x-internal-api-key": ML_KEY}
+    reply = client.request(method, path, json=body, headers=given)
+    problem = assert_problem(reply, 422, "invalid-input")
+    assert field in {each["field"] for each in problem["errors"]}
+    for word in ("function-", "list[", "storable", "ChatPart", "LimitBody", "instance of", "NoneType", "Body"):
+        assert word not in reply.text
+
+
+HALF: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/v1/chat/completions", {"model": "hdx-assistant", "messages": [CHAT_ITEM | {"content": "\ud800"}]}),
+    ("POST", "/api/rag/query/", {"query": "\ud800"}),
+    ("PATCH", "/api/systems/1/", {"name": "\ud800"}),
+    ("PATCH", "/api/systems/1/", {"description": "\ud800"}),
+    ("POST", "/api/systems/", {"name": "Saw", "family": "generic", "units": {"\ud800": "bar"}}),
+    ("POST", "/api/auth/login/", {"username": "\ud800", "password": "x"}),
+    ("POST", "/api/models/hdx-generic-catboost/promote/", {"version": "2", "reason": "\ud800"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), HALF, ids=lambda given: given if isinstance(given, str) else "")
+def test_half_a_character_is_no_text(
+    client: TestClient, headers: LogIn, method: str, path: str, body: dict[str, Any]
+) -> None:
+    """A lone surrogate can be written in JSON, and stored nowhere."""
+    content = json.dumps(body).encode()
+    assert_problem(client.request(method, path, content=content, headers=headers("admin") | JSON), 422, "invalid-input")
 
 
 def test_half_a_character_is_shown_as_a_question_mark(client: TestClient, headers: LogIn) -> None:

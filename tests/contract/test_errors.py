@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.OverLimit("readings", 10_001, "must be an array of 1 to 10000 rows"),
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/html", "application/json"),
+    errors.UnsupportedCoding("br", "identity"),
     errors.TooLarge("body", 1_000_000),
     errors.Unauthenticated(),
     errors.Forbidden("needs the role admin"),

@@ -225,7 +225,7 @@ WRONG: dict[str, tuple[bytes, dict[str, str], dict[str, Any], int, str | None, s
     "an archive": (b"PK\x03\x04" + b"x" * 100, ANY, {}, 422, "file", "whole workbook"),
     "prose": (b"Dear all,\nplease find attached\n", CSV, {}, 422, "file", "must hold rows of numbers"),
     "no packing": (text(9), CSV | {"content-encoding": "gzip"}, {}, 400, "body", "packed by gzip"),
-    "another packing": (text(9), CSV | {"content-encoding": "br"}, {}, 422, "content-encoding", "gzip or identity"),
+    "another packing": (text(9), CSV | {"content-encoding": "br"}, {}, 415, "content-encoding", "gzip, identity"),
     "a bomb": (gzip.compress(b"0" * 17_000_000), CSV, {}, 413, "body", "must not exceed 16000000 bytes"),
     "a zone that is none": (
         b"time,P [bar]\n" + b"2026-03-01 06:00:00,100\n" * 9, CSV, {"zone": "Europe"}, 422, "zone", "Europe/Berlin",

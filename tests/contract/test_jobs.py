@@ -117,7 +117,7 @@ def test_who_may_not_send_is_refused(client: TestClient, headers: LogIn, bench: 
         (headers() | CSV, "/api/systems/2/readings/", 404, "not-found"),
         (headers() | {"content-type": "application/xml"}, PATH, 413, "too-large"),
         (headers() | PARQUET, PATH, 400, "malformed-body"),
-        (headers() | CSV | {"content-encoding": "br"}, PATH, 422, "invalid-input"),
+        (headers() | CSV | {"content-encoding": "br"}, PATH, 415, "unsupported-content"),
         (headers() | CSV | {"content-length": "100001"}, PATH, 413, "too-large"),
     ):
         assert_problem(client.post(path, content=content, headers=given), status, code)

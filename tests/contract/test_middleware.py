@@ -86,6 +86,8 @@ class TestMiddleware:
             ("GET", "/api/nowhere/../../etc/passwd", 404, "not-found"),
             ("DELETE", DETECT, 405, "method-not-allowed"),
             ("GET", "/api/auth/login/", 405, "method-not-allowed"),
+            ("GET", "/api/diagnostics/diagnose/", 405, "method-not-allowed"),
+            ("GET", "/api/diagnostics/no-uuid/", 404, "not-found"),
         ],
     )
     def test_no_route_is_a_problem_too(

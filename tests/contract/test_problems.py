@@ -14,6 +14,7 @@ EXAMPLES: list[HdxError] = [
     errors.OverLimit("readings", 20_000, "must hold 1 to 10000 moments"),
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/plain", "application/json"),
+    errors.UnsupportedCoding("br", "gzip, identity"),
     errors.TooLarge("body", 10),
     errors.Unauthenticated(),
     errors.Forbidden("needs one of the roles admin"),

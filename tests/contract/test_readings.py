@@ -224,7 +224,7 @@ def test_a_bad_body_names_field_and_rule(
             "malformed-body",
         ),
         (gzip.compress(b"{}", mtime=0)[:-4], {"content-type": "application/json"}, 400, "malformed-body"),
-        (b"{}", {"content-type": "application/json", "content-encoding": "br"}, 422, "invalid-input"),
+        (b"{}", {"content-type": "application/json", "content-encoding": "br"}, 415, "unsupported-content"),
         (b"PK\x03\x04", CSV, 400, "malformed-body"),
         (b"PK\x03\x04", XLSX, 422, "invalid-input"),
         (b"time,pressure", XLSX, 400, "malformed-body"),

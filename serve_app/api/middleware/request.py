@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import TooLarge, UnsupportedContent
+from pipelines.errors import MalformedBody, TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
 from serve_app.shared import logs
@@ -30,6 +30,7 @@ FILE_TYPES = (CSV_TYPE, XLSX_TYPE, XLS_TYPE, PARQUET_TYPE, BINARY_TYPE)
 UPLOADS = "/api/rag/documents/"  # the one path that takes a form
 READINGS = re.compile(r"/api/systems/[^/]+/readings/")  # takes files as they are, and JSON
 FILES = re.compile(r"/api/systems/[^/]+/baseline/file/|/api/families/proposal/")  # take files alone
+PACKED = ("gzip", "x-gzip")  # the content codings of what takes files
 IS_LONG = "hdx.is_long"  # in the scope: the body is more than one request takes, and comes in pieces
 WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Paths whose callers are known, but for those that make them so, and what is read of a body before they
@@ -219,18 +220,33 @@ async def json_only(request: Request) -> None:
     Raises:
         UnsupportedContent: The content type is another one.
         InvalidInput: An object of it names a member twice.
+        MalformedBody: It is JSON in another encoding than UTF-8.
     """
     if request.method not in WRITES:
         return
     given = request.headers.get("content-type", "")
     wanted = types_of(request.scope["path"])
     # A form has been read by now, and its bytes are gone: only what is not one is looked at.
-    if media_type(given) not in wanted:
-        if await request.body():
-            raise UnsupportedContent(given, ", ".join(wanted))
-    elif wanted == (JSON_TYPE,):
+    if media_type(given) not in wanted and await request.body():
+        raise UnsupportedContent(given, ", ".join(wanted))
+    if media_type(given) == JSON_TYPE and not READINGS.fullmatch(request.scope["path"]):
+        body = await request.body()
+        check_utf8(body)
         with suppress(ValueError, RecursionError):  # whoever reads it says what is wrong
-            read_once(await request.body())
+            read_once(body)
+
+
+def check_utf8(body: bytes) -> None:
+    """Check that JSON is in the one encoding that it has between systems (RFC 8259); others are full of NUL bytes.
+
+    Raises:
+        MalformedBody: It is not.
+    """
+    with suppress(UnicodeDecodeError):
+        body.decode()
+        if b"\0" not in body:
+            return
+    raise MalformedBody("must be JSON in UTF-8")
 
 
 def types_of(path: str) -> tuple[str, ...]:

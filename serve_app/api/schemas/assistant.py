@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from serve_app.api.schemas.base import Body, Key, Question, Reply, example
+from serve_app.api.schemas.base import Body, Few, Key, Question, Reply, example
 from serve_app.api.schemas.detection import DetectBody, DetectReply
 
 
@@ -15,7 +15,7 @@ class QueryBody(Body):
 
     query: Question
     system_id: Key | None = None
-    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+    max_results: Few = 3
 
 
 class SourceReply(Reply):
@@ -92,7 +92,7 @@ class DiagnoseBody(DetectBody):
     """One window of one system, and in which language the repair is wanted."""
 
     language: Literal["en", "ru"] | None = Field(default=None, description="Left out, that of `Accept-Language`")
-    max_results: int = Field(default=3, strict=True, ge=1, le=10)
+    max_results: Few = 3
 
 
 class DiagnoseReply(Reply):

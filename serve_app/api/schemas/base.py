@@ -3,9 +3,21 @@
 Arrays of samples pass through unread here: `pipelines/signals/channels` checks them in one vectorised pass.
 """
 
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from pipelines.signals.channels import RATE_MAX_HZ
 
 # A healthy machine: the very window of the quickstart.
 HEALTHY = {
@@ -20,19 +32,53 @@ def storable(text: str) -> str:
     """Return a text that the database can hold.
 
     Raises:
-        ValueError: It holds a NUL character.
+        ValueError: It holds a NUL character, or half of another.
     """
     if "\x00" in text:
         raise ValueError("must not contain a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text, without half a surrogate pair") from None
     return text
 
 
-Text = Annotated[str, AfterValidator(storable)]
+def whole(value: object) -> object:
+    """Return a number without a fraction as an integer: JSON knows one kind of number, and 24.0 is 24."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def written_out(value: object) -> object:
+    """Return a moment that is written as one: a number could be one of any unit.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(value, str) or not WRITTEN.match(value):
+        raise ValueError("must be a moment that names its zone, as 2026-11-02T06:00:00Z")
+    return value
+
+
+# Source: RFC 3339.
+WRITTEN = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
+Moment = Annotated[AwareDatetime, BeforeValidator(written_out)]
+# What `storable` asks, in the words of a schema.
+WITHOUT_NUL = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+Text = Annotated[str, AfterValidator(storable), WITHOUT_NUL]
 Question = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(storable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
+    AfterValidator(storable),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
 ]
+# Strict: neither true nor a text is a number, and neither 1 nor "yes" is true.
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# Source: RFC 7493, the largest number that all readers of JSON keep whole; no key of 64 bits comes near it.
+LARGEST = 2**53 - 1
 # Source: PostgreSQL `integer`, the type of the key.
-Key = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647)]
+Key = Annotated[int, Field(strict=True, ge=1, le=2_147_483_647), BeforeValidator(whole)]
+Few = Annotated[int, Field(strict=True, ge=1, le=10), BeforeValidator(whole)]
 Samples = Annotated[
     dict[str, Any],
     WithJsonSchema(
@@ -50,11 +96,24 @@ Samples = Annotated[
     ),
 ]
 Items = Annotated[
-    list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "object"}})
+    list[Any],
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "description": "At most as many as `HDX_LIMITS__BATCH` says, 256 where it says nothing",
+            "items": {"description": "As the route of one takes it; what is none has its own problem at its place"},
+        }
+    ),
 ]
 Rate = Annotated[
     float | None,
-    Field(strict=True, description="Samples a second, above 0; left out, the family's own rate"),
+    Field(
+        strict=True,
+        description="Samples a second; left out, the family's own rate",
+        json_schema_extra={"exclusiveMinimum": 0, "maximum": RATE_MAX_HZ},
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.api.schemas.assistant import CitationReply
-from serve_app.api.schemas.base import Key, Reply, Text
+from serve_app.api.schemas.base import Flag, Key, Reply, Text
 
 
 class ChatPart(BaseModel):
@@ -32,7 +32,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """What a stream carries besides."""
 
-    include_usage: bool = False
+    include_usage: Flag = False
 
 
 class ChatBody(BaseModel):
@@ -50,7 +50,7 @@ class ChatBody(BaseModel):
 
     model: Text = Field(max_length=200)
     messages: list[ChatMessage] = Field(min_length=1, max_length=200)
-    stream: bool = False
+    stream: Flag = False
     stream_options: StreamOptions | None = None
     system_id: Key | None = Field(default=None, description="The machine asked about; no field of OpenAI's")
 

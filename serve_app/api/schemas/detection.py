@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.api.problems import ProblemReply
-from serve_app.api.schemas.base import HEALTHY, Body, Items, Key, Rate, Reply, Samples, Text, example
+from serve_app.api.schemas.base import HEALTHY, Body, Flag, Items, Key, Rate, Reply, Samples, Text, example
 from serve_app.api.schemas.life import SystemStateReply
 
 
@@ -52,7 +52,7 @@ class PredictBody(Body):
 
     sensor_data: PredictData
     sampling_hz: Rate = None
-    use_cache: bool = Field(default=True, strict=True)
+    use_cache: Flag = True
     detail: Literal["score", "components", "full"] = Field(
         default="full",
         description="How much is wanted; without `full` there is no attribution, with `score` no component",

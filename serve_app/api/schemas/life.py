@@ -1,26 +1,25 @@
 """Bodies and answers of `api/baselines`, and what answers say of a system's life."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipelines.machines.commissioning import State
-from serve_app.api.schemas.base import Body, Reply, example
+from serve_app.api.schemas.base import Body, Moment, Number, Reply, example
 
 # Source: own choice; an operating point is known by fewer windows than a commissioning has.
 ACCEPTED_MAX = 100
 
 StateName = State
-Value = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
 class LimitBody(Body):
     """Values that a channel must keep between."""
 
-    low: Value = None
-    high: Value = None
+    low: Number | None = None
+    high: Number | None = None
 
 
 class LimitReply(Reply):
@@ -58,8 +57,8 @@ class BaselineBody(Body):
 
     model_config = example(**{"from": "2026-11-02T06:00:00Z", "to": "2026-11-02T07:00:00Z"})
 
-    begin: AwareDatetime | None = Field(default=None, alias="from", description="Of the first stored window to learn")
-    end: AwareDatetime | None = Field(default=None, alias="to", description="Of the last one")
+    begin: Moment | None = Field(default=None, alias="from", description="Of the first stored window to learn")
+    end: Moment | None = Field(default=None, alias="to", description="Of the last one")
     accept: list[UUID] | None = Field(
         default=None,
         min_length=1,

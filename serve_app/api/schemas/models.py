@@ -1,11 +1,11 @@
 """Bodies and answers of `api/models`."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from serve_app.api.schemas.base import Body, Reply
+from serve_app.api.schemas.base import Body, Flag, Reply, Text
 
 
 class RolloutReply(Reply):
@@ -56,12 +56,19 @@ class ModelReply(Reply):
     fleet: FleetReply | None = Field(description="Null while the promoter does not answer")
 
 
+# In the words of a schema, what `_urgency_has_a_reason` asks.
+URGENT: dict[str, Any] = {"properties": {"urgent": {"const": True}}, "required": ["urgent"]}
+REASONED: dict[str, Any] = {"properties": {"reason": {"pattern": r"\S"}}, "required": ["reason"]}
+
+
 class PromoteBody(Body):
     """A version to make live."""
 
+    model_config = Body.model_config | ConfigDict(json_schema_extra={"if": URGENT, "then": REASONED})
+
     version: str = Field(pattern=r"^[1-9][0-9]{0,8}$", examples=["2"])
-    urgent: bool = Field(False, description="Skips every gate but loading and the probe window; needs a reason")
-    reason: str = Field("", max_length=500)
+    urgent: Flag = Field(False, description="Skips every gate but loading and the probe window; needs a reason")
+    reason: Text = Field("", max_length=500)
 
     @model_validator(mode="after")
     def _urgency_has_a_reason(self) -> "PromoteBody":

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from serve_app.api.schemas.base import Body, Reply, example
+from serve_app.api.schemas.base import LARGEST, Body, Reply, example, whole
 from serve_app.api.schemas.files import FILES
 
 ROW = {"at": "2026-11-02T06:00:00Z", "pressure": 101.2, "temperature": 45.3, "flow": 25.0, "vibration": 0.54}
@@ -89,7 +89,8 @@ class QuarantinedReply(Reply):
     created_at: datetime = Field(description="When it came")
 
 
-Numbers = Annotated[list[Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]], Field(max_length=1000)]
+Number = Annotated[int, Field(strict=True, ge=1, le=LARGEST), BeforeValidator(whole)]
+Numbers = Annotated[list[Number], Field(max_length=1000)]
 
 
 class SettleBody(Body):
