@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.errors import TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
+from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 
 REQUEST_ID = "x-request-id"
@@ -107,6 +108,7 @@ class RequestMiddleware:
         Raises:
             TooLarge: It is longer than allowed, whatever its header said.
             Unauthenticated: It is long, and nobody knows who sends it.
+            Forbidden: It is long, and the scopes of the key that it comes with do not open its path.
             ClientGone: It never came to its end.
         """
         limit = self._limit_of(scope["path"])
@@ -117,7 +119,8 @@ class RequestMiddleware:
             raise TooLarge("body", most)
         may_be_long = not declared.isdecimal() or int(declared) > STRANGERS_BYTES
         if may_be_long and scope["method"] in WRITES and _is_of_callers(scope["path"]):
-            await self.authenticator.by_headers(headers)
+            caller = await self.authenticator.by_headers(headers)
+            check_scopes(caller, scope["method"], scope["path"])
         body = _Body(receive, most)
         chunks, size, more = [], 0, True
         while more and size <= limit:
