@@ -1,15 +1,21 @@
 """People over REST: what administrators do to accounts and sessions, and everybody to his own password."""
 
 import asyncio
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
+from pipelines.errors import PasswordRefused
 from serve_app.api.schemas.auth import TokenReply
 from serve_app.api.schemas.people import SessionsReply, UserReply, UsersReply
+from serve_app.local.demo import make_admin
+from serve_app.shared.credentials import verify_password
 from tests.contract.calls import NEW_USER, UNKNOWN, LogIn, assert_problem
-from tests.contract.stand_ins import API_KEY, PASSWORD, Bench
+from tests.contract.memory_store import MemoryStore
+from tests.contract.stand_ins import API_KEY, PASSWORD, Bench, settings_for
 from tests.contract.test_access import within_seconds
 
 USERS, OWN = "/api/users/", "/api/auth/password/"
@@ -317,3 +323,16 @@ class TestOwnPassword:
         body = {"current_password": PASSWORD, "new_password": FRESH}
         assert_problem(client.post(OWN, json=body, headers=token), 409, "conflict")
         assert asyncio.run(accounts.own(1, 3)).password_hash == "another hash"
+
+
+async def test_the_first_administrator_is_held_to_the_rules(tmp_path: Path) -> None:
+    """A weak `HDX_ADMIN_PASSWORD` stops the first start with its name, and is not asked about once there is one."""
+    store = MemoryStore()
+    weak, strong = (settings_for(tmp_path, admin_password=SecretStr(each)) for each in ("short secret", FRESH))
+    with pytest.raises(PasswordRefused, match="HDX_ADMIN_PASSWORD"):
+        await make_admin(weak, cast(Any, store), 1)
+    assert store.people == {}
+    for settings in (strong, weak):
+        assert (await make_admin(settings, cast(Any, store), 1)).password is None
+    (admin,) = store.people.values()
+    assert verify_password(admin.password_hash, FRESH)
