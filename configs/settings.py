@@ -93,12 +93,12 @@ class Redis(_Section):
 class Tokens(_Section):
     """Lifetimes of credentials.
 
-    Source: RFC 8725 and RFC 9700 (short access tokens, rotated refresh tokens).
+    Source: RFC 8725 and RFC 9700 (short access tokens, rotated refresh tokens); the minutes are an own choice.
     """
 
     issuer: str = "hdx"
     audience: str = "hdx-api"
-    access_minutes: int = Field(15, ge=1, le=15)
+    access_minutes: int = Field(10, ge=1, le=15)
     refresh_days: int = Field(7, ge=1, le=30)
 
 

@@ -5,6 +5,7 @@ A caller learns field, value and rule, and nothing internal.
     HdxError                    500 internal
     +-- InvalidInput            422 field, value, rule
     |   +-- OverLimit           422 more than one request takes
+    +-- PasswordRefused         422 field, rule; the value is told to nobody
     +-- MalformedBody           400 the body is not JSON
     +-- UnsupportedContent      415 content type
     |   +-- UnsupportedCoding   415 how a body is packed
@@ -55,6 +56,24 @@ class InvalidInput(HdxError):
 
 class OverLimit(InvalidInput):
     """There is more of something than one request takes; as a job it may be taken all the same."""
+
+
+class PasswordRefused(HdxError):
+    """A new password breaks a rule; what it was is neither shown nor kept.
+
+    Attributes:
+        field: JSON path of the password.
+        rule: What would be right.
+    """
+
+    status, code, title = 422, "invalid-input", "Invalid input"
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(field, rule)
+        self.field, self.rule = field, rule
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}"
 
 
 class MalformedBody(HdxError):

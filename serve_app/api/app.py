@@ -25,11 +25,13 @@ from serve_app.api import (
     health,
     internal,
     jobs,
+    keys,
     models,
     problems,
     readings,
     replay,
     systems,
+    users,
 )
 from serve_app.api.files import FileReader
 from serve_app.api.middleware.fast_path import FastPath
@@ -55,6 +57,7 @@ TAGS = [
     {"name": "systems", "description": "The machines of your tenant."},
     {"name": "jobs", "description": "Files that take longer than a request: how far each is, and its end."},
     {"name": "models", "description": "The trained versions that judge now."},
+    {"name": "people", "description": "Who may log in, and keys for programs; for administrators."},
     {"name": "health", "description": "Whether the service and its parts work; open to anyone."},
     {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
 ]
@@ -99,6 +102,8 @@ def create_app(services: Services) -> FastAPI:
         readings,
         jobs,
         models,
+        users,
+        keys,
         health,
         internal,
     ):

@@ -7,8 +7,10 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -20,10 +22,12 @@ from starlette.datastructures import Headers
 from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
 from serve_app.api.ports import Services
-from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
+from serve_app.api.schemas.auth import LoginBody, PasswordChangeBody, RefreshBody, TokenReply
+from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.shared.limits import LogInLimits
+from serve_app.shared.passwords import check_password
 from serve_app.store.records import Account, Principal, Role
 
 # Source: own choice; what is remembered of strangers stays under a few megabytes.
@@ -34,9 +38,11 @@ KNOWN_S = 1.0
 # Between two looks at whose credentials were withdrawn: an access token is believed without the database, and one whose
 # account was disabled that much longer at most. Source: own choice; one query of a few rows for a replica.
 WITHDRAWN_S = 2.0
+# Between two times that the last uses of keys are written. Source: own choice; a write a key and minute, not a request.
+USES_S = 60.0
 WRONG = "user name or password is wrong"
 GONE = "the account is gone"
-WITHDRAWN = "the account was disabled, or its password changed; log in again"
+WITHDRAWN = "the account was disabled, or its password or role changed; log in again"
 
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", scheme_name="accessToken")
@@ -54,24 +60,25 @@ class Authenticator:
         self._known: dict[str, tuple[float, Principal]] = {}
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
+        # By tenant and digest, when keys were used last, of what is not written yet.
+        self._used: defaultdict[int, dict[bytes, datetime]] = defaultdict(dict)
         self._remembered_s = 60 * services.settings.tokens.access_minutes + 60  # and a minute for clocks that differ
         # Checked for an unknown account, so that the time taken does not tell whether it exists.
         self._nobody = hash_password(secrets.token_hex())
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Keep up with withdrawn credentials as long as the block lasts."""
+        """Keep up with withdrawn credentials, and write which keys are used, as long as the block lasts."""
         await self._look()
-        watching = asyncio.create_task(self._watch())
+        tasks = [
+            asyncio.create_task(_every(WITHDRAWN_S, self._look)),
+            asyncio.create_task(_every(USES_S, self.write_uses)),
+        ]
         try:
             yield
         finally:
-            watching.cancel()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WITHDRAWN_S)
-            await self._look()
+            for task in tasks:
+                task.cancel()
 
     async def _look(self) -> None:
         """Read who was withdrawn; while the database is away, what was read last holds."""
@@ -79,6 +86,13 @@ class Authenticator:
             self._generations = await self._store.accounts.withdrawn(self._remembered_s)
         except Exception as error:
             logs.write("withdrawn.unread", logging.WARNING, error)
+
+    async def write_uses(self) -> None:
+        """Keep when keys were used last; what cannot be written is forgotten, as their next use says more."""
+        used, self._used = self._used, defaultdict(dict)
+        for tenant_id, moments in used.items():
+            with logs.surviving("keys.uses_unwritten", tenant_id=tenant_id):
+                await self._store.keys.used(tenant_id, moments)
 
     async def caller(self, token: str | None, api_key: str | None) -> Principal:
         """Return whose credential it is.
@@ -90,10 +104,12 @@ class Authenticator:
             return self.by_token(token)
         api_key = token or api_key  # OpenAI's clients send a key as a bearer token
         if api_key:
-            principal = await self._store.keys.principal(digest(api_key))
+            sha256 = digest(api_key)
+            principal = await self._store.keys.principal(sha256)
             if principal is not None:
+                self._used[principal.tenant_id][sha256] = datetime.now(UTC)
                 return principal
-            raise Unauthenticated("the API key is unknown or revoked")
+            raise Unauthenticated("the API key is unknown, revoked or past its end")
         raise Unauthenticated
 
     async def by_headers(self, headers: Headers) -> Principal:
@@ -121,9 +137,22 @@ class Authenticator:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known.clear()
             self._known[token] = (now + KNOWN_S, caller)
+        self._check_generation(caller)
+        return caller
+
+    def _check_generation(self, caller: Principal) -> None:
         if caller.generation < self._generations.get(caller.user_id or 0, 0):
             raise Unauthenticated(WITHDRAWN)
-        return caller
+
+    async def check_again(self, caller: Principal, headers: Headers) -> None:
+        """Check once more, in the middle of a long answer, that its caller's credential is not withdrawn.
+
+        Raises:
+            Unauthenticated: It is.
+        """
+        if caller.user_id is None:
+            await self.by_headers(headers)
+        self._check_generation(caller)
 
     async def log_in(self, login: str, password: str, address: str) -> dict[str, Any]:
         """Return a pair of tokens of a new session.
@@ -135,16 +164,46 @@ class Authenticator:
         account = await self._store.accounts.by_login(login)
         # As the store looks accounts up: another spelling, or the e-mail, must not be another count.
         name = await self._store.accounts.folded(login)
+        is_right = await self._attempt(account, name, password, address, "login")
+        if account is None or not is_right:
+            raise Unauthenticated(WRONG)
+        return await self._session(account, address)
+
+    async def change_password(self, caller: Principal, current: str, new: str, address: str) -> dict[str, Any]:
+        """Change the caller's own password, which ends all of his sessions; return a pair of tokens of a new one.
+
+        Raises:
+            Conflict: The account was changed by others meanwhile.
+            Forbidden: It is no person who calls, or the current password is another.
+            Overloaded: Too many attempts failed.
+            PasswordRefused: The new one breaks a rule.
+        """
+        account = None if caller.user_id is None else await self._store.accounts.get(caller.user_id)
+        if account is None:
+            raise Forbidden("needs a person's access token; a key has no password")
+        check_password(new, account.username, "new_password")
+        if not await self._attempt(account, account.username, current, address, "user.password"):
+            raise Forbidden("current_password must be the password of your account")
+        hashed = await asyncio.to_thread(hash_password, new)
+        changed = await self._store.accounts.set_password(account, hashed, account.username, checked=True)
+        return await self._session(changed, address)
+
+    async def _attempt(self, account: Account | None, name: str, password: str, address: str, deed: str) -> bool:
+        """Tell whether a password opens an account, and count the attempt; one that fails is kept in the audit.
+
+        Raises:
+            Overloaded: Too many attempts failed.
+        """
         who = f"user {account.user_id}" if account else f"name {name}"
         await self._limits.begin(who, address)
         known = account.password_hash if account else self._nobody
         right = await asyncio.to_thread(verify_password, known, password)
         if account is None or not (right and account.active):
             await self._limits.failed(address)
-            await self._refused(account, address)
-            raise Unauthenticated(WRONG)
+            await self._refused(account, address, f"{deed}.failed")
+            return False
         await self._limits.succeeded(who, address)
-        return await self._session(account, address)
+        return True
 
     async def refresh(self, token: str) -> dict[str, Any]:
         """Return a new pair and end the old one; a token used twice ends its whole family.
@@ -178,15 +237,20 @@ class Authenticator:
         await self._store.audit.note(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
         return _shown(pair)
 
-    async def _refused(self, account: Account | None, address: str) -> None:
+    async def _refused(self, account: Account | None, address: str, action: str) -> None:
         """Keep a failed attempt: in the tenant's audit where there is one, else in the log."""
         if account is None:
-            logs.write("login.failed", logging.WARNING, address=address, reason="unknown account")
+            logs.write(action, logging.WARNING, address=address, reason="unknown account")
             return
-        logs.write("login.failed", logging.WARNING, address=address, user_id=account.user_id)
-        await self._store.audit.note(
-            account.tenant_id, account.username, "login.failed", f"user {account.user_id}", address
-        )
+        logs.write(action, logging.WARNING, address=address, user_id=account.user_id)
+        await self._store.audit.note(account.tenant_id, account.username, action, f"user {account.user_id}", address)
+
+
+async def _every(seconds: float, deed: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again, first when so many seconds have passed."""
+    while True:
+        await asyncio.sleep(seconds)
+        await deed()
 
 
 def _principal(account: Account) -> Principal:
@@ -212,13 +276,15 @@ Authenticating = Annotated[Authenticator, Depends(authenticator_of)]
 
 
 async def principal(
+    request: Request,
     authenticator: Authenticating,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     api_key: Annotated[str | None, Depends(API_KEY)],
 ) -> Principal:
-    """Return who is calling, by access token or API key."""
+    """Return who is calling, by access token or API key; the scopes of a key must open the path."""
     caller = await authenticator.caller(bearer.credentials if bearer else None, api_key)
     logs.note(tenant_id=caller.tenant_id, caller=caller.name)
+    check_scopes(caller, request.method, request.scope["path"])
     return caller
 
 
@@ -266,3 +332,20 @@ async def log_out(body: RefreshBody, authenticator: Authenticating) -> Response:
     """End the session of a refresh token; the access token holds until it expires."""
     await authenticator.log_out(body.refresh)
     return Response(status_code=204)
+
+
+@router.post(
+    "/password/",
+    response_model=TokenReply,
+    responses=problems.documented(400, 401, 403, 409, 413, 415, 429),
+    summary="Change your password",
+)
+async def change_password(
+    request: Request, body: PasswordChangeBody, caller: Reader, authenticator: Authenticating
+) -> Response:
+    """Change your own password; all of your sessions end, and a new pair of tokens is returned.
+
+    Attempts with a wrong current password count as those of log-in do.
+    """
+    given = body.current_password, body.new_password
+    return JSONResponse(await authenticator.change_password(caller, *given, address_of(request)))

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from pipelines.errors import HdxError, Overloaded
 from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, event_of, wants_events
-from serve_app.api.auth import Reader
+from serve_app.api.auth import Authenticating, Reader
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.base import LARGEST
 from serve_app.api.schemas.systems import EventsReply
@@ -46,6 +47,7 @@ async def read_events(
     request: Request,
     caller: Reader,
     services: Ports,
+    authenticator: Authenticating,
     after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     last_event_id: Annotated[str, Header(pattern=r"^[0-9]{1,16}$")] = "0",
@@ -60,7 +62,8 @@ async def read_events(
         if listeners.total() >= LISTENERS_MAX or listeners[caller.tenant_id] >= LISTENERS_OF_TENANT:
             raise Overloaded(5)
         begin = max(after, int(last_event_id))
-        stream = _stream(services, caller.tenant_id, system_id, begin, request.scope["path"])
+        still_holds = partial(authenticator.check_again, caller, request.headers)
+        stream = _stream(services, still_holds, caller.tenant_id, system_id, begin, request.scope["path"])
         return _Listened(stream, listeners, caller.tenant_id)
     found = await services.store.events.page(caller.tenant_id, system_id, after, limit + 1)
     page = found[:limit]
@@ -84,11 +87,19 @@ class _Listened(EventSourceResponse):
             self._listeners[self._tenant_id] -= 1
 
 
-async def _stream(services: Services, tenant_id: int, system_id: int, after: int, path: str) -> AsyncGenerator[bytes]:
-    """Yield events as they are found out, until whoever listens leaves or the system is deleted."""
+async def _stream(
+    services: Services,
+    still_holds: Callable[[], Awaitable[None]],
+    tenant_id: int,
+    system_id: int,
+    after: int,
+    path: str,
+) -> AsyncGenerator[bytes]:
+    """Yield events as they are found out, until whoever listens leaves or is shut out, or the system is deleted."""
     quiet = 0
     while True:
         try:
+            await still_holds()
             await services.store.systems.get(tenant_id, system_id)
             found = await services.store.events.page(tenant_id, system_id, after)
         except HdxError as error:

@@ -8,6 +8,7 @@ from pipelines.machines.commissioning import commission
 from pipelines.machines.family import read_family
 from pipelines.signals.reading import make_feature_table
 from serve_app.shared.credentials import hash_password
+from serve_app.shared.passwords import check_password
 from serve_app.store.records import System
 from serve_app.store.repository import Store
 
@@ -40,10 +41,16 @@ async def make_demo(settings: Settings, url: str) -> Login:
 
 
 async def make_admin(settings: Settings, store: Store, tenant: int) -> Login:
-    """Make the first administrator with the password of the settings, or with a fresh one."""
+    """Make the first administrator with the password of the settings, or with a fresh one.
+
+    Raises:
+        PasswordRefused: The one of the settings breaks a rule.
+    """
     if await store.accounts.by_login(settings.admin_username):
         return Login(settings.admin_username, None)
     given = settings.admin_password
+    if given:
+        check_password(given.get_secret_value(), settings.admin_username, "HDX_ADMIN_PASSWORD")
     password = given.get_secret_value() if given else secrets.token_urlsafe(12)
     await store.accounts.add(tenant, settings.admin_username, settings.admin_email, hash_password(password), "admin")
     return Login(settings.admin_username, None if given else password)

@@ -18,13 +18,16 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from configs.settings import DEFAULT_SECRET, Settings
-from pipelines.errors import Unauthenticated
+from pipelines.errors import InvalidInput, Unauthenticated
+from serve_app.shared.passwords import normal_form
 from serve_app.store.records import Principal
 
 ALGORITHM = "HS256"
 REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
 ACCESS, REFRESH = "access", "refresh"
 KEY_PREFIX = "hdx_"  # of an API key; no access token begins so
+SHOWN = 8  # characters of a key that lists show; own choice: its prefix and four more, and 234 bits stay unknown
+LIFE_MAX = timedelta(days=3660)  # of a key that has an end; own choice: ten years
 SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
 
 
@@ -78,12 +81,16 @@ def _hasher() -> PasswordHasher:
 
 
 def hash_password(password: str) -> str:
-    """Return the Argon2id hash of a password."""
-    return _hasher().hash(password)
+    """Return the Argon2id hash of a password, the same however its letters are composed."""
+    return _hasher().hash(normal_form(password))
 
 
 def verify_password(password_hash: str, password: str) -> bool:
-    """Tell whether a password is the hashed one."""
+    """Tell whether a password is the hashed one; those that were set before forms were made one still are."""
+    return any(_verify(password_hash, form) for form in dict.fromkeys((normal_form(password), password)))
+
+
+def _verify(password_hash: str, password: str) -> bool:
     try:
         return _hasher().verify(password_hash, password)
     except (VerificationError, InvalidHashError):
@@ -93,6 +100,18 @@ def verify_password(password_hash: str, password: str) -> bool:
 def new_api_key() -> str:
     """Return a fresh key; only its digest is ever stored."""
     return f"{KEY_PREFIX}{secrets.token_urlsafe(32)}"
+
+
+def check_end(expires_at: datetime | None) -> None:
+    """Refuse an end of a new key that has passed, or that nobody will see.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    now = datetime.now(UTC)
+    if expires_at is not None and not now < expires_at <= now + LIFE_MAX:
+        rule = f"must be in the future, and within {LIFE_MAX.days} days"
+        raise InvalidInput("expires_at", expires_at.isoformat(), rule)
 
 
 def digest(key: str) -> bytes:

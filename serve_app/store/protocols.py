@@ -11,17 +11,14 @@ from uuid import UUID
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
+from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
-    Account,
-    ApiKey,
     Finding,
     Kept,
     Limits,
     Note,
-    Principal,
-    Role,
     StoredDiagnosis,
     StoredDocument,
     StoredFamily,
@@ -29,84 +26,6 @@ from serve_app.store.records import (
     System,
     Verdict,
 )
-
-
-class TenantStore(Protocol):
-    """The companies whose rows are kept apart."""
-
-    async def ensure(self, name: str) -> int:
-        """Return the tenant of that name, made when absent."""
-        ...
-
-
-class AccountStore(Protocol):
-    """People who may log in."""
-
-    async def by_login(self, login: str) -> Account | None:
-        """Return the account of a user name or an e-mail address, whatever their case."""
-        ...
-
-    async def folded(self, login: str) -> str:
-        """Return what all spellings of a log-in have in common."""
-        ...
-
-    async def get(self, user_id: int) -> Account | None:
-        """Return an account."""
-        ...
-
-    async def add(
-        self, tenant_id: int, username: str, email: str, password_hash: str, role: Role, actor: str = COMMAND_LINE
-    ) -> Account:
-        """Add an account."""
-        ...
-
-    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
-        """Let an account log in, or end its sessions and its access."""
-        ...
-
-    async def set_password(self, account: Account, password_hash: str, actor: str = COMMAND_LINE) -> None:
-        """Change a password, which ends the account's sessions and access too."""
-        ...
-
-    async def withdrawn(self, seconds: float) -> Mapping[int, int]:
-        """Return the accounts whose credentials were withdrawn of late, with their generation."""
-        ...
-
-
-class SessionStore(Protocol):
-    """Families of refresh tokens."""
-
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        """Begin a family."""
-        ...
-
-    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
-        """Exchange a token for a new one; return its user and family."""
-        ...
-
-    async def end(self, token_id: UUID) -> None:
-        """Revoke the token's whole family."""
-        ...
-
-
-class KeyStore(Protocol):
-    """API keys."""
-
-    async def principal(self, sha256: bytes) -> Principal | None:
-        """Return whom a key stands for."""
-        ...
-
-    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes, actor: str = COMMAND_LINE) -> None:
-        """Let a key stand for a tenant with a role."""
-        ...
-
-    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[ApiKey]:
-        """Return a page of keys in the order of their ids, the revoked ones too."""
-        ...
-
-    async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
-        """End a key."""
-        ...
 
 
 class FamilyStore(Protocol):

@@ -13,6 +13,8 @@ from pipelines.machines.commissioning import State
 DocumentState = Literal["queued", "indexing", "ready", "failed", "removing"]
 Role = Literal["admin", "engineer", "operator", "viewer"]
 Verdict = Literal["confirmed", "false_alarm", "missed"]
+# What a key may be held to, beside its role; `api/scopes` says which calls each one opens.
+Scope = Literal["assistant", "detect", "documents", "feedback", "manage", "models", "read", "readings"]
 Limits = Mapping[str, Mapping[str, float]]
 EPOCH = datetime.fromtimestamp(0, UTC)
 COMMAND_LINE = "command line"  # who did it, in the audit, where a command was run on the machine itself
@@ -30,6 +32,7 @@ class Principal:
     Attributes:
         user_id: None for an API key.
         generation: Of the account's credentials when this one was issued; once they are withdrawn, it no longer holds.
+        scopes: What alone a key may do of what its role may; None where that is all of it, as for every account.
     """
 
     tenant_id: int
@@ -37,6 +40,7 @@ class Principal:
     name: str
     role: Role
     generation: int = 0
+    scopes: tuple[Scope, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class ApiKey:
 
     Attributes:
         revoked_at: None while it opens doors.
+        prefix: What it begins with, to tell it by; empty for a key that is older than this column.
+        scopes: What alone it may do of what its role may; None where that is all of it.
+        expires_at: None where it holds until it is revoked.
+        last_used_at: To a minute or two; None while nobody has sent it.
     """
 
     key_id: int
@@ -70,6 +78,25 @@ class ApiKey:
     role: Role
     created_at: datetime
     revoked_at: datetime | None
+    prefix: str = ""
+    scopes: tuple[Scope, ...] | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open family of refresh tokens.
+
+    Attributes:
+        session_id: Of the family.
+        used_at: When it was refreshed last; None while it never was.
+    """
+
+    session_id: UUID
+    begun_at: datetime
+    used_at: datetime | None
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

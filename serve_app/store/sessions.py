@@ -6,9 +6,11 @@ from uuid import UUID
 from sqlalchemy import Text, cast, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipelines.errors import Unauthenticated
+from pipelines.errors import NotFound, Unauthenticated
+from serve_app.store.audit import note
 from serve_app.store.database import Database
-from serve_app.store.tables import refresh_tokens
+from serve_app.store.records import COMMAND_LINE, Session
+from serve_app.store.tables import refresh_tokens, users
 
 
 class Sessions:
@@ -20,6 +22,7 @@ class Sessions:
     async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
         """Begin a family of refresh tokens."""
         row = {"user_id": user_id, "family": family, "token_id": token_id, "expires_at": expires_at}
+        row |= {"begun_at": func.now()}
         async with self._database.transaction("hdx.family", str(family)) as connection:
             await connection.execute(insert(refresh_tokens).values(row))
 
@@ -37,13 +40,13 @@ class Sessions:
                 .where(refresh_tokens.c.used_at.is_(None), refresh_tokens.c.revoked_at.is_(None))
                 .where(refresh_tokens.c.expires_at > func.now())
                 .values(used_at=func.now())
-                .returning(refresh_tokens.c.user_id, refresh_tokens.c.family)
+                .returning(refresh_tokens.c.user_id, refresh_tokens.c.family, refresh_tokens.c.begun_at)
             )
             row = used.one_or_none()
             if row is None:
                 await revoke_family(connection, token_id)
             else:
-                fresh = {"token_id": new_id, "family": row.family, "user_id": row.user_id, "expires_at": expires_at}
+                fresh = {"token_id": new_id, "expires_at": expires_at, **row._mapping}
                 await connection.execute(insert(refresh_tokens).values(fresh))
         if row is None:
             raise Unauthenticated("the refresh token does not hold; log in again")
@@ -54,6 +57,53 @@ class Sessions:
         async with self._database.transaction("hdx.session", str(token_id)) as connection:
             await hold_family(connection, token_id)
             await revoke_family(connection, token_id)
+
+    async def page(self, tenant_id: int, user_id: int) -> list[Session]:
+        """Return the open sessions of a tenant's account, the newest first; there are as many as it has log-ins.
+
+        Raises:
+            NotFound: There is no such account in this tenant.
+        """
+        token = refresh_tokens.c
+        begun = func.min(func.coalesce(token.begun_at, token.created_at))
+        query = select(token.family, begun, func.max(token.used_at), func.max(token.expires_at))
+        query = query.where(token.user_id == user_id, token.revoked_at.is_(None)).group_by(token.family)
+        query = query.having(func.max(token.expires_at) > func.now()).order_by(begun.desc(), token.family)
+        async with self._database.tenant(tenant_id) as connection:
+            await see_sessions(connection, user_id)
+            return [Session(*row) for row in await connection.execute(query)]
+
+    async def end_one(self, tenant_id: int, user_id: int, session_id: UUID, actor: str = COMMAND_LINE) -> None:
+        """End an open session of a tenant's account.
+
+        Raises:
+            NotFound: There is no such account in this tenant, or it has no such session open.
+        """
+        token = refresh_tokens.c
+        own = update(refresh_tokens).where(token.user_id == user_id, token.family == session_id)
+        ended = own.where(token.revoked_at.is_(None)).values(revoked_at=func.now())
+        was_open = ended.returning(token.expires_at > func.now())
+        async with self._database.tenant(tenant_id) as connection:
+            username = await see_sessions(connection, user_id)
+            # As `hold_family`: a token that is being exchanged now must not slip away.
+            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(session_id), 0))))
+            if not any((await connection.execute(was_open)).scalars()):
+                raise NotFound("session", session_id)
+            await note(connection, tenant_id, actor, "user.session.ended", f"user {user_id}", username)
+
+
+async def see_sessions(connection: AsyncConnection, user_id: int) -> str:
+    """Let a tenant's transaction see the tokens of one of its accounts; return the account's name.
+
+    Raises:
+        NotFound: There is no such account in this tenant.
+    """
+    query = select(users.c.username).where(users.c.user_id == user_id)
+    username: str | None = (await connection.execute(query)).scalar_one_or_none()
+    if username is None:
+        raise NotFound("user", user_id)
+    await connection.execute(select(func.set_config("hdx.user", str(user_id), True)))
+    return username
 
 
 async def hold_family(connection: AsyncConnection, token_id: UUID) -> None:

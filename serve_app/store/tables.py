@@ -85,6 +85,8 @@ refresh_tokens = Table(
     Column("used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     _created(),
+    # When the log-in was that it descends from; older rows do not say.
+    Column("begun_at", DateTime(timezone=True)),
 )
 Index("refresh_tokens_by_end", refresh_tokens.c.expires_at)
 api_keys = Table(
@@ -97,7 +99,12 @@ api_keys = Table(
     _created(),
     Column("key_id", Integer, Identity(), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("prefix", Text, nullable=False, server_default=""),
+    Column("scopes", ARRAY(Text, as_tuple=True)),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
     UniqueConstraint("key_id", name="api_keys_id"),
+    CheckConstraint("cardinality(scopes) > 0", "api_keys_scopes"),
 )
 Index("api_keys_by_tenant", api_keys.c.tenant_id)
 families = Table(

@@ -75,6 +75,22 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("GET", "/v1/models", None),
     ("POST", "/v1/chat/completions", CHAT),
 ]
+NEW_USER = {"username": "bob", "email": "bob@example.com", "role": "viewer", "password": "a lamp for the cellar"}
+NEW_KEY = {"name": "line 5", "role": "operator"}
+OF_ADMINS: list[tuple[str, str, Any]] = [
+    ("GET", "/api/users/", None),
+    ("POST", "/api/users/", NEW_USER),
+    ("GET", "/api/users/3/", None),
+    ("PATCH", "/api/users/3/", {"role": "viewer"}),
+    ("POST", "/api/users/3/password/", {"password": "a lamp for the cellar"}),
+    ("GET", "/api/users/3/sessions/", None),
+    ("DELETE", "/api/users/3/sessions/", None),
+    ("DELETE", f"/api/users/3/sessions/{UNKNOWN}/", None),
+    ("GET", "/api/keys/", None),
+    ("POST", "/api/keys/", NEW_KEY),
+    ("DELETE", "/api/keys/1/", None),
+]
+OWN_PASSWORD = {"current_password": "what it is", "new_password": "a lamp for the cellar"}
 
 
 STREAM = {"accept": "text/event-stream"}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from pipelines.errors import Conflict, InvalidInput, NotFound
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels, spoken_otherwise
@@ -26,7 +26,6 @@ from serve_app.store.records import (
     Principal,
     Quarantined,
     Reading,
-    Role,
     Series,
     Stored,
     StoredDiagnosis,
@@ -42,8 +41,7 @@ from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs
-
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.contract.memory_people import BEGAN, MemoryAccounts, MemoryKeys, MemorySessions, MemoryTenants
 
 
 @dataclass
@@ -63,7 +61,8 @@ class Rows:
     audited: list[tuple[int | None, str, str, str]] = field(default_factory=list)
     notes: list[tuple[int | None, Note]] = field(default_factory=list)
     tokens: dict[UUID, tuple[int, UUID, datetime]] = field(default_factory=dict)
-    used: set[UUID] = field(default_factory=set)
+    begun: dict[UUID, datetime] = field(default_factory=dict)
+    used: dict[UUID, datetime] = field(default_factory=dict)
     ended_families: set[UUID] = field(default_factory=set)
     consulted: dict[tuple[int, UUID], Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     kept_documents: dict[tuple[int, str], StoredDocument] = field(default_factory=dict)
@@ -83,108 +82,6 @@ class Rows:
                 len(self.happened) + 1, each.system_id, each.at or now, each.kind, each.text, each.trace_id, now
             )
             self.happened.append((tenant_id, event))
-
-
-class MemoryTenants:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    async def ensure(self, name: str) -> int:
-        return self._rows.tenant_ids.setdefault(name, len(self._rows.tenant_ids) + 1)
-
-
-class MemoryAccounts:
-    def __init__(self, store: "MemoryStore") -> None:
-        self._rows = self._store = store
-
-    async def by_login(self, login: str) -> Account | None:
-        wanted = login.strip().lower()
-        return next((a for a in self._rows.people.values() if wanted in {a.username.lower(), a.email.lower()}), None)
-
-    async def folded(self, login: str) -> str:
-        return login.strip().lower()
-
-    async def get(self, user_id: int) -> Account | None:
-        return self._rows.people.get(user_id)
-
-    async def add(
-        self, tenant_id: int, username: str, email: str, password_hash: str, role: Role, actor: str = COMMAND_LINE
-    ) -> Account:
-        for name, value in (("username", username), ("email", email)):
-            if await self.by_login(value):
-                raise Conflict(name, value)
-        user_id = max(self._rows.people, default=0) + 1
-        self._rows.people[user_id] = Account(user_id, tenant_id, username, email, password_hash, role, True)
-        await self._store.audit.note(tenant_id, actor, "user.added", f"user {user_id}", f"{username}, {role}")
-        return self._rows.people[user_id]
-
-    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
-        action = "user.enabled" if active else "user.disabled"
-        await self._change(account, action, actor, not active, active=active)
-
-    async def set_password(self, account: Account, password_hash: str, actor: str = COMMAND_LINE) -> None:
-        await self._change(account, "user.password", actor, True, password_hash=password_hash)
-
-    async def _change(self, account: Account, action: str, actor: str, withdrawn: bool, **changes: Any) -> None:
-        kept = self._rows.people[account.user_id]
-        if withdrawn:
-            changes["generation"] = self._rows.withdrawn[kept.user_id] = kept.generation + 1
-            self._rows.ended_families |= {
-                family for user, family, _ in self._rows.tokens.values() if user == kept.user_id
-            }
-        self._rows.people[kept.user_id] = replace(kept, **changes)
-        await self._store.audit.note(kept.tenant_id, actor, action, f"user {kept.user_id}", kept.username)
-
-    async def withdrawn(self, seconds: float) -> Mapping[int, int]:
-        return dict(self._rows.withdrawn)
-
-
-class MemorySessions:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        self._rows.tokens[token_id] = (user_id, family, expires_at)
-
-    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
-        user_id, family, ends = self._rows.tokens[token_id]
-        if family in self._rows.ended_families or token_id in self._rows.used or ends <= datetime.now(UTC):
-            self._rows.ended_families.add(family)
-            raise Unauthenticated("the refresh token was used before")
-        self._rows.used.add(token_id)
-        self._rows.tokens[new_id] = (user_id, family, expires_at)
-        return user_id, family
-
-    async def end(self, token_id: UUID) -> None:
-        self._rows.ended_families.add(self._rows.tokens[token_id][1])
-
-
-class MemoryKeys:
-    def __init__(self, store: "MemoryStore") -> None:
-        self._rows = self._store = store
-
-    async def principal(self, sha256: bytes) -> Principal | None:
-        return self._rows.principals.get(sha256)
-
-    async def add(self, tenant_id: int, name: str, role: Role, sha256: bytes, actor: str = COMMAND_LINE) -> None:
-        if sha256 in self._rows.principals:
-            raise Conflict("api_key", name)
-        self._rows.principals[sha256] = Principal(tenant_id, None, name, role)
-        key_id = len(self._rows.listed_keys) + 1
-        self._rows.listed_keys[key_id] = (tenant_id, sha256, ApiKey(key_id, name, role, BEGAN, None))
-        await self._store.audit.note(tenant_id, actor, "key.added", f"key {key_id}", f"{name}, {role}")
-
-    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[ApiKey]:
-        kept = self._rows.listed_keys.values()
-        return [key for tenant, _, key in kept if tenant == tenant_id and key.key_id > after][:limit]
-
-    async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
-        tenant, sha256, key = self._rows.listed_keys.get(key_id, (0, b"", None))
-        if key is None or tenant != tenant_id or key.revoked_at is not None:
-            raise NotFound("key", key_id)
-        self._rows.principals.pop(sha256)
-        self._rows.listed_keys[key_id] = (tenant, sha256, replace(key, revoked_at=BEGAN))
-        await self._store.audit.note(tenant_id, actor, "key.revoked", f"key {key_id}", key.name)
 
 
 class MemoryFamilies:

@@ -37,7 +37,8 @@ from serve_app.shared.credentials import digest, hash_password
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import Metrics
 from serve_app.store.records import Account, Principal, Role, System
-from tests.contract.memory_store import BEGAN, MemoryStore
+from tests.contract.memory_people import BEGAN
+from tests.contract.memory_store import MemoryStore
 
 PASSWORD = "correct horse battery"
 API_KEY = "hdx_test_key_of_tenant_one"

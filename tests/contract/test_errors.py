@@ -13,6 +13,7 @@ EXAMPLES = [
     errors.HdxError("text"),
     errors.InvalidInput("sensor_data.pressure[3]", "high", "must be a number"),
     errors.OverLimit("readings", 10_001, "must be an array of 1 to 10000 rows"),
+    errors.PasswordRefused("password", "must have at least 15 characters"),
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/html", "application/json"),
     errors.UnsupportedCoding("br", "identity"),

@@ -4,15 +4,20 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 from fastapi.testclient import TestClient
+from starlette.datastructures import Headers
 from starlette.types import Message
 
 from serve_app.api import events
+from serve_app.api.auth import Authenticator
 from serve_app.api.schemas.systems import EventsReply
+from serve_app.shared.credentials import digest
+from serve_app.store.records import Principal
 from serve_app.store.records_watching import Happened
 from tests.contract.calls import LogIn, assert_problem
 from tests.contract.stand_ins import Bench
@@ -64,7 +69,7 @@ async def test_a_stream_goes_on_from_the_last_event(bench: Bench, monkeypatch: p
     number = system.system_id
     for text in ("first", "second"):
         await bench.store.events.add(tenant_id, [Happened(number, None, "window.unread", text)])
-    stream = events._stream(bench.services, tenant_id, number, 1, EVENTS)
+    stream = events._stream(bench.services, holding, tenant_id, number, 1, EVENTS)
     async with asyncio.timeout(20):
         assert _sent(await anext(stream)) == ("window.unread", "2", "second")
         assert (await anext(stream)).startswith(b": nothing")
@@ -73,6 +78,34 @@ async def test_a_stream_goes_on_from_the_last_event(bench: Bench, monkeypatch: p
         await bench.store.systems.delete(tenant_id, number)
         assert b"event: error" in await anext(stream)
         assert [left async for left in stream] == []
+
+
+@pytest.mark.parametrize("is_key", [False, True])
+async def test_a_stream_ends_with_its_credential(bench: Bench, monkeypatch: pytest.MonkeyPatch, is_key: bool) -> None:
+    """Whoever is disabled, or has a key that is revoked, hears nothing more on a line that was open before."""
+    monkeypatch.setattr(events, "LOOK_S", 0.001)
+    await bench.store.keys.add(1, "line 5", "viewer", digest("hdx_line_5"))
+    authenticator = Authenticator(bench.services)
+    token = authenticator._issuer.issue(Principal(1, 3, "operator", "operator")).access
+    headers = Headers({"x-api-key": "hdx_line_5"} if is_key else {"authorization": f"Bearer {token}"})
+    caller = await authenticator.by_headers(headers)
+    stream = events._stream(bench.services, partial(authenticator.check_again, caller, headers), 1, 1, 0, EVENTS)
+    async with asyncio.timeout(20):
+        assert (await anext(stream)).startswith(b": nothing")
+        if is_key:
+            await bench.store.keys.revoke(1, 1)
+        else:
+            await bench.store.accounts.set_active(bench.store.people[3], False)
+            await authenticator._look()
+        await bench.store.events.add(1, [Happened(1, None, "alarm.raised", "unheard")])
+        (last,) = [sent async for sent in stream]
+    assert b"event: error" in last
+    assert b"unauthenticated" in last
+    assert b"unheard" not in last
+
+
+async def holding() -> None:
+    """Stand for a credential that nobody withdraws."""
 
 
 async def test_a_listener_counts_before_its_stream_begins() -> None:

@@ -12,6 +12,7 @@ from serve_app.api.problems import INTERNAL, encode, problem_of, shown
 EXAMPLES: list[HdxError] = [
     errors.InvalidInput("sensor_data.pressure[3]", float("nan"), "must be finite"),
     errors.OverLimit("readings", 20_000, "must hold 1 to 10000 moments"),
+    errors.PasswordRefused("password", "must have at least 15 characters"),
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/plain", "application/json"),
     errors.UnsupportedCoding("br", "gzip, identity"),

@@ -171,9 +171,9 @@ def test_hostile_files_cost_nobody_else_anything(service: Service) -> None:
     """While another tenant's are in work pages become ready, questions are answered in full, and removals taken."""
     service.hdx(
         *("user", "create", "hostile", "--email", "hostile@example.com", "--role", "engineer"),
-        *("--tenant", "hostile", "--password", "hostile-password-1"),
+        *("--tenant", "hostile", "--password", "the password of that one"),
     )
-    with service.client("hostile", "hostile-password-1") as theirs, service.client() as client:
+    with service.client("hostile", "the password of that one") as theirs, service.client() as client:
         files = [(name, HOSTILE[name]()) for name in ("forms.pdf", "anchors.html", "paragraphs.docx", "comments.html")]
         addresses = [theirs.post(DOCUMENTS, files={"file": file}).headers["location"] for file in files]
         wait_for(lambda: any(state_of(theirs, address) == "indexing" for address in addresses))

@@ -80,13 +80,13 @@ def test_a_worn_pump_is_named(service: Service) -> None:
 
 def test_a_disabled_person_is_out_within_seconds(service: Service) -> None:
     """An access token of an account that `hdx user disable` closes is refused by the running replicas soon after."""
-    words = ("--email", "leaver@example.com", "--password", "leaver-password-1")
+    words = ("--email", "leaver@example.com", "--password", "the password of one who goes")
     service.hdx("user", "create", "leaver", *words)
-    with service.client("leaver", "leaver-password-1") as client:
+    with service.client("leaver", "the password of one who goes") as client:
         assert client.get("/api/systems/").is_success
         service.hdx("user", "disable", "leaver")
         assert eventually(lambda: client.get("/api/systems/").status_code == 401, 30)
-        again = {"username": "leaver", "password": "leaver-password-1"}
+        again = {"username": "leaver", "password": "the password of one who goes"}
         assert client.post("/api/auth/login/", json=again).status_code == 401
 
 
@@ -105,9 +105,9 @@ def test_a_diagnosis_can_be_read_back(service: Service) -> None:
             "--tenant",
             "other",
             "--password",
-            "dev-password-3",
+            "dev-password-03",
         )
-        with service.client("stranger", "dev-password-3") as stranger:
+        with service.client("stranger", "dev-password-03") as stranger:
             assert stranger.get(f"/api/diagnostics/{answer['trace_id']}/").status_code == 404
             body = {"system_id": 1, "sensor_data": HEALTHY}
             assert stranger.post("/api/diagnostics/anomaly/detect/", json=body).status_code == 404

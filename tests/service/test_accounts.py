@@ -1,14 +1,22 @@
 """Accounts, keys and sessions: who is meant by a log-in, and what no concurrency may do."""
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
-from serve_app.store.records import Principal
+from serve_app.api.auth import WITHDRAWN_S, Authenticator
+from serve_app.shared.credentials import hash_password
+from serve_app.store.records import Account, Principal
 from serve_app.store.repository import Store
+from tests.contract.stand_ins import make_bench
 from tests.service.houses import make_house, soon
 
 
@@ -111,3 +119,101 @@ async def test_no_token_escapes_a_revocation(store: Store) -> None:
         )
         with pytest.raises(Unauthenticated):
             await store.sessions.rotate(third, uuid4(), soon())
+
+
+# --- what two administrators, or two replicas, do at once
+
+
+async def make_admin(store: Store, tenant_id: int) -> Account:
+    name = uuid4().hex
+    return await store.accounts.add(tenant_id, name, f"{name}@example.com", "hash", "admin")
+
+
+@pytest.mark.parametrize("changes", [({"role": "viewer"}, {"active": False}), ({"active": False}, {"active": False})])
+async def test_two_administrators_cannot_end_each_other(
+    store: Store, changes: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """However often both try it at the same moment, one is left, and who came second is told why."""
+    for _ in range(10):
+        house = await make_house(store)
+        other = await make_admin(store, house.tenant_id)
+        outcomes = await asyncio.gather(
+            store.accounts.change(house.tenant_id, other.user_id, **changes[0]),
+            store.accounts.change(house.tenant_id, house.user_id, **changes[1]),
+            return_exceptions=True,
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Account", "Conflict"]
+        people = await store.accounts.page(house.tenant_id)
+        assert [each.role == "admin" and each.active for each in people].count(True) == 1
+
+
+async def test_many_administrators_end_all_but_one(store: Store) -> None:
+    """Of many who are all disabled at once a single one stays, and nobody waits in a ring."""
+    house = await make_house(store)
+    people = [house.user_id, *[(await make_admin(store, house.tenant_id)).user_id for _ in range(5)]]
+    outcomes = await asyncio.gather(
+        *(store.accounts.change(house.tenant_id, number, active=False) for number in people), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes].count(Conflict) == 1
+    assert [type(outcome) for outcome in outcomes].count(Account) == 5
+
+
+async def test_of_two_who_know_a_password_one_changes_it(store: Store) -> None:
+    """A second change that the old password allowed comes too late, even at the same moment."""
+    house = await make_house(store)
+    account = await store.accounts.own(house.tenant_id, house.user_id)
+    outcomes = await asyncio.gather(
+        *(store.accounts.set_password(account, f"hash {number}", "ann", checked=True) for number in range(4)),
+        return_exceptions=True,
+    )
+    (changed,) = [outcome for outcome in outcomes if isinstance(outcome, Account)]
+    assert [type(outcome) for outcome in outcomes].count(Conflict) == 3
+    assert await store.accounts.own(house.tenant_id, house.user_id) == changed
+
+
+async def test_no_token_escapes_the_end_of_its_session(store: Store) -> None:
+    """A token that is being exchanged while an administrator ends its session is worth nothing afterwards."""
+    house = await make_house(store)
+    for _ in range(20):
+        family, first, second = uuid4(), uuid4(), uuid4()
+        await store.sessions.start(house.user_id, family, first, soon())
+        await asyncio.gather(
+            store.sessions.rotate(first, second, soon()),
+            store.sessions.end_one(house.tenant_id, house.user_id, family),
+            return_exceptions=True,
+        )
+        with pytest.raises(Unauthenticated):
+            await store.sessions.rotate(second, uuid4(), soon())
+        assert family not in {each.session_id for each in await store.sessions.page(house.tenant_id, house.user_id)}
+
+
+@pytest.mark.parametrize("change", [{"active": False}, {"role": "viewer"}])
+async def test_every_replica_shuts_out_whom_one_does(store: Store, tmp_path: Path, change: dict[str, Any]) -> None:
+    """An access token, believed without the database, is refused by two replicas within seconds; another's holds."""
+    house = await make_house(store)
+    person, other = [await make_admin(store, house.tenant_id) for _ in range(2)]
+    await store.accounts.set_password(person, hash_password("a lamp for the cellar"))
+    replicas = [Authenticator(replace(make_bench(tmp_path).services, store=store)) for _ in range(2)]
+    token = (await replicas[0].log_in(person.username, "a lamp for the cellar", "10.0.0.1"))["access"]
+    stays = replicas[0]._issuer.issue(Principal(house.tenant_id, other.user_id, other.username, "admin")).access
+    async with AsyncExitStack() as running:
+        for replica in replicas:
+            await running.enter_async_context(replica.watching())
+            assert replica.by_token(token).user_id == person.user_id
+        await store.accounts.change(house.tenant_id, person.user_id, **change)
+        ends = time.monotonic() + WITHDRAWN_S + 2
+        left = list(replicas)
+        while left and time.monotonic() < ends:
+            left = [replica for replica in left if holds(replica, token)]
+            await asyncio.sleep(0.05)
+        assert left == []
+        assert all(holds(replica, stays) for replica in replicas)
+
+
+def holds(replica: Authenticator, token: str) -> bool:
+    """Tell whether a replica believes a token."""
+    try:
+        replica.by_token(token)
+    except Unauthenticated:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -182,6 +183,10 @@ FOREIGN: dict[str, Deed] = {
     "quarantine": lambda store, mine, theirs: store.readings.add(
         mine, theirs.system.system_id, [], [suspect_of("7000")]
     ),
+    "user": lambda store, mine, theirs: store.accounts.own(mine, theirs.user_id),
+    "change_user": lambda store, mine, theirs: store.accounts.change(mine, theirs.user_id, role="viewer"),
+    "end_sessions": lambda store, mine, theirs: store.accounts.end_sessions(mine, theirs.user_id),
+    "sessions": lambda store, mine, theirs: store.sessions.page(mine, theirs.user_id),
     "job": lambda store, mine, theirs: store.jobs.get(mine, theirs.job.job_id),
     "cancel": lambda store, mine, theirs: store.jobs.cancel(mine, theirs.job.job_id),
     "diagnosis": lambda store, mine, theirs: store.diagnoses.get(mine, theirs.diagnosis.trace_id),
@@ -206,12 +211,42 @@ async def _settle(store: Store, mine: int, theirs: House) -> None:
 FOREIGN["settle"] = _settle
 
 
+async def _password(store: Store, mine: int, theirs: House) -> None:
+    account = await store.accounts.own(theirs.tenant_id, theirs.user_id)
+    try:
+        await store.accounts.set_password(replace(account, tenant_id=mine), "hash")
+    finally:
+        assert await store.accounts.own(theirs.tenant_id, theirs.user_id) == account
+
+
+async def _session(store: Store, mine: int, theirs: House) -> None:
+    (open_one,) = await store.sessions.page(theirs.tenant_id, theirs.user_id)
+    try:
+        await store.sessions.end_one(mine, theirs.user_id, open_one.session_id)
+    finally:
+        assert await store.sessions.page(theirs.tenant_id, theirs.user_id) == [open_one]
+
+
+async def _key(store: Store, mine: int, theirs: House) -> None:
+    (key,) = await store.keys.page(theirs.tenant_id)
+    await store.keys.used(mine, {theirs.key: soon()})
+    try:
+        await store.keys.revoke(mine, key.key_id)
+    finally:
+        assert await store.keys.page(theirs.tenant_id) == [key]
+
+
+FOREIGN |= {"password": _password, "session": _session, "key": _key}
+
+
 @pytest.mark.parametrize("deed", FOREIGN.values(), ids=FOREIGN)
 async def test_what_another_tenant_has_is_not_found(store: Store, deed: Deed) -> None:
     """Another tenant's system or diagnosis reads as absent, and nothing of it changes."""
     mine, theirs = await make_house(store), await make_house(store)
     with pytest.raises(NotFound):
         await deed(store, mine.tenant_id, theirs)
+    (account,) = await store.accounts.page(theirs.tenant_id)
+    assert (account.user_id, account.role, account.generation) == (theirs.user_id, "admin", 0)
     system, normal = await store.systems.machine(theirs.tenant_id, theirs.system.system_id)
     assert system == theirs.system
     assert normal is not None

@@ -35,7 +35,7 @@ def test_starts_at_once_do_not_race(database_url: str) -> None:
     """Four starts at once all succeed on one set of tables."""
     with ThreadPoolExecutor(4) as starts:
         list(starts.map(migrate, [database_url] * 4))
-    assert current(database_url) == "0018"
+    assert current(database_url) == "0019"
 
 
 def test_a_database_is_made_once(url: str) -> None:
@@ -105,6 +105,22 @@ def test_baselines_become_normals_and_go_back(database_url: str) -> None:
     assert tuple(back)[:5] == tuple(first)[:5]
     assert back.origin[0] == 1.0
     assert isnan(back.origin[1])
+
+
+def test_a_key_that_was_held_is_revoked_on_the_way_back(database_url: str) -> None:
+    """Without the columns of its scopes and its end a key would open more; one that never had any goes on."""
+    migrate(database_url)
+    key = "INSERT INTO api_keys (tenant_id, name, role, sha256, scopes, expires_at) VALUES (1, :name, 'admin', :sha256"
+    with as_owner(database_url) as connection:
+        connection.execute(text("INSERT INTO tenants (name) VALUES ('a')"))
+        for name, held in (("free", "NULL, NULL"), ("scoped", "'{read}', NULL"), ("ends", "NULL, now() + '1 day'")):
+            connection.execute(text(f"{key}, {held})"), {"name": name, "sha256": name.encode()})
+    downgrade(database_url, "0018")
+    with as_owner(database_url) as connection:
+        revoked = connection.execute(text("SELECT name, revoked_at IS NOT NULL FROM api_keys")).all()
+        forced = "SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'"
+        assert connection.execute(text(forced)).scalar() is True
+    assert dict(map(tuple, revoked)) == {"free": False, "scoped": True, "ends": True}
 
 
 def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:

@@ -293,6 +293,9 @@ async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:
     account = await store.accounts.add(a, "ann", "ann@example.com", "hash", "viewer")
     await store.keys.add(a, "line 4", "operator", b"digest")
     (key,) = await store.keys.page(a)
+    family = uuid4()
+    await store.sessions.start(account.user_id, family, uuid4(), datetime.now(UTC) + timedelta(days=1))
+    opened = await store.sessions.page(a, account.user_id)
     await store.documents.add(a, "press", "press.md", "0", b"# Press")
     for deed in (
         store.systems.add(a, "lift", "generic", "", nobody),
@@ -303,6 +306,9 @@ async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:
         store.systems.delete(a, system.system_id, nobody),
         store.accounts.add(a, "bob", "bob@example.com", "hash", "viewer", nobody),
         store.accounts.set_active(account, False, nobody),
+        store.accounts.change(a, account.user_id, nobody, role="engineer"),
+        store.accounts.end_sessions(a, account.user_id, nobody),
+        store.sessions.end_one(a, account.user_id, family, nobody),
         store.accounts.set_password(account, "other", nobody),
         store.keys.add(a, "line 5", "operator", b"other digest", nobody),
         store.keys.revoke(a, key.key_id, nobody),
@@ -315,4 +321,5 @@ async def test_a_deed_without_its_note_is_not_done(store: Store) -> None:
     assert await store.accounts.get(account.user_id) == account
     assert await store.accounts.by_login("bob") is None
     assert await store.keys.page(a) == [key]
+    assert await store.sessions.page(a, account.user_id) == opened
     assert [document.state for document in await store.documents.page(a, "", 10)] == ["queued"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from serve_app.store import families
 from serve_app.store.families import FAMILIES_MAX
 from serve_app.store.life import evidence_of
 from serve_app.store.protocols import StoreParts
-from serve_app.store.records import Principal, Reading, System
+from serve_app.store.records import Account, Principal, Reading, Role, System, written
 from tests.contract import memory_store
 from tests.service.houses import diagnosis_of, learned, normal_of, soon
 
@@ -121,6 +122,143 @@ async def test_a_revoked_key_stands_for_nobody(parts: StoreParts) -> None:
     assert list(await parts.keys.page(mine, after=key.key_id)) == []
     assert list(await parts.keys.page(theirs)) == []
     assert [note.action for note in await parts.audit.newest(mine)] == ["key.revoked", "key.added"]
+
+
+async def make_people(parts: StoreParts, *roles: Role) -> tuple[int, list[Account]]:
+    tenant_id, names = await parts.tenants.ensure(uuid4().hex), [uuid4().hex for _ in roles]
+    added = [
+        await parts.accounts.add(tenant_id, name, f"{name}@example.com", "hash", role)
+        for name, role in zip(names, roles, strict=True)
+    ]
+    return tenant_id, added
+
+
+async def test_a_tenant_lists_its_people(parts: StoreParts) -> None:
+    """By pages in the order of their ids, its own alone; another's is not found."""
+    tenant_id, people = await make_people(parts, "admin", "viewer", "operator")
+    other, (stranger,) = await make_people(parts, "admin")
+    assert await parts.accounts.page(tenant_id, limit=2) == people[:2]
+    assert await parts.accounts.page(tenant_id, after=people[1].user_id) == people[2:]
+    assert await parts.accounts.page(other) == [stranger]
+    assert await parts.accounts.own(tenant_id, people[0].user_id) == people[0]
+    for number in (stranger.user_id, 2**31 - 1):
+        with pytest.raises(NotFound, match="user"):
+            await parts.accounts.own(tenant_id, number)
+
+
+async def test_a_role_changes_with_what_it_opened(parts: StoreParts) -> None:
+    """Another role withdraws, both changes at once are one withdrawal and two notes, and the same again is nothing."""
+    tenant_id, (admin, person) = await make_people(parts, "admin", "viewer")
+    token = uuid4()
+    await parts.sessions.start(person.user_id, uuid4(), token, soon())
+    changed = await parts.accounts.change(tenant_id, person.user_id, "ann", role="engineer")
+    assert changed == replace(person, role="engineer", generation=1)
+    with pytest.raises(Unauthenticated):
+        await parts.sessions.rotate(token, uuid4(), soon())
+    assert await parts.accounts.change(tenant_id, person.user_id, "ann", role="engineer", active=True) == changed
+    ended = await parts.accounts.change(tenant_id, person.user_id, "ann", role="operator", active=False)
+    assert ended == replace(person, role="operator", active=False, generation=2)
+    assert (await parts.accounts.change(tenant_id, person.user_id, active=True)).generation == 2
+    assert (await parts.accounts.withdrawn(60)).get(person.user_id) == 2
+    assert admin.user_id not in await parts.accounts.withdrawn(60)
+    told = [(note.action, note.detail) for note in await parts.audit.newest(tenant_id, 4)]
+    assert told[:3] == [
+        ("user.enabled", person.username),
+        ("user.disabled", person.username),
+        ("user.role", f"{person.username}, engineer to operator"),
+    ]
+
+
+@pytest.mark.parametrize("change", [{"role": "engineer"}, {"active": False}])
+async def test_a_tenant_keeps_an_administrator(parts: StoreParts, change: dict[str, Any]) -> None:
+    """The last active one stays, whoever else was one; of two, one may go."""
+    tenant_id, (one, two, gone) = await make_people(parts, "admin", "engineer", "admin")
+    await make_people(parts, "admin")
+    await parts.accounts.change(tenant_id, gone.user_id, active=False)
+    with pytest.raises(Conflict, match="administrator"):
+        await parts.accounts.change(tenant_id, one.user_id, **change)
+    assert await parts.accounts.own(tenant_id, one.user_id) == one
+    await parts.accounts.change(tenant_id, two.user_id, role="admin")
+    await parts.accounts.change(tenant_id, one.user_id, **change)
+    with pytest.raises(Conflict, match="administrator"):
+        await parts.accounts.change(tenant_id, two.user_id, **change)
+
+
+async def test_a_checked_password_is_of_what_was_checked(parts: StoreParts) -> None:
+    """A change that the old password allowed fails once the account was withdrawn; an administrator's does not."""
+    tenant_id, (person,) = await make_people(parts, "viewer")
+    changed = await parts.accounts.set_password(person, "second", "ann", checked=True)
+    assert (changed.password_hash, changed.generation) == ("second", 1)
+    with pytest.raises(Conflict, match="meanwhile"):
+        await parts.accounts.set_password(person, "third", person.username, checked=True)
+    assert (await parts.accounts.set_password(person, "fourth", "ann")).password_hash == "fourth"
+    assert (await parts.accounts.own(tenant_id, person.user_id)).generation == 2
+
+
+async def test_open_sessions_are_listed_and_ended(parts: StoreParts) -> None:
+    """A session is what grew from one log-in; one is ended by its id, all by the account, each once, with a note."""
+    tenant_id, (person, other) = await make_people(parts, "viewer", "viewer")
+    first, second, third, token = (uuid4() for _ in range(4))
+    for family, begun in ((first, token), (second, uuid4()), (third, uuid4())):
+        await parts.sessions.start(person.user_id, family, begun, soon())
+    await parts.sessions.start(person.user_id, uuid4(), uuid4(), datetime.now(UTC) - timedelta(days=1))
+    await parts.sessions.start(other.user_id, uuid4(), uuid4(), soon())
+    before = {each.session_id: each for each in await parts.sessions.page(tenant_id, person.user_id)}
+    ends = soon()
+    await parts.sessions.rotate(token, uuid4(), ends)
+    listed = await parts.sessions.page(tenant_id, person.user_id)
+    assert [each.session_id for each in listed] == [third, second, first]
+    assert [each.used_at is None for each in listed] == [True, True, False]
+    assert (listed[2].begun_at, listed[2].expires_at) == (before[first].begun_at, ends)
+    await parts.sessions.end_one(tenant_id, person.user_id, second, "ann")
+    for user, family in ((person, second), (other, first), (person, uuid4())):
+        with pytest.raises(NotFound, match="session"):
+            await parts.sessions.end_one(tenant_id, user.user_id, family, "ann")
+    assert [each.session_id for each in await parts.sessions.page(tenant_id, person.user_id)] == [third, first]
+    await parts.accounts.end_sessions(tenant_id, person.user_id, "ann")
+    assert list(await parts.sessions.page(tenant_id, person.user_id)) == []
+    assert len(await parts.sessions.page(tenant_id, other.user_id)) == 1
+    assert (await parts.accounts.own(tenant_id, person.user_id)).generation == 1
+    told = [(note.actor, note.action) for note in await parts.audit.newest(tenant_id, 2)]
+    assert told == [("ann", "user.sessions.ended"), ("ann", "user.session.ended")]
+
+
+async def test_a_key_has_scopes_and_an_end(parts: StoreParts) -> None:
+    """Both are listed and told in the audit; past its end it stands for nobody."""
+    tenant_id, (sha256, ended) = await parts.tenants.ensure(uuid4().hex), (uuid4().bytes, uuid4().bytes)
+    until = soon()
+    made = await parts.keys.add(tenant_id, "line 4", "operator", sha256, "ann", "hdx_abcd", ("detect", "read"), until)
+    assert (made.prefix, made.scopes, made.expires_at, made.last_used_at) == (
+        "hdx_abcd",
+        ("detect", "read"),
+        until,
+        None,
+    )
+    assert await parts.keys.page(tenant_id) == [made]
+    assert await parts.keys.principal(sha256) == Principal(
+        tenant_id, None, "line 4", "operator", scopes=("detect", "read")
+    )
+    await parts.keys.add(tenant_id, "old", "operator", ended, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert await parts.keys.principal(ended) is None
+    (_, note) = await parts.audit.newest(tenant_id)
+    assert note.detail == f"line 4, operator, only detect read, until {written(until)}"
+
+
+async def test_the_last_use_of_a_key_is_kept_by_the_minute(parts: StoreParts) -> None:
+    """It moves on by more than a minute at a time, never back, and for the tenant's own keys alone."""
+    mine, theirs = await parts.tenants.ensure(uuid4().hex), await parts.tenants.ensure(uuid4().hex)
+    one, two = uuid4().bytes, uuid4().bytes
+    for key in (one, two):
+        await parts.keys.add(mine, "line 4", "operator", key)
+    begun = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    for seconds, kept in ((0, 0), (59, 0), (60, 0), (61, 61), (30, 61), (200, 200)):
+        await parts.keys.used(mine, {one: begun + timedelta(seconds=seconds)})
+        used = [key.last_used_at for key in await parts.keys.page(mine)]
+        assert used == [begun + timedelta(seconds=kept), None]
+    await parts.keys.used(theirs, {one: begun + timedelta(days=1), two: begun})
+    assert [key.last_used_at for key in await parts.keys.page(mine)] == [begun + timedelta(seconds=200), None]
+    await parts.keys.used(mine, {one: begun + timedelta(days=1), two: begun})
+    assert [key.last_used_at for key in await parts.keys.page(mine)] == [begun + timedelta(days=1), begun]
 
 
 async def test_families_have_versions(parts: StoreParts) -> None:

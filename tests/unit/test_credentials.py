@@ -48,7 +48,7 @@ def test_tokens_say_who_they_were_issued_for() -> None:
     assert ISSUER.read_access(pair.access) == CALLER
     claims = ISSUER.read_refresh(pair.refresh)
     assert (claims.user_id, claims.token_id, claims.family) == (7, pair.token_id, pair.family)
-    assert pair.expires_in == 15 * 60
+    assert pair.expires_in == 10 * 60
     assert ISSUER.issue(CALLER, pair.family).family == pair.family
 
 
@@ -58,7 +58,7 @@ def test_tokens_end_when_they_say() -> None:
     pair = ISSUER.issue(CALLER)
     whom = SETTINGS.tokens.audience
     access, refresh = (jwt.decode(each, ISSUER._key, ["HS256"], audience=whom) for each in (pair.access, pair.refresh))
-    assert access["exp"] - access["iat"] == 15 * 60
+    assert access["exp"] - access["iat"] == 10 * 60
     assert refresh["exp"] - refresh["iat"] == SETTINGS.tokens.refresh_days * 24 * 3600
     assert pair.expires_at.timestamp() == pytest.approx(refresh["exp"], abs=1.0)
     assert abs(access["iat"] - before.timestamp()) < 5

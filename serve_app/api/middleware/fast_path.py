@@ -18,6 +18,7 @@ from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.middleware.request import JSON_TYPE
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
+from serve_app.api.scopes import allows
 from serve_app.detection import Detection
 from serve_app.shared import logs
 from serve_app.shared.credentials import same_key
@@ -70,7 +71,7 @@ class FastPath:
         if (given and scheme != "Bearer") or not (token or api_key):
             return None
         caller = await self.authenticator.caller(token or None, api_key)
-        if caller.role not in WORKERS:
+        if caller.role not in WORKERS or not allows(caller, request.method, request.scope["path"]):
             return None
         logs.note(tenant_id=caller.tenant_id, caller=caller.name)
         return caller

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.errors import MalformedBody, TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
+from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.json_once import read_once
 
@@ -110,6 +111,7 @@ class RequestMiddleware:
         Raises:
             TooLarge: It is longer than allowed, whatever its header said.
             Unauthenticated: It is long, and nobody knows who sends it.
+            Forbidden: It is long, and the scopes of the key that it comes with do not open its path.
             ClientGone: It never came to its end.
         """
         limit = self._limit_of(scope["path"])
@@ -120,7 +122,8 @@ class RequestMiddleware:
             raise TooLarge("body", most)
         may_be_long = not declared.isdecimal() or int(declared) > STRANGERS_BYTES
         if may_be_long and scope["method"] in WRITES and _is_of_callers(scope["path"]):
-            await self.authenticator.by_headers(headers)
+            caller = await self.authenticator.by_headers(headers)
+            check_scopes(caller, scope["method"], scope["path"])
         body = _Body(receive, most)
         chunks, size, more = [], 0, True
         while more and size <= limit:

@@ -1,10 +1,12 @@
 """Bodies and answers of `api/auth`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from serve_app.api.schemas.base import Body, Reply, Text, example
+
+Password = Annotated[Text, Field(min_length=1, max_length=1024)]
 
 
 class LoginBody(Body):
@@ -13,7 +15,19 @@ class LoginBody(Body):
     model_config = example(username="admin", password="the one `hdx run` printed")  # noqa: S106 (an example)
 
     username: Text = Field(min_length=1, max_length=254)
-    password: Text = Field(min_length=1, max_length=1024)
+    password: Password
+
+
+class PasswordChangeBody(Body):
+    """The password that holds, and the one that shall."""
+
+    model_config = example(
+        current_password="the one `hdx run` printed",  # noqa: S106 (an example)
+        new_password="some words that are no saying",  # noqa: S106 (an example)
+    )
+
+    current_password: Password
+    new_password: Password = Field(description="At least 15 characters, none that many choose, without the user name")
 
 
 class RefreshBody(Body):

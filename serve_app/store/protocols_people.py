@@ -1,0 +1,133 @@
+"""What routes ask of the store about companies, people, their sessions, and keys."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from serve_app.store.records import COMMAND_LINE, Account, ApiKey, Principal, Role, Scope, Session
+
+
+class TenantStore(Protocol):
+    """The companies whose rows are kept apart."""
+
+    async def ensure(self, name: str) -> int:
+        """Return the tenant of that name, made when absent."""
+        ...
+
+
+class AccountStore(Protocol):
+    """People who may log in."""
+
+    async def by_login(self, login: str) -> Account | None:
+        """Return the account of a user name or an e-mail address, whatever their case."""
+        ...
+
+    async def folded(self, login: str) -> str:
+        """Return what all spellings of a log-in have in common."""
+        ...
+
+    async def get(self, user_id: int) -> Account | None:
+        """Return an account."""
+        ...
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[Account]:
+        """Return a page of a tenant's accounts in the order of their ids, the disabled ones too."""
+        ...
+
+    async def own(self, tenant_id: int, user_id: int) -> Account:
+        """Return an account of a tenant."""
+        ...
+
+    async def add(
+        self, tenant_id: int, username: str, email: str, password_hash: str, role: Role, actor: str = COMMAND_LINE
+    ) -> Account:
+        """Add an account."""
+        ...
+
+    async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
+        """Let an account log in, or end its sessions and its access."""
+        ...
+
+    async def change(
+        self,
+        tenant_id: int,
+        user_id: int,
+        actor: str = COMMAND_LINE,
+        role: Role | None = None,
+        active: bool | None = None,
+    ) -> Account:
+        """Change what is given; another role, and being disabled, end the account's sessions and its access."""
+        ...
+
+    async def set_password(
+        self, account: Account, password_hash: str, actor: str = COMMAND_LINE, checked: bool = False
+    ) -> Account:
+        """Change a password, which ends the account's sessions and access too."""
+        ...
+
+    async def end_sessions(self, tenant_id: int, user_id: int, actor: str = COMMAND_LINE) -> None:
+        """End all of an account's sessions, and its access; it may log in again."""
+        ...
+
+    async def withdrawn(self, seconds: float) -> Mapping[int, int]:
+        """Return the accounts whose credentials were withdrawn of late, with their generation."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Families of refresh tokens."""
+
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+        """Begin a family."""
+        ...
+
+    async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
+        """Exchange a token for a new one; return its user and family."""
+        ...
+
+    async def end(self, token_id: UUID) -> None:
+        """Revoke the token's whole family."""
+        ...
+
+    async def page(self, tenant_id: int, user_id: int) -> Sequence[Session]:
+        """Return the open sessions of a tenant's account, the newest first."""
+        ...
+
+    async def end_one(self, tenant_id: int, user_id: int, session_id: UUID, actor: str = COMMAND_LINE) -> None:
+        """End an open session of a tenant's account."""
+        ...
+
+
+class KeyStore(Protocol):
+    """API keys."""
+
+    async def principal(self, sha256: bytes) -> Principal | None:
+        """Return whom a key stands for."""
+        ...
+
+    async def add(
+        self,
+        tenant_id: int,
+        name: str,
+        role: Role,
+        sha256: bytes,
+        actor: str = COMMAND_LINE,
+        prefix: str = "",
+        scopes: tuple[Scope, ...] | None = None,
+        expires_at: datetime | None = None,
+    ) -> ApiKey:
+        """Let a key stand for a tenant with a role."""
+        ...
+
+    async def page(self, tenant_id: int, after: int = 0, limit: int = 100) -> Sequence[ApiKey]:
+        """Return a page of keys in the order of their ids, the revoked ones too."""
+        ...
+
+    async def revoke(self, tenant_id: int, key_id: int, actor: str = COMMAND_LINE) -> None:
+        """End a key."""
+        ...
+
+    async def used(self, tenant_id: int, moments: Mapping[bytes, datetime]) -> None:
+        """Keep when keys were used last, to a minute."""
+        ...
