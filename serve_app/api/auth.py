@@ -22,6 +22,7 @@ from serve_app.api import problems
 from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
 from serve_app.shared import logs
+from serve_app.shared.completion import completed
 from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.shared.limits import LogInLimits
 from serve_app.store.records import Account, Principal, Role
@@ -174,8 +175,7 @@ class Authenticator:
 
     async def _session(self, account: Account, address: str) -> dict[str, Any]:
         pair = self._issuer.issue(_principal(account))
-        await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at)
-        await self._store.audit.note(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
+        await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at, address)
         return _shown(pair)
 
     async def _refused(self, account: Account | None, address: str) -> None:
@@ -250,7 +250,8 @@ def address_of(request: Request) -> str:
 )
 async def log_in(request: Request, body: LoginBody, authenticator: Authenticating) -> Response:
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
-    return JSONResponse(await authenticator.log_in(body.username, body.password, address_of(request)))
+    # An attempt counts, and is in the audit, whether its caller waits or not.
+    return JSONResponse(await completed(authenticator.log_in(body.username, body.password, address_of(request))))
 
 
 @router.post(

@@ -132,11 +132,10 @@ async def remove_document(document_id: DocumentId, caller: Editor, services: Por
 )
 async def reindex_document(document_id: DocumentId, caller: Editor, services: Ports) -> Response:
     """Read, cut and encode the stored file once more."""
-    await services.store.documents.change(
-        caller.tenant_id, document_id, state="queued", reason="", attempts=0, done=0, total=0
-    )
+    anew: dict[str, Any] = {"state": "queued", "reason": "", "attempts": 0, "done": 0, "total": 0}
+    document = await services.store.documents.change(caller.tenant_id, document_id, caller.name, **anew)
     services.library.announce(caller.tenant_id, document_id)
-    return JSONResponse(_shown(await services.store.documents.get(caller.tenant_id, document_id)), 202)
+    return JSONResponse(_shown(document), 202)
 
 
 def _name(given: str | None) -> str:

@@ -76,8 +76,8 @@ class AccountStore(Protocol):
 class SessionStore(Protocol):
     """Families of refresh tokens."""
 
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        """Begin a family."""
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime, address: str = "") -> None:
+        """Begin a family: its account has logged in, from an address."""
         ...
 
     async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
@@ -282,7 +282,9 @@ class DocumentStore(Protocol):
         """Return a page of documents in the order of their ids."""
         ...
 
-    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(
+        self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE, **changes: Any
+    ) -> StoredDocument:
         """Note what is wanted of a document; one that is going is none any more, but for going."""
         ...
 

@@ -140,23 +140,35 @@ class MemoryAccounts:
 
 
 class MemorySessions:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = self._store = store
 
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime, address: str = "") -> None:
         self._rows.tokens[token_id] = (user_id, family, expires_at)
+        await self._note(user_id, "login", address)
+
+    async def _note(self, user_id: int, action: str, detail: str) -> None:
+        account = self._rows.people.get(user_id)
+        if account is None:  # in PostgreSQL its sessions go with it
+            return
+        await self._store.audit.note(account.tenant_id, account.username, action, f"user {user_id}", detail)
+
+    async def _revoke(self, user_id: int, family: UUID, action: str, detail: str) -> None:
+        if family not in self._rows.ended_families:
+            self._rows.ended_families.add(family)
+            await self._note(user_id, action, detail)
 
     async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
         user_id, family, ends = self._rows.tokens[token_id]
         if family in self._rows.ended_families or token_id in self._rows.used or ends <= datetime.now(UTC):
-            self._rows.ended_families.add(family)
+            await self._revoke(user_id, family, "session.revoked", "a refresh token was used again")
             raise Unauthenticated("the refresh token was used before")
         self._rows.used.add(token_id)
         self._rows.tokens[new_id] = (user_id, family, expires_at)
         return user_id, family
 
     async def end(self, token_id: UUID) -> None:
-        self._rows.ended_families.add(self._rows.tokens[token_id][1])
+        await self._revoke(*self._rows.tokens[token_id][:2], "logout", "")
 
 
 class MemoryKeys:
@@ -350,8 +362,8 @@ class MemorySystems:
 
 
 class MemoryDiagnoses:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = store
 
     async def record(
         self,
@@ -659,21 +671,29 @@ class MemoryDocuments:
         own = sorted(key for owner, key in self._rows.kept_documents if owner == tenant_id and key > after)
         return [self._rows.kept_documents[tenant_id, key] for key in own[:limit]]
 
-    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(
+        self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE, **changes: Any
+    ) -> StoredDocument:
+        changed = await self._change(tenant_id, document_id, **changes)
+        await self._store.audit.note(tenant_id, actor, "document.changed", document_id, changed.state)
+        return changed
+
+    async def _change(self, tenant_id: int, document_id: str, **changes: Any) -> StoredDocument:
         known = await self.get(tenant_id, document_id)
         if known.state == "removing" and changes.get("state") != "removing":
             raise NotFound("document", document_id)
         changed = replace(known, **changes)
         self._rows.kept_documents[tenant_id, document_id] = changed
+        return changed
 
     async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
-        await self.change(tenant_id, document_id, state="removing")
+        await self._change(tenant_id, document_id, state="removing")
         await self._store.audit.note(tenant_id, actor, "document.removed", document_id, "")
 
 
 class MemoryAudit:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = store
 
     async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
         self._rows.audited.append((tenant_id, actor, action, subject))
