@@ -20,6 +20,7 @@ from pipelines.promotion.mlflow_client import model_name, owner_of
 from pipelines.promotion.rollout import PromotionRequest
 from serve_app.api import problems
 from serve_app.api.auth import Admin, Reader
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.models import ModelsReply, MoveReply, PromoteBody
 from serve_app.shared import logs
@@ -28,7 +29,7 @@ from serve_app.shared.credentials import webhook_secret
 from serve_app.shared.fleet import FleetModel
 from serve_app.store.records import Principal
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=KeyedRoute)
 SIGNATURE = APIKeyHeader(name="X-MLflow-Signature", auto_error=False, scheme_name="mlflowSignature")
 
 

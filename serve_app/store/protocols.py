@@ -11,6 +11,7 @@ from uuid import UUID
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
+from serve_app.store.protocols_idempotency import IdempotencyStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -381,6 +382,11 @@ class StoreParts(Protocol):
     @property
     def audit(self) -> AuditStore:
         """Deeds."""
+        ...
+
+    @property
+    def idempotency(self) -> IdempotencyStore:
+        """Keys under which callers repeat a request."""
         ...
 
     async def ping(self) -> None:

@@ -367,6 +367,21 @@ job_parts = Table(
     CheckConstraint("stage IN ('file', 'rows')", "job_parts_stage"),
 )
 Index("job_parts_by_time", job_parts.c.created_at, postgresql_using="brin")
+# Keys under which callers repeat a request: the trace id is of the request that holds the key, or held it.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("account", "route", "key")),
+    Column("trace_id", Uuid, nullable=False),
+    Column("fingerprint", LargeBinary),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    Column("changed", Boolean, nullable=False, server_default="false"),
+    *(Column("status", Integer), Column("headers", JSONB), Column("body", LargeBinary)),
+    _created(),
+)
+Index("idempotency_keys_by_trace", idempotency_keys.c.trace_id, unique=True)
+Index("idempotency_keys_by_time", idempotency_keys.c.created_at, postgresql_using="brin")
 audit = Table(
     "audit",
     metadata,

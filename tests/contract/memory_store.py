@@ -42,6 +42,7 @@ from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs
+from tests.contract.memory_keyring import MemoryKeyring
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -383,6 +384,7 @@ class MemoryDiagnoses:
         now, counts = follow(system, diagnosis, level, alarm)
         self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
         kept = Kept(now, diagnosis.answer if answer is None else answer(now), counts)
+        self._rows.idempotency.mark()
         self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer, counted=counts), learned))
         self._rows.owned[diagnosis.system_id] = (tenant, now)
         known = self._rows.normals.get(diagnosis.system_id)
@@ -465,6 +467,7 @@ class MemoryReadings:
     ) -> Stored:
         check_bounds(len(rows) + len(suspects), {row.at.astimezone(UTC).date() for row in rows})
         await self._store.systems.get(tenant_id, system_id)
+        self._store.idempotency.mark()
         counts = {"written": 0, "unchanged": 0, "corrected": 0}
         for channel, at, value in rows:
             before = self._rows.values.get((system_id, channel, at))
@@ -630,6 +633,7 @@ class MemoryAnswers:
         self._store = store
 
     async def add(self, tenant_id: int, trace_id: UUID, question: str, cited: Sequence[Cited], abstained: bool) -> None:
+        self._store.idempotency.mark()
         self._store.answered[tenant_id, trace_id] = (question, cited, abstained)
 
     async def give(
@@ -696,6 +700,7 @@ class MemoryAudit:
         self._rows = store
 
     async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
+        self._rows.idempotency.mark()
         self._rows.audited.append((tenant_id, actor, action, subject))
         self._rows.notes.append((tenant_id, Note(len(self._rows.notes) + 1, actor, action, subject, detail, BEGAN)))
 
@@ -716,6 +721,7 @@ class MemoryStore(Rows):
         self.tenants = MemoryTenants(self)
         self.accounts = MemoryAccounts(self)
         self.sessions = MemorySessions(self)
+        self.idempotency = MemoryKeyring(self)
         self.keys = MemoryKeys(self)
         self.families = MemoryFamilies(self)
         self.systems = MemorySystems(self)

@@ -272,6 +272,38 @@ async def test_a_model_moves_after_the_audit_says_so(plant: Plant) -> None:
     assert moved
 
 
+KEYED = (
+    "add a system",
+    "define a family",
+    "speak of an answer",
+    "add a document",
+    "index a document again",
+    "send a file",
+    "cancel a job",
+    "settle what was set aside",
+)
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_under_a_key_what_was_begun_is_done_once(plant: Plant, name: str) -> None:
+    """Whoever left, whenever, and sends it again has it done once, with one note, and hears the first answer."""
+    deed, at = DEEDS[name], 0
+    while True:
+        exchange = await deed.made(plant)
+        exchange.headers = {**exchange.headers, "idempotency-key": uuid4().hex}
+        notes = len(*plant.rows("audit"))
+        left = await exchange.send(plant.app, at)
+        again = [replace(exchange, status=0, answer=b"") for _ in range(2)]
+        for each in again:
+            await each.send(plant.app)
+        assert {each.status < 300 for each in again} == {True}, (at, [each.answer for each in again])
+        assert again[0].answer == again[1].answer
+        assert len(*plant.rows("audit")) - notes == 1, f"left at wait {at}"
+        if not left:
+            break
+        at += 1
+
+
 async def test_a_window_is_stored_with_what_it_counts(plant: Plant) -> None:
     """A detect whose caller hangs up is stored and counted for its system, or neither."""
     number, left, at = plant.house.system.system_id, True, 0
