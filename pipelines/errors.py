@@ -5,6 +5,7 @@ A caller learns field, value and rule, and nothing internal.
     HdxError                    500 internal
     +-- InvalidInput            422 field, value, rule
     |   +-- OverLimit           422 more than one request takes
+    |   +-- KeyReused           422 another request was sent under its idempotency key
     +-- PasswordRefused         422 field, rule; the value is told to nobody
     +-- MalformedBody           400 the body is not JSON
     +-- UnsupportedContent      415 content type
@@ -14,6 +15,8 @@ A caller learns field, value and rule, and nothing internal.
     +-- Forbidden               403 credential lacks the role or key
     +-- NotFound                404 no such thing in this tenant
     +-- Conflict                409 it exists already, or is in use
+    |   +-- KeyInUse            409 the first request under an idempotency key is not answered yet
+    |   +-- AnswerLost          409 it changed something, and its answer is not known
     +-- UnknownFamily           409 what is stored is of a family that is not shipped
     +-- Overloaded              429 too many requests
     +-- Unavailable             503 a needed part is down
@@ -74,6 +77,12 @@ class PasswordRefused(HdxError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.rule}"
+
+
+class KeyReused(InvalidInput):
+    """An idempotency key stands for another request."""
+
+    code, title = "idempotency-key-reused", "Idempotency key reused"
 
 
 class MalformedBody(HdxError):
@@ -174,6 +183,20 @@ class Conflict(HdxError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.rule}; got {self.value!r}"
+
+
+class KeyInUse(Conflict):
+    """The first request under an idempotency key is not answered yet."""
+
+    code, title = "idempotency-key-in-use", "First request still running"
+    # Source: own choice; most requests are answered in well under a second.
+    retry_after_s: ClassVar[int] = 1
+
+
+class AnswerLost(Conflict):
+    """The first request under an idempotency key changed something, or was about to, and its answer is not known."""
+
+    code, title = "idempotency-answer-lost", "Answer of the first request lost"
 
 
 class UnknownFamily(HdxError):

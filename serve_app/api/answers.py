@@ -7,11 +7,12 @@ from fastapi.responses import JSONResponse, Response
 
 from serve_app.api import problems
 from serve_app.api.auth import Worker
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.answers import AnswerFeedbackBody, AnswerFeedbackReply
 from serve_app.shared import logs
 
-router = APIRouter(prefix="/api/rag", tags=["assistant"])
+router = APIRouter(prefix="/api/rag", tags=["assistant"], route_class=KeyedRoute)
 
 
 @router.post(

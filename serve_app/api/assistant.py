@@ -24,6 +24,7 @@ from pipelines.knowledge.search.text import language_of, topics
 from pipelines.machines.family import name_of
 from serve_app.api import problems
 from serve_app.api.auth import Reader
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.assistant import QueryBody, QueryReply
 from serve_app.families import Families
@@ -44,7 +45,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 # How long an answer waits for its row. Source: own choice; it is written in milliseconds, and no answer needs it.
 KEEP_S = 1.0
 
-router = APIRouter(prefix="/api/rag", tags=["assistant"])
+router = APIRouter(prefix="/api/rag", tags=["assistant"], route_class=KeyedRoute)
 
 
 @router.post(

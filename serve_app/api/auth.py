@@ -25,6 +25,7 @@ from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, PasswordChangeBody, RefreshBody, TokenReply
 from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
+from serve_app.shared.completion import completed
 from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
 from serve_app.shared.limits import LogInLimits
 from serve_app.shared.passwords import check_password
@@ -233,8 +234,7 @@ class Authenticator:
 
     async def _session(self, account: Account, address: str) -> dict[str, Any]:
         pair = self._issuer.issue(_principal(account))
-        await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at)
-        await self._store.audit.note(account.tenant_id, account.username, "login", f"user {account.user_id}", address)
+        await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at, address)
         return _shown(pair)
 
     async def _refused(self, account: Account | None, address: str, action: str) -> None:
@@ -316,7 +316,8 @@ def address_of(request: Request) -> str:
 )
 async def log_in(request: Request, body: LoginBody, authenticator: Authenticating) -> Response:
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
-    return JSONResponse(await authenticator.log_in(body.username, body.password, address_of(request)))
+    # An attempt counts, and is in the audit, whether its caller waits or not.
+    return JSONResponse(await completed(authenticator.log_in(body.username, body.password, address_of(request))))
 
 
 @router.post(

@@ -11,6 +11,7 @@ from pipelines.datasets.mapping import Wanted
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.files import Columns, Files, Machine, Zone, in_words_of_the_api, words_of_the_api
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.base import Moment
 from serve_app.api.schemas.files import BODY, TaughtReply
@@ -19,7 +20,7 @@ from serve_app.api.systems import SystemId
 from serve_app.commissioning import Commissioning
 from serve_app.families import Families
 
-router = APIRouter(prefix="/api/systems", tags=["systems"])
+router = APIRouter(prefix="/api/systems", tags=["systems"], route_class=KeyedRoute)
 
 
 @router.get(

@@ -18,6 +18,7 @@ from pipelines.knowledge.search.text import language_of, topics, words
 from serve_app.api import problems
 from serve_app.api.assistant import EVENTS, citation_of, of_system, settle
 from serve_app.api.auth import Reader
+from serve_app.api.keyed_route import KeyedRoute, check_no_key
 from serve_app.api.ports import Asked, Ports, Services
 from serve_app.api.schemas.chat import ChatBody, ChatReply, ModelListReply
 from serve_app.history import matter_of
@@ -31,7 +32,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENTS: {}}, "description": "The answer, or with `stream` its chunks"}
 }
 
-router = APIRouter(prefix="/v1", tags=["assistant"])
+router = APIRouter(prefix="/v1", tags=["assistant"], route_class=KeyedRoute)
 
 
 @router.get("/models", response_model=ModelListReply, responses=problems.documented(401), summary="List chat models")
@@ -61,6 +62,7 @@ async def complete(body: ChatBody, caller: Reader, services: Ports) -> Response:
     begun = time.perf_counter()
     head = {"id": f"chatcmpl-{UUID(logs.trace_id()).hex}", "created": int(time.time()), "model": MODEL}
     if body.stream:
+        check_no_key()
         written = services.assistant.stream(asked)
         await anext(written)  # a search that fails is a problem, not a stream
         usage = bool(body.stream_options and body.stream_options.include_usage)

@@ -22,13 +22,14 @@ from serve_app.api import problems
 from serve_app.api.assistant import STREAMED, ask, event_of, streamed, wants_events
 from serve_app.api.auth import Worker
 from serve_app.api.diagnostics import JSON, Detecting, detect_one
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Asked, Ports
 from serve_app.api.schemas.assistant import DiagnoseBody, DiagnoseReply
 from serve_app.families import Families
 from serve_app.shared import logs
 from serve_app.store.records import Principal
 
-router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"], route_class=KeyedRoute)
 
 
 @router.post(

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from pipelines.errors import InvalidInput, cause_of
 from serve_app.api import problems
 from serve_app.api.auth import Worker
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBatchReply, DetectBody, DetectReply
 from serve_app.detection import Detection
 from serve_app.shared import logs
@@ -23,7 +24,7 @@ from serve_app.store.records import Principal
 
 JSON = "application/json"
 
-router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"], route_class=KeyedRoute)
 
 
 async def detection_of(request: Request) -> Detection:

@@ -14,6 +14,7 @@ from pipelines.knowledge.ingest.formats import reader_of
 from pipelines.knowledge.ingest.ingest import built_in_pages
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.documents import DocumentReply, DocumentsReply, FlaggedReply, PageReply
 from serve_app.store.records import StoredDocument
@@ -21,7 +22,7 @@ from serve_app.store.records import StoredDocument
 NAME_MAX = 200
 KEY = r"^[a-z0-9-]{1,80}$"
 
-router = APIRouter(prefix="/api/rag/documents", tags=["assistant"])
+router = APIRouter(prefix="/api/rag/documents", tags=["assistant"], route_class=KeyedRoute)
 
 DocumentId = Annotated[str, Path(pattern=KEY)]
 
@@ -132,11 +133,10 @@ async def remove_document(document_id: DocumentId, caller: Editor, services: Por
 )
 async def reindex_document(document_id: DocumentId, caller: Editor, services: Ports) -> Response:
     """Read, cut and encode the stored file once more."""
-    await services.store.documents.change(
-        caller.tenant_id, document_id, state="queued", reason="", attempts=0, done=0, total=0
-    )
+    anew: dict[str, Any] = {"state": "queued", "reason": "", "attempts": 0, "done": 0, "total": 0}
+    document = await services.store.documents.change(caller.tenant_id, document_id, caller.name, **anew)
     services.library.announce(caller.tenant_id, document_id)
-    return JSONResponse(_shown(await services.store.documents.get(caller.tenant_id, document_id)), 202)
+    return JSONResponse(_shown(document), 202)
 
 
 def _name(given: str | None) -> str:

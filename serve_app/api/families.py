@@ -14,6 +14,7 @@ from pipelines.machines.family import Family, family_names, read_family
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
 from serve_app.api.files import Columns, Files, Zone, in_words_of_the_api, words_of_the_api
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.base import storable
 from serve_app.api.schemas.families import FamiliesReply, FamilyBody, FamilyReply, NewFamilyBody
@@ -22,7 +23,7 @@ from serve_app.families import as_kept
 from serve_app.store.families import VERSIONS_MAX
 from serve_app.store.records import StoredFamily
 
-router = APIRouter(prefix="/api/families", tags=["families"])
+router = APIRouter(prefix="/api/families", tags=["families"], route_class=KeyedRoute)
 
 FamilyName = Annotated[str, Path(min_length=1, max_length=63), AfterValidator(storable)]
 

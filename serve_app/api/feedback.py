@@ -14,12 +14,13 @@ from pipelines.machines.family import Family
 from pipelines.machines.labelling import CALLED, CALLED_RULE
 from serve_app.api import problems
 from serve_app.api.auth import Worker
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.feedback import FeedbackBody, FeedbackReply
 from serve_app.families import Families
 from serve_app.shared import logs
 
-router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"], route_class=KeyedRoute)
 
 
 @router.post(

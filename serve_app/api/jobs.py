@@ -13,6 +13,7 @@ from serve_app.acquisition import GZIP
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.files import check_beginning, in_words_of_the_api
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.middleware.request import IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.base import LARGEST
@@ -25,7 +26,7 @@ from serve_app.store.records_jobs import Job, Ordered
 # Bytes of a file in one row. Source: own choice; a hundredth of a second of the database, and few rows.
 PART = 4 * 2**20
 
-router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=KeyedRoute)
 
 
 async def begin(services: Services, caller: Principal, system_id: int, request: Request, wanted: Wanted) -> Response:

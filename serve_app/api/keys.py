@@ -7,13 +7,14 @@ from fastapi.responses import JSONResponse, Response
 
 from serve_app.api import problems
 from serve_app.api.auth import Admin
+from serve_app.api.keyed_route import SecretRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.people import KeyBody, KeysReply, MadeKeyReply
 from serve_app.api.systems import KEY_MAX
 from serve_app.shared.credentials import SHOWN, check_end, digest, new_api_key
 from serve_app.store.records import ApiKey, written
 
-router = APIRouter(prefix="/api/keys", tags=["people"])
+router = APIRouter(prefix="/api/keys", tags=["people"], route_class=SecretRoute)
 
 KeyId = Annotated[int, Path(ge=1, le=KEY_MAX)]
 

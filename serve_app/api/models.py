@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -14,19 +15,21 @@ from fastapi.security import APIKeyHeader
 
 from configs.gates import read_gates
 from pipelines.diagnosis.records import MemberStatus
-from pipelines.errors import Forbidden, HdxError
+from pipelines.errors import Forbidden, HdxError, reason_of
 from pipelines.promotion.mlflow_client import model_name, owner_of
 from pipelines.promotion.rollout import PromotionRequest
 from serve_app.api import problems
 from serve_app.api.auth import Admin, Reader
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.models import ModelsReply, MoveReply, PromoteBody
 from serve_app.shared import logs
+from serve_app.shared.completion import completed
 from serve_app.shared.credentials import webhook_secret
 from serve_app.shared.fleet import FleetModel
 from serve_app.store.records import Principal
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=KeyedRoute)
 SIGNATURE = APIKeyHeader(name="X-MLflow-Signature", auto_error=False, scheme_name="mlflowSignature")
 
 
@@ -105,10 +108,9 @@ async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) 
     `urgent` skips the gates; that it did, by whom and why is in the audit.
     """
     await _may_move(name, caller, services)
-    reason = body.reason if body.urgent else ""
-    version = await services.promotions.request(PromotionRequest(name, body.version, caller.name, reason))
+    request = PromotionRequest(name, body.version, caller.name, body.reason if body.urgent else "")
     action = "model.promote.urgent" if body.urgent else "model.promote"
-    await services.store.audit.note(caller.tenant_id, caller.name, action, name, f"version {version}; {body.reason}")
+    version = await completed(_moved(services, caller, request, action, f"; {body.reason}"))
     return JSONResponse({"name": name, "version": version}, 202)
 
 
@@ -122,9 +124,28 @@ async def promote(name: str, body: PromoteBody, caller: Admin, services: Ports) 
 async def rollback(name: str, caller: Admin, services: Ports) -> Response:
     """Leave the rollout that runs, or make the previous version live again; it is still in every replica's memory."""
     await _may_move(name, caller, services)
-    version = await services.promotions.request(PromotionRequest(name, "", caller.name))
-    await services.store.audit.note(caller.tenant_id, caller.name, "model.rollback", name, f"version {version}")
+    version = await completed(_moved(services, caller, PromotionRequest(name, "", caller.name), "model.rollback"))
     return JSONResponse({"name": name, "version": version}, 202)
+
+
+async def _moved(
+    services: Services, caller: Principal, request: PromotionRequest, action: str, reason: str = ""
+) -> str:
+    """Move a model as asked, and return the version that shall answer.
+
+    The registry is outside of the database: the audit says what is about to be done before it is, and then its end.
+    """
+    noted = partial(services.store.audit.note, caller.tenant_id, caller.name)
+    await noted(f"{action}.asked", request.name, f"version {request.version or 'before'}{reason}")
+    try:
+        version = await services.promotions.request(request)
+    except Exception as error:
+        with logs.surviving("promotion.unnoted", model=request.name):
+            await noted(f"{action}.failed", request.name, reason_of(error))
+        raise
+    with logs.surviving("promotion.unnoted", model=request.name):
+        await noted(action, request.name, f"version {version}{reason}")
+    return version
 
 
 async def _may_move(name: str, caller: Principal, services: Services) -> None:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from pipelines.errors import (
     Conflict,
     HdxError,
+    KeyInUse,
     MalformedBody,
     NotFound,
     Overloaded,
@@ -172,6 +173,8 @@ def _of_ours(error: HdxError) -> Problem:
             members = {"field": error.kind, "value": error.key, "rule": "must exist in your tenant"}
         case Conflict():
             members = {"field": error.field, "value": error.value, "rule": error.rule}
+            if isinstance(error, KeyInUse):
+                headers["retry-after"] = str(error.retry_after_s)
         case MalformedBody():
             members = {"field": "body", "rule": error.rule}
         case TooLarge():

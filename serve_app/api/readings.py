@@ -18,6 +18,7 @@ from serve_app.acquisition import AHEAD, EARLIEST, Acquired, accepted, read_json
 from serve_app.api import jobs, problems
 from serve_app.api.auth import Reader, Worker
 from serve_app.api.files import Columns, FileReader, Files, Machine, Zone, words_of_the_api
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.middleware.request import CSV_TYPE, IS_LONG, JSON_TYPE, media_type
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.base import LARGEST, Moment, Text
@@ -33,7 +34,7 @@ ARROW_TYPE = "application/vnd.apache.arrow.stream"
 POINTS, POINTS_MAX, CHANNELS_MAX = 1000, 5000, 64
 USUAL_SPAN = timedelta(days=1)
 
-router = APIRouter(prefix="/api/systems", tags=["systems"])
+router = APIRouter(prefix="/api/systems", tags=["systems"], route_class=KeyedRoute)
 
 
 @router.post(

@@ -18,12 +18,13 @@ from pipelines.signals.reading import is_known
 from pipelines.signals.windows import stored_window
 from serve_app.api import problems
 from serve_app.api.auth import Reader, Worker
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.replay import ReplayReply, StoredReply
 from serve_app.families import Families
 from serve_app.store.records import StoredDiagnosis
 
-router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"])
+router = APIRouter(prefix="/api/diagnostics", tags=["diagnostics"], route_class=KeyedRoute)
 
 # What an answer says of its own making, and not of the machine.
 OWN = ("system_id", "system", "window_end", "cache_hit", "total_processing_time_ms", "trace_id")

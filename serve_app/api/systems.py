@@ -11,6 +11,7 @@ from pipelines.machines.definition import in_units, units_of
 from pipelines.machines.family import OWN_MARK, Family, family_names, name_of
 from serve_app.api import problems
 from serve_app.api.auth import Editor, Reader
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.life import LimitBody
 from serve_app.api.schemas.systems import SystemBody, SystemChangeBody, SystemReply, SystemsReply
@@ -20,7 +21,7 @@ from serve_app.store.records import Limits, System
 
 KEY_MAX = 2_147_483_647
 
-router = APIRouter(prefix="/api/systems", tags=["systems"])
+router = APIRouter(prefix="/api/systems", tags=["systems"], route_class=KeyedRoute)
 
 SystemId = Annotated[int, Path(ge=1, le=KEY_MAX)]
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from serve_app.api import problems
 from serve_app.api.auth import Admin
+from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.people import (
     PasswordBody,
@@ -23,7 +24,7 @@ from serve_app.shared.credentials import hash_password
 from serve_app.shared.passwords import check_password
 from serve_app.store.records import Account, Session, written
 
-router = APIRouter(prefix="/api/users", tags=["people"])
+router = APIRouter(prefix="/api/users", tags=["people"], route_class=KeyedRoute)
 
 UserId = Annotated[int, Path(ge=1, le=KEY_MAX)]
 

@@ -7,7 +7,7 @@ there: a promoter that dies is replaced by one that reads on. The registry is re
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ from serve_app.store.repository import Store
 # times out takes two.
 GONE_S = 5.0
 HOLD_S = 1.0  # for which a replica waits for news; source: own choice, well under the time after which it is gone
+UNWRITTEN_MAX = 1000  # notes that wait for the database; source: own choice, far more than models move in a day
 LEAST_S = 0.05  # between two looks at what is known, however often replicas report
 
 _Model = tuple[str, str]  # detector, family
@@ -76,6 +77,9 @@ class Promoter:
         self._news = asyncio.Event()
         self._due = 0.0
         self._named: set[_Model] = set()
+        # By model the step that the audit says is about to be taken, and notes that could not be written yet.
+        self._intended: dict[str, tuple[str, str]] = {}
+        self._unwritten: deque[tuple[str, str, str, str]] = deque(maxlen=UNWRITTEN_MAX)
         self._watching: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._begun = time.monotonic()
@@ -101,6 +105,8 @@ class Promoter:
 
     async def _go_round(self) -> None:
         """Read what is due, tell the replicas, and take a step of each model; one that fails holds up no other."""
+        with logs.surviving("promotion.unnoted", notes=len(self._unwritten)):
+            await self._write_notes()
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + self._poll_s
             await asyncio.gather(*map(self._read, registry()))
@@ -154,6 +160,7 @@ class Promoter:
             transition = Transition("back", transition.rollout, fault)
         stage = transition.rollout.stage if transition.rollout else ""
         logs.write("promotion", model=state.name, move=transition.kind, version=state.champion, stage=stage)
+        await self._intend(state, transition)
         await asyncio.to_thread(self._act, state, transition)
         self._states[model] = apply_transition(state, transition)
         self._tell()
@@ -248,10 +255,39 @@ class Promoter:
             }
             with logs.surviving("promotion.unnoted", model=before.name):
                 await asyncio.to_thread(self._registry.note, before.name, before.champion, **why)
-            actor = transition.rollout.actor if transition.rollout and transition.rollout.actor else "registry"
-            detail = f"{before.live} -> {before.champion}: {transition.reason}"
-            with logs.surviving("promotion.unnoted", model=before.name, actor=actor, detail=detail):
-                await self._store.audit.note(None, actor, f"model.{transition.kind}", before.name, detail)
+            self._intended.pop(before.name, None)
+            self._unwritten.append(_note_of(before, transition, f"model.{transition.kind}"))
+            with logs.surviving("promotion.unnoted", notes=len(self._unwritten)):
+                await self._write_notes()
+
+    async def _intend(self, before: ModelState, transition: Transition) -> None:
+        """Write into the audit that who answers is about to change, once; a version is sent back without it, too.
+
+        Raises:
+            Unavailable: The database does not answer: nothing goes live that the audit does not know of.
+        """
+        step = before.champion, transition.kind
+        if transition.kind not in ("finish", "back") or self._intended.get(before.name) == step:
+            return
+        note = _note_of(before, transition, f"model.{transition.kind}.begun")
+        try:
+            await self._store.audit.note(None, *note)
+        except Exception as error:
+            if transition.kind == "finish":
+                raise
+            logs.write("promotion.unnoted", logging.WARNING, error, model=before.name)
+            self._unwritten.append(note)
+        self._intended[before.name] = step
+
+    async def _write_notes(self) -> None:
+        """Write the notes that wait.
+
+        Raises:
+            Unavailable: The database does not answer; they wait on.
+        """
+        while self._unwritten:
+            await self._store.audit.note(None, *self._unwritten[0])
+            self._unwritten.popleft()
 
     async def report(self, report: Report) -> Mapping[str, Assignment]:
         """Take what a replica says, and tell it what to do; nothing while nothing is known.
@@ -316,3 +352,9 @@ class Promoter:
             version = await asyncio.to_thread(request_promotion, self._registry, request)
         await self.look(request.name)
         return version
+
+
+def _note_of(before: ModelState, transition: Transition, action: str) -> tuple[str, str, str, str]:
+    """Return what the audit says of a step: by whom, what, of which model, and why."""
+    actor = transition.rollout.actor if transition.rollout and transition.rollout.actor else "registry"
+    return actor, action, before.name, f"{before.live} -> {before.champion}: {transition.reason}"

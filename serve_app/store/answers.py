@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from pipelines.errors import NotFound
 from serve_app.store.audit import note as note_audit
 from serve_app.store.database import Database
+from serve_app.store.idempotency import mark
 from serve_app.store.records_answers import AnswerFeedback, Cited, Helpfulness, SpokenOf
 from serve_app.store.tables import answer_feedback, answers
 
@@ -34,6 +35,7 @@ class Answers:
         row |= {"tenant_id": tenant_id, "cited": [place._asdict() for place in cited]}
         async with self._database.tenant(tenant_id) as connection:
             await connection.execute(insert(answers).values(row))
+            await mark(connection)
 
     async def give(
         self, tenant_id: int, trace_id: UUID, account: str, verdict: Helpfulness, comment: str, actor: str

@@ -6,6 +6,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.store.database import Database
+from serve_app.store.idempotency import mark
 from serve_app.store.records import Note
 from serve_app.store.tables import audit
 
@@ -38,6 +39,7 @@ class Audit:
 async def note(
     connection: AsyncConnection, tenant_id: int | None, actor: str, action: str, subject: str, detail: str
 ) -> None:
-    """Note a deed in the transaction that does it."""
+    """Note a deed in the transaction that does it, and mark the key that its request is repeated by."""
     row = {"tenant_id": tenant_id, "actor": actor, "action": action, "subject": subject, "detail": detail}
     await connection.execute(insert(audit).values(row))
+    await mark(connection)

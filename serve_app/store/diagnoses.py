@@ -16,8 +16,10 @@ from pipelines.machines.commissioning import Learned
 from serve_app.shared.tenant_batches import TenantBatches
 from serve_app.store.database import GROUP_MAX, Database, constraint
 from serve_app.store.events import tell
+from serve_app.store.idempotency import mark
 from serve_app.store.life import follow, happened
 from serve_app.store.records import Finding, Kept, StoredDiagnosis, System, Verdict
+from serve_app.store.records_idempotency import HELD, HeldKey
 from serve_app.store.records_watching import Happened
 from serve_app.store.systems import lock_normals, lock_systems, write_normals
 from serve_app.store.tables import consulted, diagnoses, feedback, systems
@@ -39,6 +41,7 @@ class _Record(NamedTuple):
     alarm: bool | None
     level: int
     answer: Callable[[System], bytes] | None
+    held: HeldKey | None
 
 
 class Diagnoses:
@@ -74,7 +77,7 @@ class Diagnoses:
             NotFound: The system has been deleted meanwhile, or was never this tenant's.
             Conflict: An answer with this trace id is stored already.
         """
-        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer))
+        return await self._writing.submit(tenant_id, _Record(diagnosis, learned, alarm, level, answer, HELD.get()))
 
     async def _write(self, tenant_id: int, records: Sequence[_Record]) -> Sequence[Kept | Exception]:
         try:
@@ -232,6 +235,9 @@ async def _insert(connection: AsyncConnection, tenant_id: int, records: Sequence
     await _write_systems(connection, [now for number, now in systems_now.items() if now is not before[number]])
     await write_normals(connection, {number: now for number, now in known.items() if now is not normals[number]})
     await tell(connection, tenant_id, told)
+    # Of the records' own requests: whose work it is that they share a transaction says nothing.
+    for held in {record.held.trace_id: record.held for record in records if record.held}.values():
+        await mark(connection, held)
     return kept
 
 

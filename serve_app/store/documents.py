@@ -12,6 +12,8 @@ from serve_app.store.records import COMMAND_LINE, StoredDocument, Waiting
 from serve_app.store.tables import documents
 
 DOCUMENT = tuple(documents.c[name] for name in StoredDocument.__dataclass_fields__)
+# Who has put one document in the place of another, in the audit.
+INDEXER = "indexer"
 UPLOADS = Sequence("documents_uploads")  # their order: two may be of one moment, and clocks are set back
 ANEW = ("attempts", "done", "total", "begun")  # what is counted from nothing when a document is begun anew
 # Documents of a tenant that wait and are looked at. Source: own choice; so many fill any number of readers, and a
@@ -49,11 +51,11 @@ class Documents:
         newest = {"created_at": func.now(), "upload": UPLOADS.next_value()}
         again = upsert(documents).values(row).on_conflict_do_update(
             index_elements=["tenant_id", "document_id"], set_={**begun_anew, **newest}
-        )  # fmt: skip
+        ).returning(*DOCUMENT)  # fmt: skip
         async with self._database.tenant(tenant_id) as connection:
-            await connection.execute(again)
+            kept = StoredDocument(*(await connection.execute(again)).one())
             await note(connection, tenant_id, actor, "document.added", document_id, name)
-        return await self.get(tenant_id, document_id)
+        return kept
 
     async def get(self, tenant_id: int, document_id: str) -> StoredDocument:
         """Return a document.
@@ -87,7 +89,9 @@ class Documents:
         async with self._database.tenant(tenant_id) as connection:
             return [StoredDocument(*row) for row in await connection.execute(query)]
 
-    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(
+        self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE, **changes: Any
+    ) -> StoredDocument:
         """Note what is wanted of a document.
 
         Raises:
@@ -95,9 +99,11 @@ class Documents:
         """
         own = (documents.c.document_id == document_id) & (documents.c.state != "removing")
         async with self._database.tenant(tenant_id) as connection:
-            changed = await connection.execute(update(documents).where(own).values(changes))
-        if not changed.rowcount:
-            raise NotFound("document", document_id)
+            changed = await connection.execute(update(documents).where(own).values(changes).returning(*DOCUMENT))
+            if (row := changed.one_or_none()) is None:
+                raise NotFound("document", document_id)
+            await note(connection, tenant_id, actor, "document.changed", document_id, row.state)
+        return StoredDocument(*row)
 
     async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
         """Mark a document as going; its row is dropped once its passages are.
@@ -154,7 +160,10 @@ class Documents:
             )
             if not changed.rowcount or changes["state"] != "ready":
                 return []
-            return [key for (key,) in await connection.execute(going)]
+            gone = list((await connection.execute(going)).scalars())
+            for key in gone:
+                await note(connection, tenant_id, INDEXER, "document.replaced", key, f"by {document_id}")
+            return gone
 
     async def drop(self, tenant_id: int, document_id: str) -> None:
         """Delete a document's row, unless it was uploaded again meanwhile."""

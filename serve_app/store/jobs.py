@@ -72,9 +72,9 @@ class Jobs:
             await _keep(connection, tenant_id, job_id, "file", number, content)
 
     async def discard(self, tenant_id: int, job_id: UUID) -> None:
-        """Forget what was kept for a job that is not asked for after all."""
+        """Forget what was kept for a job that is not asked for after all; of one that is, nothing goes."""
         async with self._database.tenant(tenant_id) as connection:
-            await _drop(connection, job_id)
+            await _drop(connection, job_id, ~exists().where(jobs.c.job_id == job_id))
 
     async def add(self, tenant_id: int, order: Ordered, most: int, actor: str = COMMAND_LINE) -> Job:
         """Ask for a job whose file is kept; the worker begins it.

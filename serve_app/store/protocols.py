@@ -11,6 +11,7 @@ from uuid import UUID
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
+from serve_app.store.protocols_idempotency import IdempotencyStore
 from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
@@ -201,7 +202,9 @@ class DocumentStore(Protocol):
         """Return a page of documents in the order of their ids."""
         ...
 
-    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(
+        self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE, **changes: Any
+    ) -> StoredDocument:
         """Note what is wanted of a document; one that is going is none any more, but for going."""
         ...
 
@@ -298,6 +301,11 @@ class StoreParts(Protocol):
     @property
     def audit(self) -> AuditStore:
         """Deeds."""
+        ...
+
+    @property
+    def idempotency(self) -> IdempotencyStore:
+        """Keys under which callers repeat a request."""
         ...
 
     async def ping(self) -> None:

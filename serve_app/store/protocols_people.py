@@ -78,8 +78,8 @@ class AccountStore(Protocol):
 class SessionStore(Protocol):
     """Families of refresh tokens."""
 
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        """Begin a family."""
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime, address: str = "") -> None:
+        """Begin a family: its account has logged in, from an address."""
         ...
 
     async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:

@@ -15,6 +15,7 @@ from serve_app.store.audit import note
 from serve_app.store.chunks import Chunk
 from serve_app.store.columns import ReadingColumns
 from serve_app.store.database import Database
+from serve_app.store.idempotency import mark
 from serve_app.store.records import COMMAND_LINE, EPOCH, Quarantined, Reading, Series, Stored, Suspect
 from serve_app.store.rollups import AS_ROLLUPS, add_up, sum_up
 from serve_app.store.spans import STEPS, Piece, Point, cell_of, in_order, pieces, width_of
@@ -125,6 +126,7 @@ class Readings:
             new, unchanged, corrected, _ = await _write(connection, tenant_id, system_id, last, actor)
             await _set_aside(connection, tenant_id, system_id, suspects)
             stored = Stored(new, unchanged + repeated, corrected + replaced, len(suspects))
+            await mark(connection)
             if also is not None:
                 await also(connection, stored)
             return stored

@@ -13,6 +13,7 @@ from serve_app.store.documents import Documents
 from serve_app.store.events import Events
 from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
+from serve_app.store.idempotency import IdempotencyKeys
 from serve_app.store.jobs import Jobs
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
@@ -45,6 +46,7 @@ class Store:
         self.promotions = Promotions(database)
         self.jobs = Jobs(database)
         self.audit = Audit(database)
+        self.idempotency = IdempotencyKeys(database)
         self.retention = Retention(database, self.archive)
 
     @classmethod

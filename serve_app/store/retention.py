@@ -15,7 +15,18 @@ from configs.settings import Retention as Days
 from serve_app.shared import logs
 from serve_app.store.archive import Archive
 from serve_app.store.database import Database
-from serve_app.store.tables import answers, audit, diagnoses, events, feedback, jobs, quarantine, refresh_tokens
+from serve_app.store.idempotency import KEPT
+from serve_app.store.tables import (
+    answers,
+    audit,
+    diagnoses,
+    events,
+    feedback,
+    idempotency_keys,
+    jobs,
+    quarantine,
+    refresh_tokens,
+)
 
 ROWS_MAX = 1000  # in one transaction; source: own choice, long windows among them take a second of the server's time
 EVERY_S = 3600.0  # between two clearings; source: own choice, small against a day
@@ -57,6 +68,7 @@ class Retention:
             "events": await self._delete(events.c.event_id, events.c.created_at, days.diagnoses_days),
             "answers": await self._delete(answers.c.trace_id, answers.c.created_at, days.diagnoses_days),
             "jobs": await self._delete(jobs.c.job_id, jobs.c.created_at, days.diagnoses_days),
+            "keys": await self._delete(idempotency_keys.c.trace_id, idempotency_keys.c.created_at, KEPT.days),
             "days": await self._drop_days(days.readings_days),
             "diagnoses": await self._delete(diagnoses.c.trace_id, answered, days.diagnoses_days, ~spoken_of),
         }

@@ -1,4 +1,7 @@
-"""Sessions: families of refresh tokens, each token good for one exchange."""
+"""Sessions: families of refresh tokens, each token good for one exchange.
+
+That a session begins or ends is in the audit; an exchange within it changes nothing that its account may do.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -19,12 +22,13 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
-        """Begin a family of refresh tokens."""
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime, address: str = "") -> None:
+        """Begin a family of refresh tokens: its account has logged in, from an address."""
         row = {"user_id": user_id, "family": family, "token_id": token_id, "expires_at": expires_at}
         row |= {"begun_at": func.now()}
         async with self._database.transaction("hdx.family", str(family)) as connection:
             await connection.execute(insert(refresh_tokens).values(row))
+            await _note(connection, user_id, "login", address)
 
     async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
         """Exchange a refresh token for a new one; return its user and family.
@@ -44,7 +48,7 @@ class Sessions:
             )
             row = used.one_or_none()
             if row is None:
-                await revoke_family(connection, token_id)
+                await revoke_family(connection, token_id, "session.revoked", "a refresh token was used again")
             else:
                 fresh = {"token_id": new_id, "expires_at": expires_at, **row._mapping}
                 await connection.execute(insert(refresh_tokens).values(fresh))
@@ -56,7 +60,7 @@ class Sessions:
         """Revoke the token's whole family."""
         async with self._database.transaction("hdx.session", str(token_id)) as connection:
             await hold_family(connection, token_id)
-            await revoke_family(connection, token_id)
+            await revoke_family(connection, token_id, "logout", "")
 
     async def page(self, tenant_id: int, user_id: int) -> list[Session]:
         """Return the open sessions of a tenant's account, the newest first; there are as many as it has log-ins.
@@ -117,8 +121,19 @@ async def hold_family(connection: AsyncConnection, token_id: UUID) -> None:
     await connection.execute(select(seen, held).where(refresh_tokens.c.token_id == token_id))
 
 
-async def revoke_family(connection: AsyncConnection, token_id: UUID) -> None:
-    """Revoke every token that descends from the same log-in."""
+async def revoke_family(connection: AsyncConnection, token_id: UUID, action: str, detail: str) -> None:
+    """Revoke every token that descends from the same log-in, and note that where any held."""
     family = select(refresh_tokens.c.family).where(refresh_tokens.c.token_id == token_id).scalar_subquery()
     query = update(refresh_tokens).where(refresh_tokens.c.family == family, refresh_tokens.c.revoked_at.is_(None))
-    await connection.execute(query.values(revoked_at=func.now()))
+    revoked = query.values(revoked_at=func.now()).returning(refresh_tokens.c.user_id)
+    for user_id in set((await connection.execute(revoked)).scalars()):
+        await _note(connection, user_id, action, detail)
+
+
+async def _note(connection: AsyncConnection, user_id: int, action: str, detail: str) -> None:
+    """Note a deed of an account, whose tenant the transaction does not know."""
+    await connection.execute(select(func.set_config("hdx.user", str(user_id), True)))
+    own = select(users.c.tenant_id, users.c.username).where(users.c.user_id == user_id)
+    account = (await connection.execute(own)).one()
+    await connection.execute(select(func.set_config("hdx.tenant", str(account.tenant_id), True)))
+    await note(connection, account.tenant_id, account.username, action, f"user {user_id}", detail)

@@ -58,10 +58,7 @@ users = Table(
     metadata,
     Column("user_id", Integer, Identity(), primary_key=True),
     _tenant(),
-    Column("username", Text, nullable=False),
-    Column("email", Text, nullable=False),
-    Column("password_hash", Text, nullable=False),
-    Column("role", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("username", "email", "password_hash", "role")),
     Column("active", Boolean, nullable=False, server_default="true"),
     _created(),
     # How often the account's credentials were withdrawn, and when last.
@@ -374,16 +371,28 @@ job_parts = Table(
     CheckConstraint("stage IN ('file', 'rows')", "job_parts_stage"),
 )
 Index("job_parts_by_time", job_parts.c.created_at, postgresql_using="brin")
+# Keys under which callers repeat a request: the trace id is of the request that holds the key, or held it.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("account", "route", "key")),
+    Column("trace_id", Uuid, nullable=False),
+    Column("fingerprint", LargeBinary),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    Column("changed", Boolean, nullable=False, server_default="false"),
+    *(Column("status", Integer), Column("headers", JSONB), Column("body", LargeBinary)),
+    _created(),
+)
+Index("idempotency_keys_by_trace", idempotency_keys.c.trace_id, unique=True)
+Index("idempotency_keys_by_time", idempotency_keys.c.created_at, postgresql_using="brin")
 audit = Table(
     "audit",
     metadata,
     Column("audit_id", BigInteger, Identity(), primary_key=True),
     # Null for what is done to models, which are no tenant's.
     Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE")),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("actor", "action", "subject", "detail")),
     _created(),
 )
 Index("audit_by_tenant", audit.c.tenant_id, audit.c.audit_id)

@@ -37,6 +37,10 @@ class MemoryJobs:
         self.parts[tenant_id, job_id, number] = content
 
     async def discard(self, tenant_id: int, job_id: UUID) -> None:
+        if job_id not in self.asked:
+            self._drop(tenant_id, job_id)
+
+    def _drop(self, tenant_id: int, job_id: UUID) -> None:
         self.parts = {key: part for key, part in self.parts.items() if key[:2] != (tenant_id, job_id)}
 
     async def add(self, tenant_id: int, order: Ordered, most: int, actor: str = COMMAND_LINE) -> Job:
@@ -62,6 +66,6 @@ class MemoryJobs:
         if job.state in OPEN:
             job = replace(job, state="cancelled")
             self.asked[job_id] = tenant_id, job
-            await self.discard(tenant_id, job_id)
+            self._drop(tenant_id, job_id)
             await self._store.audit.note(tenant_id, actor, "job.cancelled", f"job {job_id}", "")
         return job

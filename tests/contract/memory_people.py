@@ -119,21 +119,33 @@ class MemorySessions:
     def __init__(self, store: "MemoryStore") -> None:
         self._rows = self._store = store
 
-    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime) -> None:
+    async def start(self, user_id: int, family: UUID, token_id: UUID, expires_at: datetime, address: str = "") -> None:
         self._rows.tokens[token_id] = (user_id, family, expires_at)
         self._rows.begun[family] = datetime.now(UTC)
+        await self._note(user_id, "login", address)
+
+    async def _note(self, user_id: int, action: str, detail: str) -> None:
+        account = self._rows.people.get(user_id)
+        if account is None:  # in PostgreSQL its sessions go with it
+            return
+        await self._store.audit.note(account.tenant_id, account.username, action, f"user {user_id}", detail)
+
+    async def _revoke(self, user_id: int, family: UUID, action: str, detail: str) -> None:
+        if family not in self._rows.ended_families:
+            self._rows.ended_families.add(family)
+            await self._note(user_id, action, detail)
 
     async def rotate(self, token_id: UUID, new_id: UUID, expires_at: datetime) -> tuple[int, UUID]:
         user_id, family, ends = self._rows.tokens[token_id]
         if family in self._rows.ended_families or token_id in self._rows.used or ends <= datetime.now(UTC):
-            self._rows.ended_families.add(family)
+            await self._revoke(user_id, family, "session.revoked", "a refresh token was used again")
             raise Unauthenticated("the refresh token was used before")
         self._rows.used[token_id] = datetime.now(UTC)
         self._rows.tokens[new_id] = (user_id, family, expires_at)
         return user_id, family
 
     async def end(self, token_id: UUID) -> None:
-        self._rows.ended_families.add(self._rows.tokens[token_id][1])
+        await self._revoke(*self._rows.tokens[token_id][:2], "logout", "")
 
     async def page(self, tenant_id: int, user_id: int) -> Sequence[Session]:
         await self._store.accounts.own(tenant_id, user_id)

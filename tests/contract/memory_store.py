@@ -41,6 +41,7 @@ from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs
+from tests.contract.memory_keyring import MemoryKeyring
 from tests.contract.memory_people import BEGAN, MemoryAccounts, MemoryKeys, MemorySessions, MemoryTenants
 
 
@@ -247,8 +248,8 @@ class MemorySystems:
 
 
 class MemoryDiagnoses:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = store
 
     async def record(
         self,
@@ -268,6 +269,7 @@ class MemoryDiagnoses:
         now, counts = follow(system, diagnosis, level, alarm)
         self._rows.tell(tenant_id, happened(system, now, at, diagnosis.trace_id))
         kept = Kept(now, diagnosis.answer if answer is None else answer(now), counts)
+        self._rows.idempotency.mark()
         self._rows.recorded.append((tenant_id, replace(diagnosis, answer=kept.answer, counted=counts), learned))
         self._rows.owned[diagnosis.system_id] = (tenant, now)
         known = self._rows.normals.get(diagnosis.system_id)
@@ -350,6 +352,7 @@ class MemoryReadings:
     ) -> Stored:
         check_bounds(len(rows) + len(suspects), {row.at.astimezone(UTC).date() for row in rows})
         await self._store.systems.get(tenant_id, system_id)
+        self._store.idempotency.mark()
         counts = {"written": 0, "unchanged": 0, "corrected": 0}
         for channel, at, value in rows:
             before = self._rows.values.get((system_id, channel, at))
@@ -515,6 +518,7 @@ class MemoryAnswers:
         self._store = store
 
     async def add(self, tenant_id: int, trace_id: UUID, question: str, cited: Sequence[Cited], abstained: bool) -> None:
+        self._store.idempotency.mark()
         self._store.answered[tenant_id, trace_id] = (question, cited, abstained)
 
     async def give(
@@ -556,23 +560,32 @@ class MemoryDocuments:
         own = sorted(key for owner, key in self._rows.kept_documents if owner == tenant_id and key > after)
         return [self._rows.kept_documents[tenant_id, key] for key in own[:limit]]
 
-    async def change(self, tenant_id: int, document_id: str, **changes: Any) -> None:
+    async def change(
+        self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE, **changes: Any
+    ) -> StoredDocument:
+        changed = await self._change(tenant_id, document_id, **changes)
+        await self._store.audit.note(tenant_id, actor, "document.changed", document_id, changed.state)
+        return changed
+
+    async def _change(self, tenant_id: int, document_id: str, **changes: Any) -> StoredDocument:
         known = await self.get(tenant_id, document_id)
         if known.state == "removing" and changes.get("state") != "removing":
             raise NotFound("document", document_id)
         changed = replace(known, **changes)
         self._rows.kept_documents[tenant_id, document_id] = changed
+        return changed
 
     async def remove(self, tenant_id: int, document_id: str, actor: str = COMMAND_LINE) -> None:
-        await self.change(tenant_id, document_id, state="removing")
+        await self._change(tenant_id, document_id, state="removing")
         await self._store.audit.note(tenant_id, actor, "document.removed", document_id, "")
 
 
 class MemoryAudit:
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, store: "MemoryStore") -> None:
+        self._rows = store
 
     async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
+        self._rows.idempotency.mark()
         self._rows.audited.append((tenant_id, actor, action, subject))
         self._rows.notes.append((tenant_id, Note(len(self._rows.notes) + 1, actor, action, subject, detail, BEGAN)))
 
@@ -593,6 +606,7 @@ class MemoryStore(Rows):
         self.tenants = MemoryTenants(self)
         self.accounts = MemoryAccounts(self)
         self.sessions = MemorySessions(self)
+        self.idempotency = MemoryKeyring(self)
         self.keys = MemoryKeys(self)
         self.families = MemoryFamilies(self)
         self.systems = MemorySystems(self)

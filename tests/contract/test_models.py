@@ -76,7 +76,8 @@ def test_an_administrator_promotes_and_goes_back(client: TestClient, headers: Lo
     assert client.post(MODEL + "rollback/", headers=admin).status_code == 202
     name = "hdx-generic-catboost"
     assert bench.promotions.requests == [PromotionRequest(name, "3", "admin"), PromotionRequest(name, "", "admin")]
-    assert [entry[2] for entry in bench.store.audited[-2:]] == ["model.promote", "model.rollback"]
+    moved = ["model.promote.asked", "model.promote", "model.rollback.asked", "model.rollback"]
+    assert [entry[2] for entry in bench.store.audited[-4:]] == moved
 
 
 def test_an_urgent_skip_is_named_and_written_down(client: TestClient, headers: LogIn, bench: Bench) -> None:

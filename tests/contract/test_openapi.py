@@ -46,6 +46,15 @@ def test_every_operation_says_who_may_call_it() -> None:
             assert schemes == {"accessToken", "apiKey"}, path
 
 
+def test_every_post_of_a_caller_takes_an_idempotency_key() -> None:
+    """All but those that make a caller known, whose answers are secrets; no other operation does."""
+    for method, path, operation in operations():
+        named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "header"}
+        wanted = method == "post" and path.startswith(("/api/", "/v1/")) and not path.startswith("/api/auth/")
+        assert ("Idempotency-Key" in named) == wanted, (method, path)
+        assert not wanted or "409" in operation["responses"], path
+
+
 def test_every_operation_is_described() -> None:
     """Summary, text and a tag that has a description of its own."""
     known = {tag["name"] for tag in contract()["tags"]}

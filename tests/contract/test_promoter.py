@@ -103,3 +103,43 @@ async def test_the_audit_does_not_wait_for_the_registry(running: Any) -> None:
     before = ModelState("hdx-generic-catboost", "2", "1", "", True, None)
     await running._remember(("catboost", "generic"), before, Transition("finish", reason="every gate held"))
     assert [row[2] for row in noted] == ["model.finish"]
+
+
+class Notebook:
+    """An audit that may be away."""
+
+    def __init__(self) -> None:
+        self.away, self.noted = True, list[str]()
+
+    async def note(self, _: None, actor: str, action: str, subject: str, detail: str) -> None:
+        if self.away:
+            raise Unavailable("database", "does not answer")
+        self.noted.append(action)
+
+
+STATE = ModelState("hdx-generic-catboost", "2", "1", "", True, None)
+
+
+async def test_nothing_goes_live_that_the_audit_does_not_know_of(running: Any) -> None:
+    """The note comes first, once however often the step is tried; while it cannot be written the step waits."""
+    book = Notebook()
+    running._store = SimpleNamespace(audit=book)
+    with pytest.raises(Unavailable):
+        await running._intend(STATE, Transition("finish", reason="every gate held"))
+    book.away = False
+    for _ in range(2):
+        await running._intend(STATE, Transition("finish", reason="every gate held"))
+    await running._remember(("catboost", "generic"), STATE, Transition("finish", reason="every gate held"))
+    assert book.noted == ["model.finish.begun", "model.finish"]
+
+
+async def test_a_version_is_sent_back_without_the_audit(running: Any) -> None:
+    """What it would have said is written once the database is back, in order."""
+    book = Notebook()
+    running._store = SimpleNamespace(audit=book)
+    await running._intend(STATE, Transition("back", reason="too many errors"))
+    await running._remember(("catboost", "generic"), STATE, Transition("back", reason="too many errors"))
+    assert book.noted == []
+    book.away = False
+    await running._go_round()
+    assert book.noted == ["model.back.begun", "model.back"]

@@ -14,6 +14,7 @@ from pipelines.machines.commissioning import Learned, Normal
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.records_answers import Cited
+from serve_app.store.records_idempotency import KeyScope
 from serve_app.store.records_jobs import Job, JobTask, Ordered
 from serve_app.store.records_watching import Happened
 from serve_app.store.repository import Store
@@ -101,5 +102,6 @@ async def make_house(store: Store) -> House:
     await store.answers.add(tenant_id, diagnosis.trace_id, "How much oil?", [PLACE], False)
     await store.answers.give(tenant_id, diagnosis.trace_id, "key line 4", "helped", "", name)
     job = await make_job(store, tenant_id, system.system_id)
+    await store.idempotency.begin(KeyScope(tenant_id, f"user {name}", "/api/systems/", "made"), uuid4(), b"0")
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")
     return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key, job)

@@ -290,6 +290,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "answer.feedback",
         "feedback",
         "made",
+        "login",
         "system.commissioned",
         "system.added",
         "family.added",
@@ -299,7 +300,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         "ann",
-        *[theirs.username] * 3,
+        *[theirs.username] * 4,
         *["command line"] * 5,
     ]
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from configs.gates import read_gates
-from configs.settings import Database
+from configs.settings import Database, Settings
 from pipelines.datasets.simulator import simulate
 from pipelines.detectors import bundle as bundles_module
 from pipelines.detectors.bundle import Bundle, pack
@@ -291,7 +291,7 @@ def house(poisoned: Poisoned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     names = {"MLFLOW_URL": poisoned.url, "MLFLOW_PASSWORD": PASSWORD, "SECRET_KEY": "k" * 64, "HOME": str(tmp_path)}
     for name, value in names.items():
         monkeypatch.setenv(f"HDX_{name}", value)
-    return Registry(access_of(bootstrap.Settings()))
+    return Registry(access_of(Settings()))
 
 
 def test_people_sign_what_came_from_elsewhere(poisoned: Poisoned, house: Registry) -> None:
@@ -311,7 +311,7 @@ def test_people_sign_what_came_from_elsewhere(poisoned: Poisoned, house: Registr
     poisoned.write(broken, evil(poisoned) | {"card.json": b"{}"})
     with pytest.raises(Unavailable):
         hdx("sign", NAME, broken, "--sha256", sha256(b"{}").hexdigest())
-    assert hdx("sign", "--key").strip() == signer_of(bootstrap.Settings()).public.hex()
+    assert hdx("sign", "--key").strip() == signer_of(Settings()).public.hex()
 
 
 def test_a_start_signs_nothing_for_being_there(
@@ -320,7 +320,7 @@ def test_a_start_signs_nothing_for_being_there(
     """Versions that nobody has signed, and that training does not make again, are named with what signs them."""
     calls: list[list[str]] = []
     monkeypatch.setattr(bootstrap, "command", lambda _, words, __: calls.append(words))
-    settings = bootstrap.Settings()
+    settings = Settings()
     poisoned.source.note(NAME, "1", **{SIGNATURE: ""})
     console = Console(record=True, width=1000)
     bootstrap.train_when_absent(settings, Steps(console), {})

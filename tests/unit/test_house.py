@@ -148,6 +148,7 @@ PHRASES = (
     "fast path",
     "operating point",
     "late window",
+    "idempotency key",
 )
 
 

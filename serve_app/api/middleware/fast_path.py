@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
+from serve_app.api.keyed_route import NAME
 from serve_app.api.middleware.request import JSON_TYPE
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
 from serve_app.api.scopes import allows
@@ -37,7 +38,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         take = TAKES.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if take is None or Headers(scope=scope).get("content-type") != JSON_TYPE:
+        if take is None or not _is_plain(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         whole = await receive()  # the outermost layer has read the body to its end
@@ -79,6 +80,11 @@ class FastPath:
     def holds_key(self, request: Request) -> bool:
         """Tell whether the caller holds the key of the detectors' side."""
         return same_key(request.headers.get(internal.KEY.model.name, ""), self.key)
+
+
+def _is_plain(headers: Headers) -> bool:
+    """Tell whether a body is JSON, and sent under no key: routes alone know those."""
+    return headers.get("content-type") == JSON_TYPE and NAME not in headers
 
 
 def _again(whole: Message, receive: Receive) -> Receive:
