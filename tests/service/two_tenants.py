@@ -524,6 +524,6 @@ class Watch:
         """Return an answer without ids, those of requests included, and times."""
         text = plain(reply.text).replace(reply.headers["x-request-id"], "request")
         for each in call.foreign:
-            text = text.replace(each.value, "id").replace(each.absent, "id")
+            text = text.replace(each.absent, "id").replace(each.value, "id")
         of_the_answer = {"x-request-id", "content-length", "location"}
         return reply.status_code, {n: v for n, v in reply.headers.items() if n not in of_the_answer}, text
