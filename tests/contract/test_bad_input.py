@@ -307,6 +307,8 @@ def test_a_bad_system_is_named(client: TestClient, headers: LogIn, body: dict[st
         ("/api/families/%00/", "name"),
         ("/api/families/?after=%00", "after"),
         ("/api/systems/1/readings/?channel=%00", "channel[0]"),
+        ("/api/systems/1/readings/?to=0", "to"),
+        ("/api/systems/1/readings/?to=2026-03-01T06:00:00", "to"),
     ],
 )
 def test_a_bad_address_is_named(client: TestClient, headers: LogIn, path: str, field: str) -> None:
@@ -335,6 +337,7 @@ TYPES: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", PREDICT, {"sensor_data": {"system_id": 1, "pressure": [1, 2, 3]}, "use_cache": "no"}, "use_cache"),
     ("PATCH", "/api/systems/1/", {"limits": {"pressure": {"low": "3"}}}, "limits.pressure.low"),
     ("PATCH", "/api/systems/1/", {"limits": {"pressure": 3}}, "limits.pressure"),
+    ("POST", "/api/systems/1/baseline/", {"from": 1, "to": 2}, "from"),
     (
         "POST",
         "/api/families/",
