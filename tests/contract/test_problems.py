@@ -12,6 +12,9 @@ from serve_app.api.problems import INTERNAL, encode, problem_of, shown
 EXAMPLES: list[HdxError] = [
     errors.InvalidInput("sensor_data.pressure[3]", float("nan"), "must be finite"),
     errors.OverLimit("readings", 20_000, "must hold 1 to 10000 moments"),
+    errors.KeyReused("idempotency-key", "k", "must stand for one request"),
+    errors.KeyInUse("idempotency-key", "k", "must wait"),
+    errors.AnswerLost("idempotency-key", "k", "must be a new one"),
     errors.PasswordRefused("password", "must have at least 15 characters"),
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/plain", "application/json"),
@@ -49,7 +52,8 @@ def test_each_error_is_a_problem_of_its_own(error: HdxError) -> None:
     assert body["detail"]
     assert (body["instance"], body["trace_id"]) == ("/path", "trace")
     assert ("www-authenticate" in problem.headers) is (error.status == 401)
-    assert ("retry-after" in problem.headers) is (error.status == 429)
+    comes_again = error.status == 429 or isinstance(error, errors.KeyInUse)
+    assert ("retry-after" in problem.headers) is comes_again
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: error.code)
