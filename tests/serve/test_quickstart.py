@@ -130,7 +130,7 @@ def test_every_step_of_the_quickstart_holds(service: Service, document: str) -> 
     keys, start, health, user, login, detect, ask, own, diagnose, outside, inside, metrics, logs, reload, doctor = (
         outputs
     )
-    assert len(re.findall(r"^HDX_\w+=[0-9a-f]{64}$", keys, re.MULTILINE)) == 4
+    assert len(re.findall(r"^HDX_\w+=[0-9a-f]{64}$", keys, re.MULTILINE)) == 5
     assert "Gateway" in start
     check_health(health)
     assert "engineer" in user
