@@ -31,7 +31,7 @@ check: install  ## Format, lint, strict types, import contracts, declared librar
 	@$(BIN)/deptry . --optional-dependencies-dev-groups dev,mutants --extend-exclude tests/ --extend-exclude benchmarks/
 	@$(BIN)/python -m pytest tests/unit
 
-mutants: $(VENV)/.mutants  ## Change decisions in the code and count the changes that tests notice; ten minutes
+mutants: $(VENV)/.mutants  ## Change decisions in the code and count the changes that tests notice; a quarter of an hour
 	@rm -rf mutants
 	@$(BIN)/python -P tests/mutants.py
 

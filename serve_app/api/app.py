@@ -62,6 +62,30 @@ TAGS = [
     {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
 ]
 
+# In the order in which paths are looked up.
+ROUTED = (
+    auth,
+    diagnose,
+    diagnostics,
+    replay,
+    feedback,
+    assistant,
+    answers,
+    documents,
+    events,
+    chat,
+    families,
+    systems,
+    baselines,
+    readings,
+    jobs,
+    models,
+    users,
+    keys,
+    health,
+    internal,
+)
+
 
 def create_app(services: Services) -> FastAPI:
     """Return the application over these services."""
@@ -85,28 +109,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.listeners = Counter()
     app.state.files = FileReader(services.settings.limits)
     app.state.health_check = health.HealthCheck(services)
-    for module in (
-        auth,
-        diagnose,
-        diagnostics,
-        replay,
-        feedback,
-        assistant,
-        answers,
-        documents,
-        events,
-        chat,
-        families,
-        systems,
-        baselines,
-        readings,
-        jobs,
-        models,
-        users,
-        keys,
-        health,
-        internal,
-    ):
+    for module in ROUTED:
         app.include_router(module.router)
     known: tuple[Any, ...] = (HdxError, RequestValidationError, HTTPException)
     for kind in known:

@@ -21,6 +21,7 @@ from pipelines.errors import AnswerLost, InvalidInput, KeyInUse, KeyReused, Unav
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
 from serve_app.api.middleware.request import IS_LONG, OF_CALLERS, REQUEST_ID, media_type
+from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.completion import completed
 from serve_app.store.protocols_idempotency import IdempotencyStore
@@ -118,6 +119,7 @@ class _Once:
         Raises:
             InvalidInput: The key is none, or stands for another request.
             Unauthenticated: Nobody knows who calls.
+            Forbidden: The caller's scopes open other paths.
             KeyInUse: The first request is not answered yet.
             AnswerLost: It changed something, and its answer was not kept.
         """
@@ -126,6 +128,7 @@ class _Once:
         if EventSourceResponse.media_type in request.headers.get("accept", ""):
             raise InvalidInput(NAME, key, STREAMED_RULE)
         caller = await self._authenticator.by_headers(request.headers)
+        check_scopes(caller, request.method, request.scope["path"])  # an answer that is given again asks no route
         scope = KeyScope(caller.tenant_id, _account(caller), self._route, key)
         await self._body.begin()
         held = HeldKey(caller.tenant_id, UUID(logs.trace_id()), self._body.fingerprint)

@@ -164,7 +164,7 @@ def train_when_absent(settings: Settings, steps: Steps, names: dict[str, str]) -
     words = f"holds versions that this HDX has not signed; once they are known as good: {signing}"
     if len(registry()) - len(left) < settings.models.quorum:
         raise Unavailable("registry", words)
-    steps.console.print(f"  [yellow]registry[/yellow] {words}")
+    steps.console.print(f"  [yellow]registry[/] {words}")
 
 
 def answering(source: Registry) -> list[Release | None]:

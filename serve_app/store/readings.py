@@ -388,12 +388,7 @@ async def _of_tables(
 
 
 def _source(parts: Sequence[Piece], live: bool) -> tuple[str, dict[str, Any]]:
-    """Return the query of a span's rows, in the shape of summaries, and its values but for whose they are.
-
-    Args:
-        parts: Of the span.
-        live: Whether rows of days that were archived are left out.
-    """
+    """Return the query of a span's rows, as summaries, and its values but for whose they are; `live` only of tables."""
     values: dict[str, Any] = {}
     for number, part in enumerate(parts):
         values |= {f"begin{number}": part.begin, f"end{number}": part.end}

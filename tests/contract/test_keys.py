@@ -317,3 +317,15 @@ def test_scopes_are_kept_once_and_in_order(client: TestClient, headers: LogIn) -
     made = make(client, headers("admin"), scopes=["read", "detect", "read"])
     assert made.scopes == ["detect", "read"]
     assert client.get(KEYS, headers=headers("admin")).json()["keys"][0]["scopes"] == ["detect", "read"]
+
+
+def test_an_answer_that_is_given_again_asks_for_the_scope_too(client: TestClient, headers: LogIn) -> None:
+    """Of two keys of one name, what one was answered is not given to the other, whose scopes do not open the path."""
+    whole, narrow = (
+        {"x-api-key": make(client, headers("admin"), role="engineer", scopes=scopes).key, "idempotency-key": "k"}
+        for scopes in (None, ["detect"])
+    )
+    body = {"name": "Press", "family": "generic"}
+    first = client.post("/api/systems/", json=body, headers=whole)
+    assert client.post("/api/systems/", json=body, headers=whole).json() == first.json()
+    assert_problem(client.post("/api/systems/", json=body, headers=narrow), 403, "forbidden")
