@@ -13,6 +13,7 @@ from pipelines.errors import HdxError
 from serve_app.api import (
     answers,
     assistant,
+    audit,
     auth,
     baselines,
     chat,
@@ -54,6 +55,7 @@ TAGS = [
     {"name": "systems", "description": "The machines of your tenant."},
     {"name": "jobs", "description": "Files that take longer than a request: how far each is, and its end."},
     {"name": "models", "description": "The trained versions that judge now."},
+    {"name": "audit", "description": "Who did what in your tenant, and what is signed of it; for administrators."},
     {"name": "health", "description": "Whether the service and its parts work; open to anyone."},
     {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
 ]
@@ -98,6 +100,7 @@ def create_app(services: Services) -> FastAPI:
         readings,
         jobs,
         models,
+        audit,
         health,
         internal,
     ):

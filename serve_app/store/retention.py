@@ -1,6 +1,6 @@
 """What has outlived the days of the settings is deleted, of all tenants, a bounded number of rows at a time.
 
-Days of readings are archived before.
+Days of readings are archived before. Notes of the audit go by another way: what is left of a tree is signed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from configs.settings import Retention as Days
 from serve_app.shared import logs
 from serve_app.store.archive import Archive
 from serve_app.store.database import Database
-from serve_app.store.tables import answers, audit, diagnoses, events, feedback, jobs, quarantine, refresh_tokens
+from serve_app.store.tables import answers, diagnoses, events, feedback, jobs, quarantine, refresh_tokens
 
 ROWS_MAX = 1000  # in one transaction; source: own choice, long windows among them take a second of the server's time
 EVERY_S = 3600.0  # between two clearings; source: own choice, small against a day
@@ -49,10 +49,9 @@ class Retention:
             Unavailable: The database does not answer; what went by then is gone.
         """
         spoken_of = exists().where(feedback.c.trace_id == diagnoses.c.trace_id)
-        ended, written, answered = refresh_tokens.c.expires_at, audit.c.created_at, diagnoses.c.created_at
+        ended, answered = refresh_tokens.c.expires_at, diagnoses.c.created_at
         return {
             "sessions": await self._delete(refresh_tokens.c.token_id, ended, days.sessions_days),
-            "notes": await self._delete(audit.c.audit_id, written, days.audit_days),
             "quarantine": await self._delete(quarantine.c.quarantine_id, quarantine.c.created_at, days.readings_days),
             "events": await self._delete(events.c.event_id, events.c.created_at, days.diagnoses_days),
             "answers": await self._delete(answers.c.trace_id, answers.c.created_at, days.diagnoses_days),
