@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.pool import NullPool
 
 from serve_app import sealing
@@ -143,7 +143,7 @@ TAMPERED = {
 @pytest.mark.parametrize(("statements", "finding"), TAMPERED.values(), ids=TAMPERED)
 async def test_what_the_owner_does_is_found(desk: Desk, statements: str, finding: str) -> None:
     """The first note or size that does not hold is named; of the sealed part nothing can be changed unseen."""
-    rows = await desk.store.seals._read(seals.select(*seals._NOTE).where(audit.c.audit_id == desk.ids[5]))
+    rows = await desk.store.seals._read(select(*seals._NOTE).where(audit.c.audit_id == desk.ids[5]))
     given = {name: -desk.ids[5] if name == "audit_id" else value for name, value in rows[0]._mapping.items()}
     added = leaf_hash(content_of(hashed(given)))
     desk.own(statements, **({"added": added} if ":added" in statements else {}))
@@ -156,7 +156,7 @@ async def test_what_the_owner_does_is_found(desk: Desk, statements: str, finding
 async def test_a_change_with_its_hash_is_found(desk: Desk) -> None:
     """Who computes the leaf anew has no checkpoint for it: it is between two that hold."""
     desk.own("UPDATE audit SET actor = 'eve' WHERE audit_id = :id4")
-    rows = await desk.store.seals._read(seals.select(*seals._NOTE).where(audit.c.audit_id == desk.ids[4]))
+    rows = await desk.store.seals._read(select(*seals._NOTE).where(audit.c.audit_id == desk.ids[4]))
     digest = leaf_hash(content_of(hashed(rows[0]._mapping)))
     desk.own("UPDATE audit_leaves SET hash = :digest WHERE audit_id = :id4", digest=digest)
     assert (await desk.verify()).finding == "the checkpoint of 6 notes is of others: the change is in 3 to 5"
