@@ -373,10 +373,7 @@ audit = Table(
     Column("audit_id", BigInteger, Identity(), primary_key=True),
     # Null for what is done to models, which are no tenant's.
     Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE")),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("actor", "action", "subject", "detail")),
     _created(),
 )
 Index("audit_by_tenant", audit.c.tenant_id, audit.c.audit_id)
