@@ -1,6 +1,18 @@
 """The tables of the audit and of what is signed of it, as `tables` has the others."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, Index, LargeBinary, Table, Text, func
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    func,
+)
 
 from serve_app.store.tables import metadata
 
