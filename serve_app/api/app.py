@@ -13,6 +13,7 @@ from pipelines.errors import HdxError
 from serve_app.api import (
     answers,
     assistant,
+    audit,
     auth,
     baselines,
     chat,
@@ -58,6 +59,7 @@ TAGS = [
     {"name": "jobs", "description": "Files that take longer than a request: how far each is, and its end."},
     {"name": "models", "description": "The trained versions that judge now."},
     {"name": "people", "description": "Who may log in, and keys for programs; for administrators."},
+    {"name": "audit", "description": "Who did what in your tenant, and what is signed of it; for administrators."},
     {"name": "health", "description": "Whether the service and its parts work; open to anyone."},
     {"name": "internal", "description": "The service-to-service face, behind `X-Internal-API-Key`."},
 ]
@@ -82,6 +84,7 @@ ROUTED = (
     models,
     users,
     keys,
+    audit,
     health,
     internal,
 )

@@ -25,8 +25,9 @@ from serve_app.cli import (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hydraulic diagnostics served on Ray.")
-for noun in (run, train, evaluate, models, score, drift, commission, readings, knowledge, audit):
+for noun in (run, train, evaluate, models, score, drift, commission, readings, knowledge):
     app.add_typer(noun.app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(family.app, name="family")
 app.add_typer(system.app, name="system")
 app.add_typer(users.app, name="user")

@@ -13,7 +13,7 @@ from pipelines.errors import Unavailable
 # What others may not do; as root the database runs as a user of its own, who passes through the folder above it.
 OTHERS, PASSING = 0o077, 0o011
 # Folders of a home, but for that of the database, which keeps others out by itself.
-FOLDERS = ("archive", "knowledge", "logs", "mlflow", "ray")
+FOLDERS = ("archive", "audit", "knowledge", "logs", "mlflow", "ray")
 
 
 def private_home(home: Path) -> None:

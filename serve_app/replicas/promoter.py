@@ -36,6 +36,7 @@ from pipelines.promotion.rollout import (
     seen_of,
 )
 from serve_app.replicas.drift_watcher import LOOK_S, DriftWatcher
+from serve_app.sealing import Sealer
 from serve_app.shared import logs
 from serve_app.shared.fleet import FleetModel
 from serve_app.shared.metrics import FleetMetrics
@@ -66,6 +67,7 @@ class Promoter:
         self._store = Store.open(url, 2, settings.database.waits, settings.archive_url)
         self._metrics = FleetMetrics()
         self._watcher = DriftWatcher(self._store)
+        self._sealer = Sealer.of(self._store.seals, settings)
         self._poll_s, self._days = settings.models.poll_s, settings.retention
         self._gates = read_gates()
         self._states: dict[_Model, ModelState] = {}
@@ -91,6 +93,7 @@ class Promoter:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_for_drift())
         self._store.retention.keep_up(self._days)
+        self._sealer.keep_up(self._days.audit_days)
 
     async def _watch(self) -> None:
         while True:

@@ -74,6 +74,11 @@ def storage_key(secret_key: str) -> str:
     return urlsafe_b64encode(hmac.new(secret_key.encode(), b"mlflow storage", sha256).digest()).decode()
 
 
+def audit_seed(secret_key: str) -> bytes:
+    """Return the seed of the key that signs the audit; no database holds it."""
+    return hmac.new(secret_key.encode(), b"hdx audit checkpoints", sha256).digest()
+
+
 @cache
 def _hasher() -> PasswordHasher:
     # Source: OWASP Password Storage Cheat Sheet, Argon2id with m=19 MiB, t=2, p=1.

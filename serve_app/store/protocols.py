@@ -11,6 +11,7 @@ from uuid import UUID
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
+from serve_app.store.protocols_audit import AuditStore, SealStore
 from serve_app.store.protocols_idempotency import IdempotencyStore
 from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
@@ -19,7 +20,6 @@ from serve_app.store.records import (
     Finding,
     Kept,
     Limits,
-    Note,
     StoredDiagnosis,
     StoredDocument,
     StoredFamily,
@@ -213,18 +213,6 @@ class DocumentStore(Protocol):
         ...
 
 
-class AuditStore(Protocol):
-    """Who did what to whom."""
-
-    async def note(self, tenant_id: int | None, actor: str, action: str, subject: str, detail: str) -> None:
-        """Note a deed."""
-        ...
-
-    async def newest(self, tenant_id: int | None, limit: int = 100) -> Sequence[Note]:
-        """Return the newest notes first."""
-        ...
-
-
 class StoreParts(Protocol):
     """The whole store, as routes see it."""
 
@@ -306,6 +294,11 @@ class StoreParts(Protocol):
     @property
     def idempotency(self) -> IdempotencyStore:
         """Keys under which callers repeat a request."""
+        ...
+
+    @property
+    def seals(self) -> SealStore:
+        """What is signed of them."""
         ...
 
     async def ping(self) -> None:

@@ -19,6 +19,7 @@ from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
 from serve_app.store.readings import Readings
 from serve_app.store.retention import Retention
+from serve_app.store.seals import Seals
 from serve_app.store.sessions import Sessions
 from serve_app.store.systems import Systems
 from serve_app.store.watches import Watches
@@ -47,6 +48,7 @@ class Store:
         self.jobs = Jobs(database)
         self.audit = Audit(database)
         self.idempotency = IdempotencyKeys(database)
+        self.seals = Seals(database)
         self.retention = Retention(database, self.archive)
 
     @classmethod

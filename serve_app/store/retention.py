@@ -1,6 +1,6 @@
 """What has outlived the days of the settings is deleted, of all tenants, a bounded number of rows at a time.
 
-Days of readings are archived before.
+Days of readings are archived before. Notes of the audit go by another way: what is left of a tree is signed.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from serve_app.store.database import Database
 from serve_app.store.idempotency import KEPT
 from serve_app.store.tables import (
     answers,
-    audit,
     diagnoses,
     events,
     feedback,
@@ -60,10 +59,9 @@ class Retention:
             Unavailable: The database does not answer; what went by then is gone.
         """
         spoken_of = exists().where(feedback.c.trace_id == diagnoses.c.trace_id)
-        ended, written, answered = refresh_tokens.c.expires_at, audit.c.created_at, diagnoses.c.created_at
+        ended, answered = refresh_tokens.c.expires_at, diagnoses.c.created_at
         return {
             "sessions": await self._delete(refresh_tokens.c.token_id, ended, days.sessions_days),
-            "notes": await self._delete(audit.c.audit_id, written, days.audit_days),
             "quarantine": await self._delete(quarantine.c.quarantine_id, quarantine.c.created_at, days.readings_days),
             "events": await self._delete(events.c.event_id, events.c.created_at, days.diagnoses_days),
             "answers": await self._delete(answers.c.trace_id, answers.c.created_at, days.diagnoses_days),

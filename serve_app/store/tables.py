@@ -386,14 +386,3 @@ idempotency_keys = Table(
 )
 Index("idempotency_keys_by_trace", idempotency_keys.c.trace_id, unique=True)
 Index("idempotency_keys_by_time", idempotency_keys.c.created_at, postgresql_using="brin")
-audit = Table(
-    "audit",
-    metadata,
-    Column("audit_id", BigInteger, Identity(), primary_key=True),
-    # Null for what is done to models, which are no tenant's.
-    Column("tenant_id", Integer, ForeignKey("tenants.tenant_id", ondelete="CASCADE")),
-    *(Column(name, Text, nullable=False) for name in ("actor", "action", "subject", "detail")),
-    _created(),
-)
-Index("audit_by_tenant", audit.c.tenant_id, audit.c.audit_id)
-Index("audit_by_time", audit.c.created_at)

@@ -34,6 +34,8 @@ RULED = {
     "POST /api/users/": "a password that few have, a name that is no other's",
     "POST /api/users/{user_id}/password/": "the same",
     "POST /api/auth/password/": "the same",
+    "GET /api/audit/": "from before to",
+    "GET /api/audit/export/": "from before to, and no longer than a year",
     "POST /api/keys/": "an end that is still to come, and not far off",
     "POST /api/rag/documents/": "a name that ends as a kind of file does, which is read",
     "POST /api/families/": "bounds and bands in their order, names and units that can be told apart",

@@ -11,6 +11,7 @@ from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from pipelines.machines.definition import are_other_channels, spoken_otherwise
 from pipelines.machines.family import OWN_MARK, digest_of
+from serve_app.shared.checkpoints import KeptCheckpoint
 from serve_app.store.diagnoses import finding_of
 from serve_app.store.families import FAMILIES_MAX, VERSIONS_MAX, unit_kept
 from serve_app.store.life import ANEW, changes_to, commissioned, follow, happened
@@ -37,6 +38,7 @@ from serve_app.store.records import (
     Verdict,
 )
 from serve_app.store.records_answers import AnswerFeedback, Cited, Helpfulness, SpokenOf
+from serve_app.store.records_audit import ALL, Wanted
 from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
@@ -61,6 +63,7 @@ class Rows:
     recorded: list[tuple[int, StoredDiagnosis, Learned | None]] = field(default_factory=list)
     audited: list[tuple[int | None, str, str, str]] = field(default_factory=list)
     notes: list[tuple[int | None, Note]] = field(default_factory=list)
+    checkpoints: dict[int | None, KeptCheckpoint] = field(default_factory=dict)
     tokens: dict[UUID, tuple[int, UUID, datetime]] = field(default_factory=dict)
     begun: dict[UUID, datetime] = field(default_factory=dict)
     used: dict[UUID, datetime] = field(default_factory=dict)
@@ -590,7 +593,29 @@ class MemoryAudit:
         self._rows.notes.append((tenant_id, Note(len(self._rows.notes) + 1, actor, action, subject, detail, BEGAN)))
 
     async def newest(self, tenant_id: int | None, limit: int = 100) -> Sequence[Note]:
-        return [note for owner, note in reversed(self._rows.notes) if owner == tenant_id][:limit]
+        return await self.page(tenant_id, limit=limit)
+
+    async def page(
+        self, tenant_id: int | None, wanted: Wanted = ALL, before: int | None = None, limit: int = 100
+    ) -> Sequence[Note]:
+        found = [note for owner, note in reversed(self._rows.notes) if owner == tenant_id]
+        asked = {name: getattr(wanted, name) for name in ("actor", "action", "subject")}
+        return [
+            note
+            for note in found
+            if all(value in (None, getattr(note, name)) for name, value in asked.items())
+            and (wanted.begin is None or note.created_at >= wanted.begin)
+            and (wanted.end is None or note.created_at < wanted.end)
+            and (before is None or note.audit_id < before)
+        ][:limit]
+
+
+class MemorySeals:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    async def newest(self, tenant_id: int | None) -> KeptCheckpoint | None:
+        return self._rows.checkpoints.get(tenant_id)
 
 
 class MemoryStore(Rows):
@@ -619,6 +644,7 @@ class MemoryStore(Rows):
         self.documents = MemoryDocuments(self)
         self.jobs = MemoryJobs(self)
         self.audit = MemoryAudit(self)
+        self.seals = MemorySeals(self)
 
     async def ping(self) -> None:
         if not self.up:

@@ -29,7 +29,7 @@ from tests.contract.stand_ins import Bench
 
 KEYS = "/api/keys/"
 # What no key with scopes may do: see `api/scopes`.
-CLOSED = ("/api/users/", "/api/keys/", "/api/auth/password/")
+CLOSED = ("/api/users/", "/api/keys/", "/api/auth/password/", "/api/audit/")
 OPEN_TO_ALL = ("/health", "/internal/", "/metrics", "/api/auth/")
 JSON = {"content-type": "application/json"}
 # As clients send them that take the long way, through FastAPI.

@@ -1,6 +1,8 @@
 """One database on each server, migrated once, and detectors trained once, for tests that bring what else they need."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +15,7 @@ from serve_app.store.migrate import beside, create_database, migrate
 from serve_app.store.protocols import StoreParts
 from serve_app.store.repository import Store
 from tests.contract.memory_store import MemoryStore
+from tests.service.audit_desk import Desk
 
 DATABASE = "houses"
 
@@ -50,6 +53,16 @@ async def store(url: str) -> AsyncIterator[Store]:
     opened = Store.open(url, 8)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def desk(store: Store, url: str, tmp_path: Path) -> Desk:
+    """Six notes in two checkpoints."""
+    mine, other = [await store.tenants.ensure(uuid4().hex) for _ in range(2)]
+    made = Desk(store, url, tmp_path / "audit", mine, other, [])
+    await made.note()
+    await made.note()
+    return made
 
 
 @pytest.fixture(params=["memory", "postgres"])

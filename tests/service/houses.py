@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 
+from configs.settings import DatabaseWaits
 from pipelines.machines.baseline import Baseline
 from pipelines.machines.commissioning import Learned, Normal
+from serve_app.sealing import Sealer
+from serve_app.shared.checkpoints import Signer
+from serve_app.store.checkpoint_files import CheckpointFiles
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.records_answers import Cited
@@ -22,6 +28,7 @@ from serve_app.store.repository import Store
 FEATURES = 5
 MANY = 10**9
 PLACE = Cited("press", "Press", 1, 0, 7)
+SIGNER = Signer(bytes(32))
 GIVEN = {"json": False, "columns": {}, "zone": None, "machine": ""}
 
 
@@ -79,6 +86,10 @@ async def make_job(
     return await store.jobs.add(tenant_id, order, MANY, "ann")
 
 
+def sealer_of(store: Store, folder: Path, signer: Signer = SIGNER) -> Sealer:
+    return Sealer(store.seals, CheckpointFiles(folder), signer, DatabaseWaits())
+
+
 async def make_house(store: Store) -> House:
     name = uuid4().hex
     tenant_id = await store.tenants.ensure(name)
@@ -104,4 +115,6 @@ async def make_house(store: Store) -> House:
     job = await make_job(store, tenant_id, system.system_id)
     await store.idempotency.begin(KeyScope(tenant_id, f"user {name}", "/api/systems/", "made"), uuid4(), b"0")
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")
+    with TemporaryDirectory() as folder:
+        await sealer_of(store, Path(folder)).seal_tree(tenant_id)
     return House(tenant_id, account.user_id, name, system, diagnosis, token_id, key, job)

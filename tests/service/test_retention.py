@@ -70,23 +70,6 @@ async def test_answers_to_questions_go_with_what_was_said(store: Store, url: str
         assert [each.question for each in found if mark in each.question] == [f"young {mark}"]
 
 
-async def test_notes_go_when_they_are_old(store: Store, url: str) -> None:
-    """Old notes of the audit go, of a tenant and of the platform; young ones stay."""
-    house, mark = await make_house(store), uuid4().hex
-    for tenant_id in (house.tenant_id, None):
-        for actor in ("old", "young"):
-            await store.audit.note(tenant_id, actor, "test", mark, "")
-    with create_engine(url, poolclass=NullPool).begin() as connection:  # as the owner of the tables
-        for setting, value in (("hdx.tenant", str(house.tenant_id)), ("hdx.platform", "on")):
-            connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": setting, "value": value})
-        query = "UPDATE audit SET created_at = now() - :days * interval '1 day' WHERE actor = 'old' AND subject = :mark"
-        assert connection.execute(text(query), {"days": DAYS.audit_days + 1, "mark": mark}).rowcount == 2
-    assert (await store.retention.clear(DAYS))["notes"] >= 2
-    for tenant_id in (house.tenant_id, None):
-        kept = [note.actor for note in await store.audit.newest(tenant_id) if note.subject == mark]
-        assert kept == ["young"]
-
-
 async def test_ended_sessions_go(store: Store) -> None:
     """Refresh tokens long past their end go; those that still hold do not."""
     house, ended = await make_house(store), uuid4()
