@@ -28,7 +28,7 @@ from pipelines.diagnosis.records import (
 )
 from pipelines.diagnosis.situation import COMMISSIONING, Situations, completed, situations
 from pipelines.errors import NoQuorum
-from pipelines.machines.baseline import SETTLED, learn
+from pipelines.machines.baseline import SETTLED, learn_each
 from pipelines.machines.commissioning import TAUGHT_WITHIN, Learned
 from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
@@ -391,5 +391,8 @@ def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdi
     levels = level_columns(table.names)
     shown = np.where(whole[:, None] | levels, table.raw, np.nan)
     summaries = np.where(whole[:, None] | levels[list(table.terms)], table.summary, np.nan)
-    rows = zip(table.point.tolist(), shown, summaries, healthy.tolist(), strict=True)
-    return [Learned(point, learn(row), summary) if is_healthy else None for point, row, summary, is_healthy in rows]
+    found: list[Learned | None] = [None] * len(healthy)
+    rows = np.flatnonzero(healthy)
+    for row, point, each in zip(rows.tolist(), table.point[rows].tolist(), learn_each(shown[rows]), strict=True):
+        found[row] = Learned(point, each, summaries[row])
+    return found

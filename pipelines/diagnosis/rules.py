@@ -62,12 +62,17 @@ class RuleFinding(NamedTuple):
 
 
 class _Channels(NamedTuple):
-    """The channels of a family: `columns` `int64[C, W]` of each statistic; `places` of each one's quantity or -1."""
+    """The channels of a family: `columns` `int64[C, W]` of each statistic; `places` of each one's quantity or -1.
+
+    `moving` tells those that cannot stand still while they measure, `hydraulic` those of pressure and flow.
+    """
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     columns: NDArray[np.int64]
     places: NDArray[np.int64]
+    moving: Flags
+    hydraulic: Flags
     typical: Floats
     bounds: Floats
     zeroed: Flags
@@ -81,11 +86,14 @@ def _channels(family: Family) -> _Channels:
     known = [quantity_of(channel.unit) for channel in channels.values()]
     typical = np.array([channel.typical for channel in channels.values()])
     spread = np.array([channel.spread for channel in channels.values()])
+    places = np.array([-1 if name is None else QUANTITIES.index(name) for name in known], dtype=np.int64)
     return _Channels(
         names=tuple(channels),
         units=tuple(channel.unit for channel in channels.values()),
         columns=np.array(columns, dtype=np.int64),
-        places=np.array([-1 if name is None else QUANTITIES.index(name) for name in known], dtype=np.int64),
+        places=places,
+        moving=np.isin(places, MEASURING),
+        hydraulic=np.isin(places, (PRESSURE, FLOW)),
         typical=typical,
         bounds=np.array([[channel.low, channel.high] for channel in channels.values()]).T,
         # A pressure that swings about zero does not tell whether the machine runs.
@@ -135,9 +143,9 @@ def _rests(seen: _Seen, kind: _Channels) -> Flags:
 
 def _tells(seen: _Seen, kind: _Channels) -> tuple[Flags, Flags]:
     """Return which channels tell whether the machine works, and which of these are hydraulic: `bool[N, C]` each."""
-    tells = ~np.isnan(seen.now[..., HIGH]) & np.isin(kind.places, MEASURING) & kind.zeroed
+    tells = ~np.isnan(seen.now[..., HIGH]) & kind.moving & kind.zeroed
     # What a quiet machine's neighbours shake is known only from its own normal.
-    hydraulic = tells & np.isin(kind.places, (PRESSURE, FLOW))
+    hydraulic = tells & kind.hydraulic
     enough = hydraulic.sum(axis=1, keepdims=True) >= 2
     return tells & ((kind.places != VIBRATION) | seen.known | ~enough), hydraulic
 
@@ -264,10 +272,9 @@ def _works(seen: _Seen, kind: _Channels, mean: Floats) -> Flags:
 
     With a normal the others must reach half of it; without one both pressure and flow must be there.
     """
-    hydraulic = np.isin(kind.places, (PRESSURE, FLOW))
     least = np.where(seen.known, WORKS * seen.normal[..., MEAN], 2 * ZERO_TYPICAL * kind.typical)
     with np.errstate(invalid="ignore"):
-        there = (mean > np.maximum(least, ZERO_TYPICAL * kind.typical)) & hydraulic
+        there = (mean > np.maximum(least, ZERO_TYPICAL * kind.typical)) & kind.hydraulic
     total = there.sum(axis=1, keepdims=True) - there
     result: Flags = total >= np.where(seen.known, 1, 2)
     return result
@@ -278,12 +285,11 @@ def _uncoupled(seen: _Seen, kind: _Channels, still: Flags) -> Flags:
 
     Oil is still by nature.
     """
-    moving = np.isin(kind.places, MEASURING)
     with np.errstate(invalid="ignore", divide="ignore"):
-        swings = (seen.now[..., RANGE] > COUPLED * np.abs(seen.now[..., MEAN])) & np.isin(kind.places, (PRESSURE, FLOW))
+        swings = (seen.now[..., RANGE] > COUPLED * np.abs(seen.now[..., MEAN])) & kind.hydraulic
         loaded = seen.now[..., LOW] > ZERO_TYPICAL * kind.typical
     others = (swings & loaded).sum(axis=1, keepdims=True) - (swings & loaded)
-    result: Flags = still & moving & ~seen.known & (others > 0)
+    result: Flags = still & kind.moving & ~seen.known & (others > 0)
     return result
 
 

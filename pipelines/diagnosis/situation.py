@@ -141,7 +141,7 @@ def _weak(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
     Shapes: `bool[N]`.
     """
     places = [table.names.index(f"{name}_max") for name in CROSS_CHANNELS if f"{name}_max" in table.names]
-    if len(places) < len(CROSS_CHANNELS):
+    if len(places) < len(CROSS_CHANNELS) or not table.commissioned.any():
         return np.zeros(len(table.raw), dtype=np.bool_)
     with np.errstate(invalid="ignore"):
         low = [table.raw[:, place] < WEAK * table.centre[:, place] for place in places]
@@ -154,7 +154,7 @@ def other_load(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
     Shapes: `bool[N]`; False where pressure or flow is not known.
     """
     places = mean_places(family)
-    if not all(channel in places for channel in CROSS_CHANNELS):
+    if not all(channel in places for channel in CROSS_CHANNELS) or not table.commissioned.any():
         return np.zeros(len(table.raw), dtype=np.bool_)
     pressure, flow = (_moved(table, channel) for channel in CROSS_CHANNELS)
     with np.errstate(invalid="ignore"):
@@ -246,21 +246,22 @@ def _complete(
     findings, normal = situation.findings[row], inspection.baseline
     if normal is not None and not table.commissioned[row]:
         normal = None
-    place = int(table.point[row])
-    shown = diagnosis._replace(
-        rules=findings if not situation.reasons[row] else tuple(each for each in findings if each.rule != "moved"),
-        level=level,
-        normal=None if inspection.baseline is None else inspection.baseline.at(place).to_bytes(),
-    )
+    if findings and situation.reasons[row]:
+        findings = tuple(each for each in findings if each.rule != "moved")
+    place, known, point = int(table.point[row]), None, diagnosis.operating_point
+    if inspection.baseline is not None:
+        known = inspection.baseline.at(place).to_bytes()
+    hypotheses = diagnosis.hypotheses
     if normal is not None and normal.points[0].moments is not None:
-        shown = shown._replace(operating_point=_located(place, len(normal.points), situation.reasons[row]))
+        point = _located(place, len(normal.points), situation.reasons[row])
         if diagnosis.is_anomaly and diagnosis.attribution:
-            shown = shown._replace(hypotheses=hypothesise(family, table, row))
+            hypotheses = hypothesise(family, table, row)
+    shown = diagnosis._replace(rules=findings, level=level, normal=known, operating_point=point, hypotheses=hypotheses)
     if diagnosis.is_anomaly:
         shown = _called(
             family, shown, situation.kind(row, heads=bool(diagnosis.components)), len(inspection.window.values)
         )
-    return shown._replace(hypotheses=shown.hypotheses[:HYPOTHESES])
+    return shown if len(shown.hypotheses) <= HYPOTHESES else shown._replace(hypotheses=shown.hypotheses[:HYPOTHESES])
 
 
 def _called(family: Family, diagnosis: Diagnosis, kind: str | None, channels: int) -> Diagnosis:

@@ -3,7 +3,7 @@
 The store keeps them and adds up what concurrent requests have learned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,9 +73,17 @@ def learn(row: Floats) -> Baseline:
 
     Shapes: `row` is one row of raw features, `float64[F]`.
     """
-    known = np.isfinite(row)
-    value = np.where(known, row, 0.0)
-    return Baseline(known.astype(np.float64), value, value * value)
+    return next(learn_each(row[None, :]))
+
+
+def learn_each(rows: Floats) -> Iterator[Baseline]:
+    """Yield what each of some windows adds to its own.
+
+    Shapes: `rows` are raw features, `float64[N, F]`.
+    """
+    known = np.isfinite(rows)
+    values = np.where(known, rows, 0.0)
+    return map(Baseline, known.astype(np.float64), values, values * values)
 
 
 def distances(baseline: Baseline) -> Floats:

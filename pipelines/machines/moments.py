@@ -148,10 +148,15 @@ def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
     """
     if not len(rows):
         return Gauge(np.zeros(0), np.zeros(rows.shape), np.zeros(rows.shape), np.zeros(rows.shape))
-    origin = np.stack([each.origin for each in moments])
-    centre = np.clip(np.stack([each.mean for each in moments]), origin - scale.leash, origin + scale.leash)
+    # Many windows of one batch share theirs: of a system, or of all machines of which nothing is known.
+    found = {id(each): each for each in moments}
+    which = np.unique([id(each) for each in moments], return_inverse=True)[1]
+    distinct = [found[key] for key in sorted(found)]
+    origin = np.stack([each.origin for each in distinct])
+    centre = np.clip(np.stack([each.mean for each in distinct]), origin - scale.leash, origin + scale.leash)[which]
+    origin, shown = origin[which], _shown(distinct, scale)
     apart = rows - centre
-    spread = _spread(moments, apart, scale)
+    spread = _spread(distinct, which, shown, apart, scale)
     known: NDArray[np.bool_] = np.isfinite(apart)
     both = known[:, :, None] & known[:, None, :]
     filled = np.where(both, spread, np.eye(rows.shape[1]))
@@ -160,7 +165,7 @@ def measure(rows: Floats, moments: Sequence[Moments], scale: Scale) -> Gauge:
     total, numbers = parts.sum(axis=1), known.sum(axis=1)
     distance = np.where(numbers > 0, total / np.maximum(numbers, 1), np.nan)
     shares = parts / np.maximum(total, 1e-300)[:, None]
-    strayed = (rows - origin) / (scale.leash + TEACHING * np.sqrt(_shown(moments, scale)))
+    strayed = (rows - origin) / (scale.leash + TEACHING * np.sqrt(shown)[which])
     return Gauge(distance, shares, apart / np.sqrt(np.diagonal(spread, axis1=1, axis2=2)), strayed)
 
 
@@ -171,8 +176,8 @@ def _shown(moments: Sequence[Moments], scale: Scale) -> Floats:
     return shown
 
 
-def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
-    """Return the covariance that each window is measured by: `float64[N, D, D]`.
+def _spread(moments: Sequence[Moments], which: NDArray[np.intp], shown: Floats, apart: Floats, scale: Scale) -> Floats:
+    """Return the covariance that each window is measured by, `which[n]` of M moments: `float64[N, D, D]`.
 
     The machine's own, widened by what is known of its mean after so many windows, by the least that any machine has,
     and by the heat: oil thins, so that flow, pressure and sound of a healthy machine move with its temperature, how
@@ -181,15 +186,15 @@ def _spread(moments: Sequence[Moments], apart: Floats, scale: Scale) -> Floats:
     count = np.array([each.count for each in moments])
     weight = np.array([each.weight for each in moments])
     own: Floats = np.stack([each.scatter for each in moments]) / np.maximum(weight, 1.0)[:, None, None]
-    most = _shown(moments, scale) + (WIDER * scale.leash) ** 2
+    most = shown + (WIDER * scale.leash) ** 2
     narrower = np.sqrt(np.minimum(1.0, most / np.maximum(np.diagonal(own, axis1=1, axis2=2), 1e-300)))
     own = own * narrower[:, :, None] * narrower[:, None, :]
-    own = own * (1 + 1 / np.maximum(count, 1.0))[:, None, None]
+    own = (own * (1 + 1 / np.maximum(count, 1.0))[:, None, None])[which]
     learned = np.diagonal(own, axis1=1, axis2=2)[:, scale.warm]
     warmer = np.nan_to_num(apart[:, scale.warm])
     heat = np.maximum(warmer * warmer - WITHIN * WITHIN * learned, 0.0).max(axis=1, initial=0.0)
     floor = np.tile(scale.floor, (len(apart), 1))
-    warming = np.array([each.warming for each in moments])[:, None]
+    warming = np.array([each.warming for each in moments])[which, None]
     floor[:, scale.warm] = np.where(warmer < 0, scale.cold, np.hypot(floor[:, scale.warm], warming))
     added = floor * floor + heat[:, None] * (scale.per_kelvin * scale.per_kelvin)
     place = np.arange(apart.shape[1])

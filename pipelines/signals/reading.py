@@ -5,6 +5,7 @@ elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from pipelines.signals.features import (
     SPREADS,
     channels_of,
     feature_names,
+    mean_places,
     raw_features,
     statistic_of,
 )
@@ -103,7 +105,8 @@ def set_against(raw: Floats, normals: Sequence[Normal | None], family: Family) -
     Shapes: `raw` `float64[N, F]`.
     """
     names = feature_names(family)
-    normals = [normal if is_known(normal, family) else None for normal in normals]
+    if any(normal is not None for normal in normals):
+        normals = [normal if is_known(normal, family) else None for normal in normals]
     summary = summarise(raw, family)
     points, gauge = _matched(summary, normals, family)
     found = [None if normal is None else normal.points[point] for normal, point in zip(normals, points, strict=True)]
@@ -193,10 +196,10 @@ def _matched(summary: Floats, normals: Sequence[Normal | None], family: Family) 
 
 def _moments(normals: Sequence[Normal | None], point: int, family: Family) -> list[Moments]:
     """Return what each window is measured by at one operating point; typical levels where nothing better is known."""
-    found = []
+    found, unknown = [], _unknown(family)
     for normal in normals:
         place = 0 if normal is None or point >= len(normal.points) else point
-        found.append(_unknown(family) if normal is None else _own_moments(normal.points[place], family))
+        found.append(unknown if normal is None else _own_moments(normal.points[place], family))
     return found
 
 
@@ -272,33 +275,72 @@ def relative(raw: Floats, centre: Floats, family: Family, varies: Floats | None 
 
     Shapes: `raw`, `centre`, `varies` `float64[N, F]` -> `float64[N, F]`.
     """
-    names = feature_names(family)
-    column = {name: place for place, name in enumerate(names)}
+    column, spread, typical = _levels(family)
+    known = centre[:, column]
+    level = np.where(np.isnan(known), typical, known)
+    # A level near zero, as of a machine at rest, must not make every ratio huge.
+    size = np.where(_is_ratio(family), np.maximum(np.abs(level), spread), spread)
+    scaled, of, shifted, from_level, unread = _read_columns(family)
     shift, scale = np.zeros_like(raw), np.ones_like(raw)
-    levels = {}
-    for name, channel in family.channels.items():
-        known = centre[:, column[f"{name}_mean"]]
-        levels[name] = np.where(np.isnan(known), channel.typical, known)
-    for name, place in column.items():
-        if name in CROSS or family.reading_of(channels_of(name)[0]) != "relative":
-            continue
-        channel, level = family.channels[channels_of(name)[0]], levels[channels_of(name)[0]]
-        statistic = statistic_of(name)
-        is_level = statistic in LEVELS or statistic == "phase"
-        if is_level or statistic in SPREADS:
-            # A level near zero, as of a machine at rest, must not make every ratio huge.
-            scale[:, place] = (
-                np.maximum(np.abs(level), channel.spread) if channel.relation == "ratio" else channel.spread
-            )
-        if is_level and channel.relation == "difference":
-            shift[:, place] = level
+    scale[:, scaled], shift[:, shifted] = size[:, of], level[:, from_level]
     if all(name in family.channels and family.reading_of(name) == "relative" for name in CROSS_CHANNELS):
+        levels = dict(zip(family.channels, level.T, strict=True))
         for name, (away, unit) in _cross_units(levels, family.channels).items():
-            shift[:, column[name]], scale[:, column[name]] = away, unit
+            place = feature_names(family).index(name)
+            shift[:, place], scale[:, place] = away, unit
     read = (raw - shift) / scale
     if varies is not None:
         read = _tempered(read, (centre - shift) / scale, varies / scale, family)
-    return np.where([_is_unread(name, family) for name in names], np.nan, read)
+    read[:, unread] = np.nan
+    return read
+
+
+class _Columns(NamedTuple):
+    """How the features of relative channels are read: places of features, and of the channels that they are of.
+
+    Attributes:
+        scaled: Features that have a unit, `of` these channels.
+        shifted: Those that are read as a distance `from_level` of these channels.
+        unread: Those that say nothing.
+    """
+
+    scaled: list[int]
+    of: list[int]
+    shifted: list[int]
+    from_level: list[int]
+    unread: list[int]
+
+
+@by_family
+def _read_columns(family: Family) -> _Columns:
+    found, channels = _Columns([], [], [], [], []), list(family.channels)
+    for place, name in enumerate(feature_names(family)):
+        if _is_unread(name, family):
+            found.unread.append(place)
+        if name in CROSS or family.reading_of(channels_of(name)[0]) != "relative":
+            continue
+        channel, statistic = channels_of(name)[0], statistic_of(name)
+        is_level = statistic in LEVELS or statistic == "phase"
+        if is_level or statistic in SPREADS:
+            found.scaled.append(place)
+            found.of.append(channels.index(channel))
+        if is_level and family.channels[channel].relation == "difference":
+            found.shifted.append(place)
+            found.from_level.append(channels.index(channel))
+    return found
+
+
+@by_family
+def _levels(family: Family) -> tuple[list[int], Floats, Floats]:
+    """Return the place of each channel's mean, its spread, and its typical level: the last two `float64[C]`."""
+    channels = family.channels.values()
+    spread, typical = ([getattr(each, word) for each in channels] for word in ("spread", "typical"))
+    return list(mean_places(family).values()), np.array(spread, dtype=np.float64), np.array(typical, dtype=np.float64)
+
+
+@by_family
+def _is_ratio(family: Family) -> NDArray[np.bool_]:
+    return np.array([channel.relation == "ratio" for channel in family.channels.values()])
 
 
 def _tempered(read: Floats, normal: Floats, varies: Floats, family: Family) -> Floats:

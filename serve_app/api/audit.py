@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import AwareDatetime
 
 from pipelines.errors import InvalidInput, NotFound
 from serve_app.api import problems
 from serve_app.api.auth import Admin
 from serve_app.api.ports import Ports, Services
 from serve_app.api.schemas.audit import CheckpointReply, NotesReply
-from serve_app.api.schemas.base import Text
+from serve_app.api.schemas.base import Moment, Text
 from serve_app.sealing import signer_of
 from serve_app.shared.checkpoints import said_by
 from serve_app.store.records import Note, written
@@ -28,8 +27,8 @@ SPAN_MAX, ROWS = timedelta(days=366), 1000
 router = APIRouter(prefix="/api/audit", tags=["audit"])
 
 Given = Annotated[Text | None, Query(min_length=1, max_length=200, description="Exactly this one")]
-Begin = Annotated[AwareDatetime | None, Query(alias="from", description="Written then or later")]
-End = Annotated[AwareDatetime | None, Query(alias="to", description="Written before")]
+Begin = Annotated[Moment | None, Query(alias="from", description="Written then or later")]
+End = Annotated[Moment | None, Query(alias="to", description="Written before")]
 
 
 @router.get("/", response_model=NotesReply, responses=problems.documented(401, 403), summary="List the audit")
@@ -64,8 +63,8 @@ async def list_notes(
 async def export_notes(
     caller: Admin,
     services: Ports,
-    begin: Annotated[AwareDatetime, Query(alias="from", description="Written then or later, 366 days before `to`")],
-    end: Annotated[AwareDatetime | None, Query(alias="to", description="Written before; now when left out")] = None,
+    begin: Annotated[Moment, Query(alias="from", description="Written then or later, 366 days before `to`")],
+    end: Annotated[Moment | None, Query(alias="to", description="Written before; now when left out")] = None,
     actor: Given = None,
     action: Given = None,
     subject: Given = None,

@@ -28,6 +28,8 @@ TEXT = re.compile(
     r"time (?P<time>\d{1,11})\nthrough (?P<through>\d{1,11})\ndropped (?P<dropped>0|[1-9]\d{0,18})\n",
     re.ASCII,
 )
+# What a note ends with: a signature a line, and no line that is none.
+SIGNATURES = re.compile(r"(?:\u2014 [^\n]+\n)+")
 
 
 def origin_of(tenant_id: int | None) -> str:
@@ -132,7 +134,7 @@ def said_by(note: str) -> tuple[Checkpoint, str]:
         ValueError: It is no checkpoint.
     """
     text, _, signatures = note.partition("\n\n")
-    said = TEXT.fullmatch(text + "\n") if signatures else None
+    said = TEXT.fullmatch(text + "\n") if SIGNATURES.fullmatch(signatures) else None
     if said is None:
         raise ValueError("is no checkpoint")
     numbers = (int(said[name]) for name in ("time", "through", "dropped"))
@@ -169,7 +171,7 @@ class Verifier:
             ValueError: It is no checkpoint, or none of the keys has signed it.
         """
         said, signatures = said_by(note)
-        if not any(self._holds(said.text(), line) for line in signatures.splitlines()):
+        if not any(self._holds(said.text(), line) for line in signatures.split("\n")):
             raise ValueError("is signed by none of the keys")
         return said
 
