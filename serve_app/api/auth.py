@@ -19,11 +19,13 @@ from starlette.datastructures import Headers
 
 from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
+from serve_app.api.limiter import DEVICE_COOKIE
 from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
 from serve_app.shared import logs
-from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
+from serve_app.shared.credentials import DEVICE_LIVES, KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password
 from serve_app.shared.limits import LogInLimits
+from serve_app.shared.password_checks import STRANGERS, PasswordChecks
 from serve_app.store.records import Account, Principal, Role
 
 # Source: own choice; what is remembered of strangers stays under a few megabytes.
@@ -50,7 +52,8 @@ class Authenticator:
         self._store = services.store
         self._issuer = TokenIssuer(services.settings)
         redis = services.settings.redis.url
-        self._limits = LogInLimits(redis.get_secret_value() if redis else None)
+        self._limits = LogInLimits(redis.get_secret_value() if redis else None, services.store.rates)
+        self._passwords = PasswordChecks()
         self._known: dict[str, tuple[float, Principal]] = {}
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
@@ -125,26 +128,58 @@ class Authenticator:
             raise Unauthenticated(WITHDRAWN)
         return caller
 
-    async def log_in(self, login: str, password: str, address: str) -> dict[str, Any]:
-        """Return a pair of tokens of a new session.
+    def is_device(self, cookie: str) -> bool:
+        """Tell whether it is of a device that has logged in, to whatever account."""
+        return self._issuer.read_device(cookie) is not None
+
+    async def log_in(
+        self, login: str, password: str, address: str, cookie: str | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """Return a pair of tokens of a new session, and what its device is known by from now on.
+
+        Whether there is such an account neither the answer tells nor the time that it takes: both ways do the same.
+
+        Args:
+            login: User name or e-mail.
+            password: To check.
+            address: Where it comes from.
+            cookie: What the device was given when it logged in before.
 
         Raises:
-            Overloaded: Too many attempts failed.
+            Overloaded: Too many attempts failed, or are being checked.
             Unauthenticated: The account is unknown or inactive, or the password is wrong.
         """
         account = await self._store.accounts.by_login(login)
         # As the store looks accounts up: another spelling, or the e-mail, must not be another count.
         name = await self._store.accounts.folded(login)
-        who = f"user {account.user_id}" if account else f"name {name}"
-        await self._limits.begin(who, address)
-        known = account.password_hash if account else self._nobody
-        right = await asyncio.to_thread(verify_password, known, password)
-        if account is None or not (right and account.active):
-            await self._limits.failed(address)
-            await self._refused(account, address)
+        is_right = await self._attempt(account, name, password, address, cookie)
+        if account is None or not is_right:
             raise Unauthenticated(WRONG)
-        await self._limits.succeeded(who, address)
-        return await self._session(account, address)
+        return await self._session(account, address), self._issuer.issue_device(account.user_id, account.generation)
+
+    async def _attempt(
+        self, account: Account | None, name: str, password: str, address: str, cookie: str | None = None
+    ) -> bool:
+        """Tell whether a password opens an account, and count the attempt; one that fails is kept in the audit.
+
+        Raises:
+            Overloaded: Too many attempts failed, or are being checked.
+        """
+        device = self._issuer.read_device(cookie) if cookie else None
+        if device and not (account and device.is_of(account.user_id, account.generation)):
+            device = None  # a stranger to this account
+        who = f"user {account.user_id}" if account else f"name {digest(name).hex()}"
+        place, known = (device.user_id, device.name) if device else (STRANGERS, None)
+        with self._passwords.place(place):
+            await self._limits.begin(who, address, known)
+            stored = account.password_hash if account else self._nobody
+            right = await self._passwords.verify(place, stored, password)
+        if account is None or not (right and account.active):
+            await self._limits.failed(address, known)
+            await self._refused(account, address)
+            return False
+        await self._limits.succeeded(who, address, known)
+        return True
 
     async def refresh(self, token: str) -> dict[str, Any]:
         """Return a new pair and end the old one; a token used twice ends its whole family.
@@ -179,9 +214,10 @@ class Authenticator:
         return _shown(pair)
 
     async def _refused(self, account: Account | None, address: str) -> None:
-        """Keep a failed attempt: in the tenant's audit where there is one, else in the log."""
+        """Keep a failed attempt: in the tenant's audit where there is one, else in the platform's."""
         if account is None:
             logs.write("login.failed", logging.WARNING, address=address, reason="unknown account")
+            await self._store.audit.note(None, "unknown", "login.failed", "unknown account", address)
             return
         logs.write("login.failed", logging.WARNING, address=address, user_id=account.user_id)
         await self._store.audit.note(
@@ -212,12 +248,14 @@ Authenticating = Annotated[Authenticator, Depends(authenticator_of)]
 
 
 async def principal(
+    request: Request,
     authenticator: Authenticating,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     api_key: Annotated[str | None, Depends(API_KEY)],
 ) -> Principal:
-    """Return who is calling, by access token or API key."""
+    """Return who is calling, by access token or API key, and count the request against the caller's quotas."""
     caller = await authenticator.caller(bearer.credentials if bearer else None, api_key)
+    request.app.state.limiter.count(request.scope, caller)
     logs.note(tenant_id=caller.tenant_id, caller=caller.name)
     return caller
 
@@ -241,7 +279,7 @@ Admin = Annotated[Principal, Depends(require("admin"))]
 
 
 def address_of(request: Request) -> str:
-    """Return the peer's address; `X-Forwarded-For` is the caller's own word and is not read."""
+    """Return the peer's address; `X-Forwarded-For` is the caller's own word and is read of HAProxy alone."""
     return request.client.host if request.client else ""
 
 
@@ -250,7 +288,15 @@ def address_of(request: Request) -> str:
 )
 async def log_in(request: Request, body: LoginBody, authenticator: Authenticating) -> Response:
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
-    return JSONResponse(await authenticator.log_in(body.username, body.password, address_of(request)))
+    given = body.username, body.password, address_of(request), request.cookies.get(DEVICE_COOKIE)
+    tokens, device = await authenticator.log_in(*given)
+    response = JSONResponse(tokens)
+    # It proves no more than that this device has logged in before: strangers' attempts do not lock that one out.
+    lives, secure = int(DEVICE_LIVES.total_seconds()), request.url.scheme == "https"
+    response.set_cookie(
+        DEVICE_COOKIE, device, lives, path="/api/auth/", secure=secure, httponly=True, samesite="strict"
+    )
+    return response
 
 
 @router.post(

@@ -16,6 +16,7 @@ import httpx
 import yaml
 
 from configs.settings import Settings, environment
+from deployments.runtime.haproxy import LOG_INS
 from pipelines.errors import Unavailable
 from serve_app.local.permissions import private_folder
 from serve_app.local.processes import Child, start
@@ -83,6 +84,7 @@ def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        LOG_INS: str(settings.rates.login.address if settings.rates.on else 0),
     }
 
 

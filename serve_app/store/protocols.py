@@ -11,6 +11,7 @@ from uuid import UUID
 from pipelines.machines.alarm import ABSTAINED
 from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
+from serve_app.store.protocols_rates import RateStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -374,6 +375,11 @@ class StoreParts(Protocol):
     @property
     def jobs(self) -> JobStore:
         """Work that takes longer than a request."""
+        ...
+
+    @property
+    def rates(self) -> RateStore:
+        """What is counted."""
         ...
 
     @property

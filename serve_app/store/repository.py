@@ -16,6 +16,7 @@ from serve_app.store.feedback import Feedback
 from serve_app.store.jobs import Jobs
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
+from serve_app.store.rates import Rates
 from serve_app.store.readings import Readings
 from serve_app.store.retention import Retention
 from serve_app.store.sessions import Sessions
@@ -45,6 +46,7 @@ class Store:
         self.promotions = Promotions(database)
         self.jobs = Jobs(database)
         self.audit = Audit(database)
+        self.rates = Rates(database)
         self.retention = Retention(database, self.archive)
 
     @classmethod

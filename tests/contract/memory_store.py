@@ -42,6 +42,7 @@ from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs
+from tests.contract.memory_rates import MemoryRates
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -708,6 +709,7 @@ class MemoryStore(Rows):
         self.documents = MemoryDocuments(self)
         self.jobs = MemoryJobs(self)
         self.audit = MemoryAudit(self)
+        self.rates = MemoryRates()
 
     async def ping(self) -> None:
         if not self.up:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.errors import TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
+from serve_app.api.limiter import BALANCES, Limiter, fields_of
 from serve_app.shared import logs
 
 REQUEST_ID = "x-request-id"
@@ -55,6 +56,7 @@ class RequestMiddleware:
 
     Attributes:
         authenticator: Knows whose credentials headers hold.
+        limiter: Has a place for a request, or none.
         body_bytes: Most bytes a body may have, counted as they arrive.
         document_bytes: The same for an upload, the form around the file included.
         readings_bytes: The same for readings and files of them.
@@ -65,12 +67,13 @@ class RequestMiddleware:
         self,
         app: ASGIApp,
         authenticator: Authenticator,
+        limiter: Limiter,
         body_bytes: int,
         document_bytes: int,
         readings_bytes: int,
         job_bytes: int,
     ) -> None:
-        self._app, self.authenticator = app, authenticator
+        self._app, self.authenticator, self.limiter = app, authenticator, limiter
         self.body_bytes, self.document_bytes = body_bytes, document_bytes
         self.readings_bytes, self.job_bytes = readings_bytes, max(job_bytes, readings_bytes)
 
@@ -84,6 +87,7 @@ class RequestMiddleware:
         answer = _Answer(scope, send, notes["trace_id"])
         scope["path"] = one_form(scope["path"])
         try:
+            await self.limiter.arrive(scope)
             await self._app(scope, await self._read(scope, receive), answer.send)
         except ClientGone:
             notes["code"] = "client-gone"
@@ -92,6 +96,7 @@ class RequestMiddleware:
                 raise  # too late for a problem: the server must cut the connection
             await problems.response_of(error, scope["path"])(scope, receive, answer.send)
         finally:
+            self.limiter.leave(scope)
             logs.write(
                 "request",
                 method=scope["method"],
@@ -149,7 +154,8 @@ class _Answer:
             self.status = message["status"]
             content = DOCS_CONTENT if self._scope["path"] == "/docs" else NO_CONTENT
             trace = (REQUEST_ID.encode(), self._trace_id.encode())
-            message["headers"] = [*message.get("headers", ()), *SECURITY, content, trace]
+            limits = fields_of(self._scope.get(BALANCES, ()))
+            message["headers"] = [*message.get("headers", ()), *limits, *SECURITY, content, trace]
         await self._send(message)
 
 
