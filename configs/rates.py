@@ -42,8 +42,8 @@ class Rates(BaseModel):
     Source: own choice, of what is measured in docs/performance.md on two cores: a gateway judges and stores 405 windows
         a second at most, so that 1,000 a second of a tenant and 750 of each caller bound nobody on one gateway, and
         nobody has all of the four that `serve_config.yaml` allows; it answers some ten questions a second, and 50 are
-        the same to a fleet with a model of its own. Log-ins of an address: five a second, a thousand people an hour
-        behind one gate with their refreshes.
+        the same to a fleet with a model of its own. Log-ins of an address: own choice, two a second, so that 1,800
+        people behind one gate refresh their tokens, and a flood has little to gain before it ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,5 +55,5 @@ class Rates(BaseModel):
     chat: Rate = _rate(3_000, 1_500)
     batch: Rate = _rate(6_000, 3_000)
     management: Rate = _rate(12_000, 6_000)
-    login: Rate = Rate(address=300)
+    login: Rate = Rate(address=120)
     places: int = Field(256, ge=0)

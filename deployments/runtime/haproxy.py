@@ -35,7 +35,7 @@ LOG_IN = '  stats auth "hdx:${RAY_AUTH_TOKEN}"\n'
 # Log-ins of an address in a minute (`rates.login` of the settings), and how many times that of one that shows a
 # device's cookie: the gateway knows which hold, and has limits of its own. What comes beyond is held for a while and
 # answered here, for even to refuse it costs the gateway a part of what a judgement does. Source: own choice.
-LOG_INS_MAX, DEVICES = 300, 4
+LOG_INS_MAX, DEVICES = 120, 4
 COUNT_LOG_INS = """\
     stick-table type ipv6 size 100k expire 2m store gpc0_rate(60s)
     acl is_log_in path,url_dec -m beg -i /api/auth/

@@ -36,7 +36,7 @@ SHARES: dict[Kind, float] = {
 RETRY_S = 1  # when there is no place; source: own choice, most requests take a tenth of it
 # A log-in that is refused by its address is told so after a while, so that whoever waits for answers floods nobody; so
 # many at a time. Source: own choice; what waits costs memory alone, and HAProxy holds them before they come here.
-HELD_S, HELD_MAX = 1.0, 16
+HELD_S, HELD_MAX = 1.0, 64
 BALANCES, KIND, PLACE, DEVICE_COOKIE = "hdx.balances", "hdx.kind", "hdx.place", "hdx_device"
 EXACT: dict[str, Kind] = {
     "/api/diagnostics/anomaly/detect/": "detect",
