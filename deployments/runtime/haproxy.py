@@ -39,7 +39,7 @@ LOG_INS_MAX, DEVICES = 120, 4
 COUNT_LOG_INS = """\
     stick-table type ipv6 size 100k expire 2m store gpc0_rate(60s)
     acl is_log_in path,url_dec -m beg -i /api/auth/
-    http-request track-sc0 src if is_log_in
+    http-request track-sc0 src,ipmask(32,64) if is_log_in
     http-request sc-inc-gpc0(0) if is_log_in
     http-request tarpit deny_status 429 if is_log_in {{ sc0_gpc0_rate gt {most} }} !{{ req.cook(hdx_device) -m found }}
     http-request tarpit deny_status 429 if is_log_in {{ sc0_gpc0_rate gt {of_devices} }}

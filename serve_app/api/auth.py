@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 
 from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
-from serve_app.api.limiter import DEVICE_COOKIE
+from serve_app.api.limiter import DEVICE_COOKIE, network_of
 from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, RefreshBody, TokenReply
 from serve_app.shared import logs
@@ -169,16 +169,17 @@ class Authenticator:
         if device and not (account and device.is_of(account.user_id, account.generation)):
             device = None  # a stranger to this account
         who = f"user {account.user_id}" if account else f"name {digest(name).hex()}"
+        where = network_of(address)
         place, known = (device.user_id, device.name) if device else (STRANGERS, None)
         with self._passwords.place(place):
-            await self._limits.begin(who, address, known)
+            await self._limits.begin(who, where, known)
             stored = account.password_hash if account else self._nobody
             right = await self._passwords.verify(place, stored, password)
         if account is None or not (right and account.active):
-            await self._limits.failed(address, known)
+            await self._limits.failed(where, known)
             await self._refused(account, address)
             return False
-        await self._limits.succeeded(who, address, known)
+        await self._limits.succeeded(who, where, known)
         return True
 
     async def refresh(self, token: str) -> dict[str, Any]:

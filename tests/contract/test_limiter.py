@@ -229,6 +229,7 @@ def test_addresses_of_one_site_are_one() -> None:
     """Of IPv6 a site has 2^64 of them; of IPv4 each is one; what is no address stays what it is."""
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
     assert network_of("10.0.0.1") != network_of("10.0.0.2")
+    assert network_of("::ffff:10.0.0.1") == network_of("10.0.0.1")
     assert network_of("testclient") == "testclient"
 
 

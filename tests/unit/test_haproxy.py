@@ -86,7 +86,9 @@ def test_log_ins_of_an_address_are_counted_at_the_front() -> None:
     assert "deny_status 429" not in mended(WRITTEN, Path("/run"), 0)
 
 
-@pytest.mark.parametrize(("rates", "most"), [({}, "300"), ({"on": False}, "0"), ({"login": {"address": 7}}, "7")])
+@pytest.mark.parametrize(
+    ("rates", "most"), [({}, str(LOG_INS_MAX)), ({"on": False}, "0"), ({"login": {"address": 7}}, "7")]
+)
 def test_the_settings_reach_the_front(rates: dict[str, Any], most: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What HAProxy counts up to is in the environment that Ray starts it with."""
     monkeypatch.setattr(cluster, "find_spec", lambda _: True)
