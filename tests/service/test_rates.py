@@ -129,5 +129,5 @@ async def test_attempts_are_of_a_moving_window(embedded_url: str) -> None:
     await asyncio.sleep(max(0.0, oldest + 0.5 - time.time()) + 0.05)
     assert await store.rates.take(name, 2, 0.5)
     assert not await store.rates.take(name, 2, 0.5, amount=3)
-    assert await store.rates.window(uuid4().hex, 1) == (pytest.approx(time.time(), abs=30), 0)
+    assert (await store.rates.window(uuid4().hex, 1))[1] == 0
     await store.close()

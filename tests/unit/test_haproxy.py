@@ -92,6 +92,6 @@ def test_log_ins_of_an_address_are_counted_at_the_front() -> None:
 def test_the_settings_reach_the_front(rates: dict[str, Any], most: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What HAProxy counts up to is in the environment that Ray starts it with."""
     monkeypatch.setattr(cluster, "find_spec", lambda _: True)
-    monkeypatch.setattr(cluster.sys, "platform", "linux")
+    monkeypatch.setattr("sys.platform", "linux")
     settings = Settings(rates=Rates(**rates))
     assert cluster.haproxy_environment(settings, Path("/run/a"))[LOG_INS] == most
