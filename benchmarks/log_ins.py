@@ -20,6 +20,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+from serve_app.api.schemas.base import HEALTHY as WINDOW
 from tests.serve.service import Service
 
 DETECT, LOG_IN = "/api/diagnostics/anomaly/detect/", "/api/auth/login/"
@@ -30,7 +31,7 @@ CALLERS, FLOODERS = 4, 32
 # Of each round. Source: own choice; a flood that a limit of a minute ends must be seen from its beginning.
 SECONDS, ROUNDS = 8.0, 4
 LEAST = 0.9  # a flood may take a tenth
-HEALTHY = {name: [100.0 + 0.1 * n for n in range(60)] for name in ("pressure", "temperature", "flow", "vibration")}
+HEALTHY = {name: values * 12 for name, values in WINDOW.items()}
 
 
 @dataclass
