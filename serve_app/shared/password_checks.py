@@ -85,4 +85,5 @@ def _be_nice() -> None:
     """Lower the priority of this thread; elsewhere than on Linux that is a process's alone, and is left."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from configs.rates import Rate, Rates
 from serve_app.api.app import create_app
@@ -95,6 +96,37 @@ def test_a_request_counts_once(client: TestClient) -> None:
     left = told(client.post(DETECT, json=WINDOW, headers=KEY), "ratelimit")["tenant-detect"][0]
     assert left in (Rates().detect.tenant - 2, Rates().detect.tenant - 1)  # the second where a minute has just begun
     assert told(wrong, "ratelimit")["tenant-detect"][0] == Rates().detect.tenant - 1
+
+
+def test_what_is_sent_again_under_a_key_counts_again(narrow: TestClient) -> None:
+    """An answer that is given again costs a look into the store: once each, and beyond the quota none."""
+    sent = KEY | {"idempotency-key": "a"}
+    first, *again = (narrow.post(CHATTING, json=CHAT, headers=sent) for _ in range(4))
+    assert (first.status_code, told(first, "ratelimit")["key-chat"][0]) == (200, 2)
+    assert [reply.status_code for reply in again] == [200, 200, 429]
+    assert "idempotency-replayed" in again[1].headers
+
+
+def test_what_is_over_is_not_read(narrow: TestClient) -> None:
+    """A body beyond what strangers may send is refused by its headers, and is one request where it is taken."""
+    narrow.post(DETECT, content=b" " * 20_000, headers=KEY | JSON)
+    assert told(narrow.post(DETECT, json=WINDOW, headers=KEY), "ratelimit")["tenant-detect"][0] == 3
+    for _ in range(3):
+        assert narrow.post(DETECT, json=WINDOW, headers=KEY).status_code == 200
+
+    async def body() -> Message:
+        raise AssertionError
+
+    app = cast(Any, narrow.app)
+    length = (b"content-length", b"20000"), (b"content-type", b"application/json"), (b"x-api-key", API_KEY.encode())
+    scope = {"type": "http", "method": "POST", "path": DETECT, "query_string": b"", "headers": [*length]}
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, body, send))
+    assert sent[0]["status"] == 429
 
 
 def test_strangers_use_up_nobodys_quota(narrow: TestClient) -> None:
