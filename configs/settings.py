@@ -18,6 +18,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from configs.rates import Rates
+
 FOLDER = Path(__file__).parent
 ENV_FILE = Path(".env")
 DEFAULT_SECRET = "change-me"  # noqa: S105 (a marker that is refused outside the local profile)
@@ -293,6 +295,7 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     tokens: Tokens = Tokens()
     limits: Limits = Limits()
+    rates: Rates = Rates()
     documents: Documents = Documents()
     micro_batch: MicroBatch = MicroBatch()
     cache: Cache = Cache()

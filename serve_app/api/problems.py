@@ -23,6 +23,7 @@ from pipelines.errors import (
     MalformedBody,
     NotFound,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
     UnsupportedCoding,
@@ -187,6 +188,9 @@ def _of_ours(error: HdxError) -> Problem:
         case Unauthenticated():
             members = {"field": "authorization", "rule": error.rule}
             headers["www-authenticate"] = 'Bearer realm="hdx"'
+        case QuotaExceeded():
+            members = {"field": error.field, "rule": error.rule, "limit": error.limit}
+            headers["retry-after"] = str(error.retry_after_s)
         case Overloaded():
             headers["retry-after"] = str(error.retry_after_s)
         case _:
@@ -269,9 +273,13 @@ def shown(value: object) -> object:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's description of the problems a route may answer with, the usual ones included."""
+    """Return OpenAPI's description of the problems a route may answer with, the usual ones included.
+
+    Whoever is known has quotas.
+    """
+    usual = {422, 500, *({429} if 401 in statuses else ())}
     schema = {"$ref": "#/components/schemas/ProblemReply"}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in sorted({*statuses, 422, 500})
+        for status in sorted({*statuses, *usual})
     }

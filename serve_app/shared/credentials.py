@@ -24,7 +24,9 @@ from serve_app.store.records import Principal
 
 ALGORITHM = "HS256"
 REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
-ACCESS, REFRESH = "access", "refresh"
+ACCESS, REFRESH, DEVICE = "access", "refresh", "device"
+# How long a device is known after it has logged in. Source: own choice; who was away for longer is a stranger again.
+DEVICE_LIVES = timedelta(days=90)
 KEY_PREFIX = "hdx_"  # of an API key; no access token begins so
 SHOWN = 8  # characters of a key that lists show; own choice: its prefix and four more, and 234 bits stay unknown
 LIFE_MAX = timedelta(days=3660)  # of a key that has an end; own choice: ten years
@@ -62,6 +64,23 @@ class RefreshClaims:
     token_id: UUID
     family: UUID
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One that has logged in to an account.
+
+    Attributes:
+        generation: Of the account's credentials then.
+    """
+
+    user_id: int
+    generation: int
+    name: str
+
+    def is_of(self, user_id: int, generation: int) -> bool:
+        """Tell whether an account knows it, by the credentials that the account has now."""
+        return (self.user_id, self.generation) == (user_id, generation)
 
 
 def webhook_secret(secret_key: str) -> str:
@@ -159,6 +178,22 @@ class TokenIssuer:
         access = self._sign(ACCESS, now, now + lives, uuid4(), user | rights)
         refresh = self._sign(REFRESH, now, ends, token_id, user | {"family": str(family)})
         return TokenPair(access, refresh, token_id, family, int(lives.total_seconds()), ends)
+
+    def issue_device(self, user_id: int, generation: int) -> str:
+        """Return what a device proves with that it has logged in to an account; it opens nothing by itself.
+
+        Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
+        """
+        now = datetime.now(UTC)
+        return self._sign(DEVICE, now, now + DEVICE_LIVES, uuid4(), {"sub": str(user_id), "gen": generation})
+
+    def read_device(self, token: str) -> Device | None:
+        """Return which device it is; None where it is none."""
+        try:
+            claims = self._read(token, DEVICE)
+            return Device(int(claims["sub"]), int(claims["gen"]), str(claims["jti"]))
+        except (Unauthenticated, KeyError, TypeError, ValueError):
+            return None
 
     def _sign(self, kind: str, now: datetime, ends: datetime, token_id: UUID, more: dict[str, Any]) -> str:
         claims = {"iss": self._tokens.issuer, "aud": self._tokens.audience, "iat": now, "exp": ends}

@@ -1,7 +1,7 @@
 """Limits of log-in attempts, by the library `limits`.
 
-With Redis in the settings all replicas count together; without it, and while Redis is away, each counts for itself in
-memory, so that N replicas allow up to N times what is named here.
+All replicas count together: in Redis where the settings name one, in PostgreSQL otherwise. While that is away each
+counts for itself in memory, so that N replicas allow up to N times what is named here.
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, MovingWindowSupport, RedisStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from pipelines.errors import Overloaded
+from pipelines.errors import HdxError, Overloaded
 from serve_app.shared import logs
+from serve_app.store.protocols_rates import RateStore
 
 # Of one account from one address. Source: own choice; a person mistypes less often, and waits five minutes at most.
 FROM_ADDRESS = RateLimitItemPerMinute(8, 5)
@@ -24,40 +25,65 @@ FROM_ADDRESS = RateLimitItemPerMinute(8, 5)
 OF_ACCOUNT = RateLimitItemPerHour(100)
 # From one address, at whatever names. Source: own choice; a check of a password takes a core some 25 ms.
 OF_ADDRESS = RateLimitItemPerMinute(60)
-REDIS_TIMEOUT_S = 0.5  # source: own choice; a log-in takes a tenth of a second
-REDIS_REST_S = 5.0  # Redis is not asked again for so long after a failure; source: own choice
+# Of one account from a device that has logged in to it before. Source: as FROM_ADDRESS; OWASP, "Slow Down Online
+# Guessing Attacks with Device Cookies": devices that are known are locked out one by one, all others together.
+OF_DEVICE = RateLimitItemPerMinute(8, 5, "DEVICE")
+SHARED_TIMEOUT_S = 0.5  # source: own choice; a log-in takes a tenth of a second
+SHARED_REST_S = 5.0  # what is away is not asked again for so long; source: own choice
 Reply = TypeVar("Reply")
 Question = Callable[[MovingWindowRateLimiter], Awaitable[Reply]]
 
 
 class LogInLimits:
-    """Counts of log-in attempts that have not succeeded, by account, by address, and by both."""
+    """Counts of log-in attempts that have not succeeded: of a known device's, and else by account, address, and both.
 
-    def __init__(self, redis_url: str | None) -> None:
+    What strangers do at an account counts against no device that is known to it: they cannot lock its owner out.
+    """
+
+    def __init__(self, redis_url: str | None, store: RateStore | None = None) -> None:
         self._own = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = None if redis_url is None else MovingWindowRateLimiter(_redis_storage(redis_url))
+        self._shared: MovingWindowRateLimiter | None = None
+        if redis_url is not None:
+            self._shared = MovingWindowRateLimiter(_redis_storage(redis_url))
+        elif store is not None:
+            self._shared = MovingWindowRateLimiter(DatabaseStorage(store))
         self._rests_until = 0.0
 
-    async def begin(self, who: str, address: str) -> None:
+    async def begin(self, who: str, address: str, device: str | None = None) -> None:
         """Count an attempt before its password is checked, so that parallel ones cannot slip through.
+
+        Args:
+            who: The account, or the name where there is none.
+            address: Where it comes from.
+            device: Of those that have logged in to this account before, the one that it comes from.
 
         Raises:
             Overloaded: There were too many; says when the oldest is forgotten.
         """
+        if device is not None:
+            await self._hit(OF_DEVICE, who, device)
+            return
         if not await self._ask(lambda counts: counts.test(OF_ADDRESS, address)):
             await self._refuse(OF_ADDRESS, address)
-        for item, names in ((FROM_ADDRESS, (who, address)), (OF_ACCOUNT, (who,))):
-            if not await self._ask(lambda counts, item=item, names=names: counts.hit(item, *names)):  # type: ignore[misc]
-                await self._refuse(item, *names)
+        await self._hit(FROM_ADDRESS, who, address)
+        await self._hit(OF_ACCOUNT, who)
 
-    async def failed(self, address: str) -> None:
-        """Count a failure against the address."""
-        await self._ask(lambda counts: counts.hit(OF_ADDRESS, address))
+    async def failed(self, address: str, device: str | None = None) -> None:
+        """Count a failure against the address, unless it came from a known device."""
+        if device is None:
+            await self._ask(lambda counts: counts.hit(OF_ADDRESS, address))
 
-    async def succeeded(self, who: str, address: str) -> None:
-        """Forget the attempts at an account: its owner has come."""
+    async def succeeded(self, who: str, address: str, device: str | None = None) -> None:
+        """Forget the attempts at an account: its owner has come; from a known device, that device's alone."""
+        if device is not None:
+            await self._ask(lambda counts: counts.clear(OF_DEVICE, who, device))
+            return
         await self._ask(lambda counts: counts.clear(FROM_ADDRESS, who, address))
         await self._ask(lambda counts: counts.clear(OF_ACCOUNT, who))
+
+    async def _hit(self, item: RateLimitItem, *names: str) -> None:
+        if not await self._ask(lambda counts: counts.hit(item, *names)):
+            await self._refuse(item, *names)
 
     async def _refuse(self, item: RateLimitItem, *names: str) -> None:
         stats = await self._ask(lambda counts: counts.get_window_stats(item, *names))
@@ -67,12 +93,59 @@ class LogInLimits:
         """Ask the shared counts, or this replica's own where there are none that answer."""
         if self._shared is not None and time.monotonic() >= self._rests_until:
             try:
-                async with asyncio.timeout(REDIS_TIMEOUT_S):
+                async with asyncio.timeout(SHARED_TIMEOUT_S):
                     return await question(self._shared)
             except Exception as error:
-                self._rests_until = time.monotonic() + REDIS_REST_S
-                logs.write("limits.own", logging.WARNING, rests_s=REDIS_REST_S, kind=type(error).__name__)
+                self._rests_until = time.monotonic() + SHARED_REST_S
+                logs.write("limits.own", logging.WARNING, rests_s=SHARED_REST_S, kind=type(error).__name__)
         return await question(self._own)
+
+
+class DatabaseStorage(Storage, MovingWindowSupport):
+    """What the library counts moving windows in: the store. Other strategies find nothing here."""
+
+    STORAGE_SCHEME = None
+
+    def __init__(self, store: RateStore) -> None:
+        super().__init__()
+        self._store = store
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What the store raises."""
+        return HdxError
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count an attempt unless there were too many."""
+        return await self._store.take(key, limit, expiry, amount)
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the oldest attempt was, and how many there were."""
+        return await self._store.window(key, expiry)
+
+    async def clear(self, key: str) -> None:
+        """Forget attempts."""
+        await self._store.clear(key)
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Refuse: there are moving windows alone."""
+        raise NotImplementedError
+
+    async def get(self, key: str) -> int:
+        """Refuse: there are moving windows alone."""
+        raise NotImplementedError
+
+    async def get_expiry(self, key: str) -> float:
+        """Refuse: there are moving windows alone."""
+        raise NotImplementedError
+
+    async def check(self) -> bool:
+        """Tell whether the store answers."""
+        return (await self._store.window("", 1))[1] == 0
+
+    async def reset(self) -> int | None:
+        """Refuse: others count here, too."""
+        raise NotImplementedError
 
 
 def _redis_storage(url: str) -> RedisStorage:

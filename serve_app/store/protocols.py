@@ -14,6 +14,7 @@ from serve_app.store.protocols_answers import AnswerStore
 from serve_app.store.protocols_audit import AuditStore, SealStore
 from serve_app.store.protocols_idempotency import IdempotencyStore
 from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
+from serve_app.store.protocols_rates import RateStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.records import (
     COMMAND_LINE,
@@ -284,6 +285,11 @@ class StoreParts(Protocol):
     @property
     def jobs(self) -> JobStore:
         """Work that takes longer than a request."""
+        ...
+
+    @property
+    def rates(self) -> RateStore:
+        """What is counted."""
         ...
 
     @property

@@ -17,6 +17,7 @@ from serve_app.store.idempotency import IdempotencyKeys
 from serve_app.store.jobs import Jobs
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
+from serve_app.store.rates import Rates
 from serve_app.store.readings import Readings
 from serve_app.store.retention import Retention
 from serve_app.store.seals import Seals
@@ -49,6 +50,7 @@ class Store:
         self.audit = Audit(database)
         self.idempotency = IdempotencyKeys(database)
         self.seals = Seals(database)
+        self.rates = Rates(database)
         self.retention = Retention(database, self.archive)
 
     @classmethod

@@ -69,6 +69,7 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("GET", "/api/jobs/", None),
     ("GET", f"/api/jobs/{UNKNOWN}/", None),
     ("POST", f"/api/jobs/{UNKNOWN}/cancel/", None),
+    ("GET", "/api/limits/", None),
     ("GET", "/api/models/", None),
     ("POST", "/api/models/hdx-generic-catboost/promote/", {"version": "2"}),
     ("POST", "/api/models/hdx-generic-catboost/rollback/", None),

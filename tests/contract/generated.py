@@ -11,6 +11,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 from starlette.types import Receive, Scope, Send
 
+from configs.rates import Rates
 from serve_app.api.app import create_app
 from serve_app.api.keyed_route import KEY
 from serve_app.api.keyed_route import NAME as KEY_HEADER
@@ -66,7 +67,8 @@ class Application:
     """The application over the real store; it counts its requests."""
 
     def __init__(self, url: str, home: Path) -> None:
-        services = make_bench(home).services
+        # As many requests a minute as a machine can send, all of one tenant and of one address.
+        services = make_bench(home, rates=Rates(on=False)).services
         self.requests = 0
         self.tenant = asyncio.run(make_tenant(url))
         self._store = Store.open(url, 8)

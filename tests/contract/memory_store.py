@@ -45,6 +45,7 @@ from serve_app.store.watches import JUST_BEFORE
 from tests.contract.memory_jobs import MemoryJobs
 from tests.contract.memory_keyring import MemoryKeyring
 from tests.contract.memory_people import BEGAN, MemoryAccounts, MemoryKeys, MemorySessions, MemoryTenants
+from tests.contract.memory_rates import MemoryRates
 
 
 @dataclass
@@ -645,6 +646,7 @@ class MemoryStore(Rows):
         self.jobs = MemoryJobs(self)
         self.audit = MemoryAudit(self)
         self.seals = MemorySeals(self)
+        self.rates = MemoryRates()
 
     async def ping(self) -> None:
         if not self.up:

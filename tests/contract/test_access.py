@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from statistics import median
+from typing import Any, cast
 
 import jwt
 import pytest
@@ -11,11 +14,12 @@ from fastapi.testclient import TestClient
 from limits import RateLimitItemPerMinute
 
 from pipelines.errors import Unauthenticated, Unavailable
-from serve_app.api import auth
+from serve_app.api.app import create_app
 from serve_app.api.auth import KNOWN_S, WITHDRAWN, WITHDRAWN_S, Authenticator
 from serve_app.api.schemas.auth import TokenReply
-from serve_app.shared import limits
+from serve_app.shared import credentials, limits
 from serve_app.shared.credentials import digest, hash_password
+from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Principal
 from tests.contract.calls import (
     DETECT,
@@ -32,7 +36,23 @@ from tests.contract.calls import (
 )
 from tests.contract.stand_ins import API_KEY, ML_KEY, PASSWORD, RAG_KEY, Bench
 
+# What a log-in asks of accounts and audit; who was withdrawn is looked up beside it.
+ASKED = {"accounts.by_login", "accounts.folded", "accounts.get", "audit.note"}
 EDITING = [row for row in GUARDED if "systems" in row[1] and "readings" not in row[1]]
+
+
+class Overheard:
+    """A store, or a part of one, that lists what it is asked."""
+
+    def __init__(self, inner: Any, asked: list[str], name: str = "") -> None:
+        self._inner, self._asked, self._name = inner, asked, name
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not self._name and not callable(found):
+            return Overheard(found, self._asked, name)
+        self._asked.append(f"{self._name}.{name}")
+        return found
 
 
 class TestAccess:
@@ -128,9 +148,73 @@ class TestLogIn:
         reply = client.post("/api/auth/login/", json={"username": name, "password": password})
         problem = assert_problem(reply, 401, "unauthenticated")
         assert problem["detail"] == "user name or password is wrong"
-        known = name != "nobody"
         failed = [note for note in bench.store.audited if note[2] == "login.failed"]
-        assert [(tenant_id, actor) for tenant_id, actor, _, _ in failed] == ([(1, name)] if known else [])
+        kept = (None, "unknown") if name == "nobody" else (1, name)  # of no tenant's in the platform's audit
+        assert [(tenant_id, actor) for tenant_id, actor, _, _ in failed] == [kept]
+
+    def test_a_refusal_does_the_same_whoever_is_meant(self, bench: Bench) -> None:
+        """Whether an account exists shows neither in what the store is asked nor in the processor's time."""
+        asked: list[str] = []
+        services = replace(bench.services, store=cast(StoreParts, Overheard(bench.store, asked)))
+        did, took = defaultdict(set), defaultdict(list)
+        with TestClient(create_app(services)) as client:
+            for number in range(7):
+                for name in ("operator", "retired", f"nobody{number}"):
+                    asked.clear()
+                    begun = time.process_time()
+                    reply = client.post("/api/auth/login/", json={"username": name, "password": "wrong"})
+                    took[name.rstrip("0123456")].append(time.process_time() - begun)
+                    assert reply.status_code == 401
+                    did[name.rstrip("0123456")].add(tuple(each for each in asked if each in ASKED))
+        assert did["nobody"] == did["operator"] == did["retired"]
+        assert len(did["nobody"]) == 1
+        assert 0.7 < median(took["nobody"]) / median(took["operator"]) < 1.4
+
+    def test_strangers_at_the_same_address_do_not_lock_the_owner_out(self, client: TestClient) -> None:
+        """A device that has logged in before opens the account however often others have failed; theirs does not."""
+        right, wrong = ({"username": "viewer", "password": given} for given in (PASSWORD, "wrong"))
+        first = client.post("/api/auth/login/", json=right)
+        cookie = first.headers["set-cookie"]
+        assert all(each in cookie for each in ("HttpOnly", "SameSite=strict", "Path=/api/auth/", "Max-Age="))
+        client.cookies.clear()
+        for _ in range(9):
+            client.post("/api/auth/login/", json=wrong)
+        assert_problem(client.post("/api/auth/login/", json=right), 429, "overloaded")
+        device = {"cookie": f"hdx_device={first.cookies['hdx_device']}"}
+        assert client.post("/api/auth/login/", json=right, headers=device).status_code == 200
+        client.cookies.clear()
+        admins = client.post("/api/auth/login/", json=right | {"username": "admin"}).cookies["hdx_device"]
+        other = {"cookie": f"hdx_device={admins}"}
+        client.cookies.clear()
+        assert_problem(client.post("/api/auth/login/", json=right, headers=other), 429, "overloaded")
+
+    def test_a_known_device_has_no_more_attempts_than_others(self, client: TestClient) -> None:
+        """Whoever took it guesses eight times, too."""
+        first = client.post("/api/auth/login/", json={"username": "viewer", "password": PASSWORD})
+        device = {"cookie": f"hdx_device={first.cookies['hdx_device']}"}
+        wrong = {"username": "viewer", "password": "wrong"}
+        outcomes = [client.post("/api/auth/login/", json=wrong, headers=device).status_code for _ in range(10)]
+        assert outcomes == [401] * 8 + [429] * 2
+
+    def test_a_new_password_makes_all_devices_strangers(self, client: TestClient, bench: Bench) -> None:
+        """What was known before may be in the hands that the password was changed for."""
+        first = client.post("/api/auth/login/", json={"username": "viewer", "password": PASSWORD})
+        device = {"cookie": f"hdx_device={first.cookies['hdx_device']}"}
+        client.cookies.clear()
+        asyncio.run(bench.store.accounts.set_password(bench.store.people[4], hash_password("new password")))
+        for _ in range(8):
+            client.post("/api/auth/login/", json={"username": "viewer", "password": "wrong"})
+        right = {"username": "viewer", "password": "new password"}
+        assert_problem(client.post("/api/auth/login/", json=right, headers=device), 429, "overloaded")
+
+    def test_a_device_opens_nothing(self, client: TestClient) -> None:
+        """What it is known by is neither an access token nor a refresh token, and says nothing without the password."""
+        device = client.post("/api/auth/login/", json={"username": "viewer", "password": PASSWORD}).cookies[
+            "hdx_device"
+        ]
+        reply = client.get("/api/systems/", headers={"authorization": f"Bearer {device}"})
+        assert_problem(reply, 401, "unauthenticated")
+        assert_problem(client.post("/api/auth/refresh/", json={"refresh": device}), 401, "unauthenticated")
 
     def test_too_many_failures_must_wait(self, client: TestClient) -> None:
         """After eight failures even the right password waits, and is told how long; another account does not."""
@@ -157,7 +241,7 @@ class TestLogIn:
         for number in range(5):
             body = {"username": f"invented{number}", "password": "x"}
             assert_problem(client.post("/api/auth/login/", json=body), 401, "unauthenticated")
-        monkeypatch.setattr(auth, "verify_password", None)
+        monkeypatch.setattr(credentials, "verify_password", None)
         reply = client.post("/api/auth/login/", json={"username": "invented6", "password": "x"})
         assert_problem(reply, 429, "overloaded")
         assert 0 < int(reply.headers["retry-after"]) <= 60

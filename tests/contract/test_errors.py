@@ -27,6 +27,7 @@ EXAMPLES = [
     errors.AnswerLost("idempotency-key", "k", "must be a new one"),
     errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
+    errors.QuotaExceeded("tenant-chat", 3000, 7),
     errors.Unavailable("ensemble", "no reply"),
     errors.NoQuorum("ensemble", "1 of 2"),
     errors.ArtefactRejected("anomaly.cbm", "is missing"),

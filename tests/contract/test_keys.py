@@ -293,6 +293,12 @@ def test_both_ways_ask_for_the_scope(
     assert_problem(client.post(DETECT, content=b" " * 20_000, headers=held["read"] | kind), 403, "forbidden")
 
 
+def test_quotas_are_read_under_read_alone(client: TestClient, held: dict[Scope, dict[str, str]]) -> None:
+    """They tell what the whole tenant sends; a key's own are in the headers of each answer."""
+    opened = {scope for scope, key in held.items() if client.get("/api/limits/", headers=key).status_code == 200}
+    assert opened == {"read"}
+
+
 def test_openai_s_clients_are_held_to_scopes(client: TestClient, held: dict[Scope, dict[str, str]]) -> None:
     """A key that is sent as they do chats with `assistant` and with nothing else."""
     for scope, key in held.items():

@@ -1,6 +1,7 @@
 """People over REST: what administrators do to accounts and sessions, and everybody to his own password."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from pipelines.errors import PasswordRefused
 from serve_app.api.schemas.auth import TokenReply
 from serve_app.api.schemas.people import SessionsReply, UserReply, UsersReply
 from serve_app.local.demo import make_admin
+from serve_app.shared import credentials, password_checks
 from serve_app.shared.credentials import verify_password
 from tests.contract.calls import NEW_USER, UNKNOWN, LogIn, assert_problem
 from tests.contract.memory_store import MemoryStore
@@ -250,6 +252,25 @@ class TestSessions:
         assert notes(bench) == [("admin", "user.sessions.ended", "user 3")]
 
 
+def test_new_passwords_are_hashed_in_turn(client: TestClient, headers: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the thread that checks those of log-in; where a tenant's places are taken the next is told to come later."""
+    admin, threads, hash_password = headers("admin"), set(), credentials.hash_password
+
+    def hashed(password: str) -> str:
+        threads.add(threading.current_thread().name)
+        return hash_password(password)
+
+    monkeypatch.setattr(credentials, "hash_password", hashed)
+    assert client.post(USERS, json=NEW_USER, headers=admin).status_code == 201
+    assert client.post(f"{OPERATOR}password/", json={"password": FRESH}, headers=admin).status_code == 204
+    assert threads == {"passwords_0"}
+    monkeypatch.setattr(password_checks, "OF_TENANT_MAX", 0)
+    reply = client.post(f"{OPERATOR}password/", json={"password": f"not {FRESH}"}, headers=admin)
+    assert_problem(reply, 429, "overloaded")
+    assert reply.headers["retry-after"] == "2"
+    assert log_in(client, "operator", FRESH)
+
+
 class TestOwnPassword:
     """Whoever has an account changes his own password."""
 
@@ -301,6 +322,19 @@ class TestOwnPassword:
         assert 0 < int(right.headers["retry-after"]) <= 300
         login = client.post("/api/auth/login/", json={"username": "operator", "password": PASSWORD})
         assert_problem(login, 429, "overloaded")
+
+    def test_the_owner_waits_with_no_strangers(
+        self, client: TestClient, headers: LogIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where they have all places of log-in, whoever is logged in changes his password, and his device is known."""
+        token = headers("operator")
+        client.cookies.clear()
+        monkeypatch.setattr(password_checks, "STRANGERS_MAX", 0)
+        right = {"username": "operator", "password": FRESH}
+        assert_problem(client.post("/api/auth/login/", json=right), 429, "overloaded")
+        reply = client.post(OWN, json={"current_password": PASSWORD, "new_password": FRESH}, headers=token)
+        assert reply.status_code == 200
+        assert client.post("/api/auth/login/", json=right).status_code == 200
 
     def test_a_key_has_none(self, client: TestClient) -> None:
         """A program that calls has nobody's password to change."""

@@ -26,6 +26,7 @@ EXAMPLES: list[HdxError] = [
     errors.Conflict("username", "admin"),
     errors.UnknownFamily("press", ("generic", "rig")),
     errors.Overloaded(3),
+    errors.QuotaExceeded("tenant-chat", 3000, 7),
     errors.Unavailable("database", "does not answer"),
     errors.NoQuorum("ensemble", "1 of 4 voted"),
     errors.ArtefactRejected("catboost", "not the registered file"),

@@ -112,6 +112,8 @@ async def make_house(store: Store) -> House:
     await store.diagnoses.consult(tenant_id, diagnosis.trace_id, [{"document_id": "press"}])
     await store.answers.add(tenant_id, diagnosis.trace_id, "How much oil?", [PLACE], False)
     await store.answers.give(tenant_id, diagnosis.trace_id, "key line 4", "helped", "", name)
+    await store.rates.settle({(f"tenant:{tenant_id}:chat", 0): 1})
+    await store.rates.take(f"user {account.user_id}", 8, 60)
     job = await make_job(store, tenant_id, system.system_id)
     await store.idempotency.begin(KeyScope(tenant_id, f"user {name}", "/api/systems/", "made"), uuid4(), b"0")
     await store.documents.add(tenant_id, "press", "press.md", "0", b"# Press")

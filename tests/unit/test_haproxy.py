@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
-from deployments.runtime.haproxy import ERRORS, mended, problem
+from configs.rates import Rates
+from configs.settings import Settings
+from deployments.runtime.haproxy import DEVICES, ERRORS, LOG_INS, LOG_INS_MAX, mended, problem
+from serve_app.local import cluster
 
 WRITTEN = """global
     stats socket /run/a mode 666 level admin expose-fd listeners
@@ -53,7 +58,7 @@ def test_callers_do_not_command_ray(name: str) -> None:
 def test_who_sends_slowly_is_cut_off() -> None:
     """Within seconds, whatever Ray has written."""
     times = [line for line in LINES if line.startswith("timeout")]
-    assert times == ["timeout http-request 10s", "timeout client 30s"]
+    assert times == ["timeout http-request 10s", "timeout client 30s", "timeout tarpit 2s"]
 
 
 @pytest.mark.parametrize("status", ERRORS)
@@ -72,3 +77,29 @@ def test_its_own_errors_are_problems(status: int) -> None:
 def test_the_peer_says_who_calls() -> None:
     """What a caller claims its address to be is replaced before any rule of the frontend."""
     assert LINES[LINES.index("frontend http_frontend") + 1] == "http-request set-header x-forwarded-for %[src]"
+
+
+def test_log_ins_of_an_address_are_counted_at_the_front() -> None:
+    """As many as the settings say, more with a device's cookie, and none are where the settings say so."""
+    counted = [line for line in LINES if "tarpit deny_status 429" in line]
+    assert [int(line.partition("gt ")[2].split()[0]) for line in counted] == [LOG_INS_MAX, DEVICES * LOG_INS_MAX]
+    assert Settings().rates.login.address == LOG_INS_MAX
+    assert "deny_status 429" not in mended(WRITTEN, Path("/run"), 0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "most"), [({}, str(LOG_INS_MAX)), ({"on": False}, "0"), ({"login": {"address": 7}}, "7")]
+)
+def test_the_settings_reach_the_front(rates: dict[str, Any], most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HAProxy counts up to is in the environment that Ray starts it with."""
+    monkeypatch.setattr(cluster, "find_spec", lambda _: True)
+    monkeypatch.setattr("sys.platform", "linux")
+    settings = Settings(rates=Rates(**rates))
+    assert cluster.haproxy_environment(settings, Path("/run/a"))[LOG_INS] == most
+
+
+def test_without_haproxy_nobody_names_another_address() -> None:
+    """Ray's own proxy would believe what any caller on this machine claims: it is told to believe none."""
+    told = cluster.haproxy_environment(Settings(haproxy=False), Path("/run/a"))
+    assert "127.0.0.1" not in _TrustedHosts(told["FORWARDED_ALLOW_IPS"])
+    assert "127.0.0.1" in _TrustedHosts("127.0.0.1")

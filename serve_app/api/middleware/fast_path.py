@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api import diagnostics, internal, problems
 from serve_app.api.auth import WORKERS, Authenticator
 from serve_app.api.keyed_route import NAME
+from serve_app.api.limiter import Limiter
 from serve_app.api.middleware.request import JSON_TYPE
 from serve_app.api.schemas.detection import DetectBatchBody, DetectBody, PredictBatchBody, PredictBody
 from serve_app.api.scopes import allows
@@ -31,8 +32,8 @@ Take = Callable[["FastPath", Request, object], Awaitable[Awaitable[Response] | N
 class FastPath:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, detection: Detection) -> None:
-        self._app, self.authenticator, self.detection = app, authenticator, detection
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, detection: Detection, limiter: Limiter) -> None:
+        self._app, self.authenticator, self.detection, self.limiter = app, authenticator, detection, limiter
         self.key = detection.services.settings.ml_internal_api_key.get_secret_value()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +65,7 @@ class FastPath:
 
         Raises:
             Unauthenticated: The credential does not hold.
+            QuotaExceeded: The caller has had its quota.
             Unavailable: The database cannot say whether it does.
         """
         given = request.headers.get("authorization", "")
@@ -74,6 +76,7 @@ class FastPath:
         caller = await self.authenticator.caller(token or None, api_key)
         if caller.role not in WORKERS or not allows(caller, request.method, request.scope["path"]):
             return None
+        self.limiter.count(request.scope, caller)
         logs.note(tenant_id=caller.tenant_id, caller=caller.name)
         return caller
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.errors import MalformedBody, TooLarge, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
+from serve_app.api.limiter import BALANCES, Limiter, fields_of
 from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.json_once import read_once
@@ -59,6 +60,7 @@ class RequestMiddleware:
 
     Attributes:
         authenticator: Knows whose credentials headers hold.
+        limiter: Has a place for a request, or none.
         body_bytes: Most bytes a body may have, counted as they arrive.
         document_bytes: The same for an upload, the form around the file included.
         readings_bytes: The same for readings and files of them.
@@ -69,12 +71,13 @@ class RequestMiddleware:
         self,
         app: ASGIApp,
         authenticator: Authenticator,
+        limiter: Limiter,
         body_bytes: int,
         document_bytes: int,
         readings_bytes: int,
         job_bytes: int,
     ) -> None:
-        self._app, self.authenticator = app, authenticator
+        self._app, self.authenticator, self.limiter = app, authenticator, limiter
         self.body_bytes, self.document_bytes = body_bytes, document_bytes
         self.readings_bytes, self.job_bytes = readings_bytes, max(job_bytes, readings_bytes)
 
@@ -88,6 +91,7 @@ class RequestMiddleware:
         answer = _Answer(scope, send, notes["trace_id"])
         scope["path"] = one_form(scope["path"])
         try:
+            await self.limiter.arrive(scope)
             await self._app(scope, await self._read(scope, receive), answer.send)
         except ClientGone:
             notes["code"] = "client-gone"
@@ -96,6 +100,7 @@ class RequestMiddleware:
                 raise  # too late for a problem: the server must cut the connection
             await problems.response_of(error, scope["path"])(scope, receive, answer.send)
         finally:
+            self.limiter.leave(scope)
             logs.write(
                 "request",
                 method=scope["method"],
@@ -112,6 +117,7 @@ class RequestMiddleware:
             TooLarge: It is longer than allowed, whatever its header said.
             Unauthenticated: It is long, and nobody knows who sends it.
             Forbidden: It is long, and the scopes of the key that it comes with do not open its path.
+            QuotaExceeded: It is long, and its sender has had its quota.
             ClientGone: It never came to its end.
         """
         limit = self._limit_of(scope["path"])
@@ -123,6 +129,7 @@ class RequestMiddleware:
         may_be_long = not declared.isdecimal() or int(declared) > STRANGERS_BYTES
         if may_be_long and scope["method"] in WRITES and _is_of_callers(scope["path"]):
             caller = await self.authenticator.by_headers(headers)
+            self.limiter.count(scope, caller)
             check_scopes(caller, scope["method"], scope["path"])
         body = _Body(receive, most)
         chunks, size, more = [], 0, True
@@ -158,7 +165,7 @@ class _Answer:
             # An answer that is given again has the id of the first one.
             if REQUEST_ID.encode() not in dict(given):
                 given.append((REQUEST_ID.encode(), self._trace_id.encode()))
-            message["headers"] = [*given, *SECURITY, content]
+            message["headers"] = [*given, *fields_of(self._scope.get(BALANCES, ())), *SECURITY, content]
         await self._send(message)
 
 
