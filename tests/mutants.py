@@ -73,7 +73,7 @@ def one_postgres(root: Path) -> Iterator[None]:
 
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
-    """End what runs inside as Ctrl-C does, which a shell's background job ignores; pytest's time limits have the alarm."""
+    """End what runs inside as Ctrl-C does, which a background job of a shell ignores; pytest itself has the alarm."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.daemon = True

@@ -274,7 +274,8 @@ class Authenticator:
         """Keep a failed attempt: in the tenant's audit where there is one, else in the platform's."""
         if account is None:
             logs.write(action, logging.WARNING, address=address, reason="unknown account")
-            await self._store.audit.note(None, "unknown", action, "unknown account", address)
+            if await self._limits.is_noted():
+                await self._store.audit.note(None, "unknown", action, "unknown account", address)
             return
         logs.write(action, logging.WARNING, address=address, user_id=account.user_id)
         await self._store.audit.note(account.tenant_id, account.username, action, f"user {account.user_id}", address)

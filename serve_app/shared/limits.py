@@ -28,6 +28,9 @@ OF_ADDRESS = RateLimitItemPerMinute(60)
 # Of one account from a device that has logged in to it before. Source: as FROM_ADDRESS; OWASP, "Slow Down Online
 # Guessing Attacks with Device Cookies": devices that are known are locked out one by one, all others together.
 OF_DEVICE = RateLimitItemPerMinute(8, 5, "DEVICE")
+# Notes in the audit, which is kept for ever, of attempts at names that no account has: beyond, the log alone has them.
+# Source: own choice; at this rate a year of attempts takes a few gigabytes.
+AT_UNKNOWN = RateLimitItemPerHour(600, 1, "UNKNOWN")
 SHARED_TIMEOUT_S = 0.5  # source: own choice; a log-in takes a tenth of a second
 SHARED_REST_S = 5.0  # what is away is not asked again for so long; source: own choice
 Reply = TypeVar("Reply")
@@ -72,6 +75,10 @@ class LogInLimits:
         """Count a failure against the address, unless it came from a known device."""
         if device is None:
             await self._ask(lambda counts: counts.hit(OF_ADDRESS, address))
+
+    async def is_noted(self) -> bool:
+        """Tell whether the audit takes one more failure at a name that no account has."""
+        return await self._ask(lambda counts: counts.hit(AT_UNKNOWN, "notes"))
 
     async def succeeded(self, who: str, address: str, device: str | None = None) -> None:
         """Forget the attempts at an account: its owner has come; from a known device, that device's alone."""

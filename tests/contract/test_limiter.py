@@ -9,12 +9,14 @@ from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from limits import RateLimitItemPerHour
 from starlette.types import Message
 
 from configs.rates import Rate, Rates
 from serve_app.api.app import create_app
 from serve_app.api.limiter import KINDS, arrival_of, network_of
 from serve_app.api.schemas.limits import LimitsReply
+from serve_app.shared import limits
 from serve_app.shared.credentials import digest
 from serve_app.store.records import Principal
 from tests.contract.calls import CHAT, DETECT, PREDICT, PREDICTION, UNKNOWN, WINDOW, LogIn, Replied, assert_problem
@@ -273,3 +275,13 @@ def test_a_lost_store_stops_nobody(bench: Bench, headers: LogIn, client: TestCli
     assert reply.status_code == 200
     assert client.get(SYSTEMS, headers=headers("viewer")).status_code == 200
     asyncio.run(client.app.state.limiter.quotas.settle())  # type: ignore[attr-defined]
+
+
+def test_strangers_do_not_fill_the_audit(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept for ever: of attempts at names that nobody has it takes so many an hour; those at accounts are kept."""
+    monkeypatch.setattr(limits, "AT_UNKNOWN", RateLimitItemPerHour(2, 1, "UNKNOWN"))
+    for name in ("nobody1", "nobody2", "nobody3", "viewer", "nobody4"):
+        body = {"username": name, "password": "wrong"}
+        assert_problem(client.post("/api/auth/login/", json=body), 401, "unauthenticated")
+    failed = [(tenant_id, actor) for tenant_id, actor, action, _ in bench.store.audited if action == "login.failed"]
+    assert failed == [(None, "unknown"), (None, "unknown"), (1, "viewer")]
