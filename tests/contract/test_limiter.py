@@ -278,7 +278,7 @@ def test_a_lost_store_stops_nobody(bench: Bench, headers: LogIn, client: TestCli
 
 
 def test_strangers_do_not_fill_the_audit(client: TestClient, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept for ever: of attempts at names that nobody has it takes so many an hour; those at accounts are kept."""
+    """It is kept for ever: of attempts at names that nobody has it takes so many an hour; those at accounts stay."""
     monkeypatch.setattr(limits, "AT_UNKNOWN", RateLimitItemPerHour(2, 1, "UNKNOWN"))
     for name in ("nobody1", "nobody2", "nobody3", "viewer", "nobody4"):
         body = {"username": name, "password": "wrong"}
