@@ -167,7 +167,9 @@ class Ensemble:
             absent = {d: r for d, r in zip(asked, replies, strict=True) if isinstance(r, str)}
             quorum = len(asked) if wanted else self._quorum  # an answer of that day needs all who gave it
         found = judge(family, inspections, table, votes, absent, quorum, detail=detail)
-        return [judgement_of(diagnosis) for diagnosis in found]
+        judged = map(judgement_of, found)
+        # Nobody's system learns nothing, and what travels for nothing costs as much as a vote.
+        return [each if i.owner else each._replace(learned=None) for i, each in zip(inspections, judged, strict=True)]
 
     async def _of_own_family(
         self,

@@ -112,6 +112,21 @@ async def test_whatever_a_detector_raises_is_its_abstention(error: BaseException
     assert other.asked == asked
 
 
+async def test_what_a_window_teaches_travels_to_whoever_has_a_system() -> None:
+    """Of a window that is nobody's, nothing is learned."""
+
+    async def well(table: FeatureTable) -> MemberVotes:
+        return replace(votes_on(table), anomaly=np.full(len(table.raw), 0.001))
+
+    graph, _ = ensemble(well)
+    nobodys, someones = await graph.diagnose([inspection(), inspection()._replace(owner=7, system_id=1)])
+    assert isinstance(nobodys, Judgement)
+    assert isinstance(someones, Judgement)
+    assert nobodys.learned is None
+    assert someones == nobodys._replace(learned=someones.learned)
+    assert someones.learned is not None
+
+
 async def test_a_detector_that_is_silent_or_answers_something_else_abstains() -> None:
     """Neither a late answer, nor votes on other windows than were asked, nor no votes at all hold up the others."""
 
