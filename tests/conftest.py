@@ -20,6 +20,7 @@ from tests.serve.service import Service
 
 OWNER, PASSWORD = "plant", "plant-password"
 ON_THE_SERVICE = ("tests/serve/", "tests/browser/")
+STARTED: list[Service] = []
 
 
 class TogetherOnTheService(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
@@ -44,8 +45,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for the session, on the embedded PostgreSQL."""
     running = Service(tmp_path_factory.mktemp("clone")).start()
+    STARTED.append(running)
     yield running
-    running.stop()
+    if running in STARTED:
+        STARTED.remove(running)
+        running.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the service with its last test: left alone it takes a good part of a core from those that follow."""
+    follows = nextitem is not None and nextitem.nodeid.startswith(ON_THE_SERVICE)
+    if item.nodeid.startswith(ON_THE_SERVICE) and not follows:
+        while STARTED:
+            STARTED.pop().stop()
 
 
 @pytest.fixture(scope="session")
