@@ -25,6 +25,12 @@ from tests.service.houses import make_house, reading_of
 from tests.service.test_isolation import as_application
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a read as long as a busy machine may take; the bound has its own test."""
+    monkeypatch.setattr(archive_module, "READ_S", 300.0)
+
+
 @pytest.fixture
 def url(database_url: str) -> str:
     """A database of its own, as clearing up is of all tenants."""
