@@ -19,7 +19,7 @@ from configs.settings import Settings
 from pipelines.errors import Unauthenticated, Unavailable
 from serve_app.shared import credentials
 from serve_app.shared.credentials import TokenIssuer, TokenPair
-from serve_app.shared.token_keys import ACCESS, HELD, REFRESH, KeyRing, Kind, public_jwk, thumbprint
+from serve_app.shared.token_keys import ACCESS, HELD, REFRESH, KeyRing, Kind, TokenKey, public_jwk, thumbprint
 from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import Principal
 
@@ -238,7 +238,8 @@ def test_a_key_signs_tokens_of_its_kinds_alone() -> None:
     """An access token by the key of refresh tokens, and the other way round, are refused."""
     reader = issuer(HELD)
     access, own = reader.ring.access[1], reader.ring.own[1]
-    for key, kind in ((own, "access"), (access, "refresh"), (access, "device")):
+    wrong: tuple[tuple[TokenKey, Kind], ...] = ((own, "access"), (access, "refresh"), (access, "device"))
+    for key, kind in wrong:
         token = jwt.encode(claims_of(kind), key.signing, key.algorithm, headers={"kid": key.kid})
         assert not believed(reader, kind, token)
 
@@ -269,7 +270,7 @@ def test_a_token_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = issuer(HELD)
     first, second = reader.issue(CALLER).access, reader.issue(CALLER).access
     assert reader.read_access(first) == CALLER
-    monkeypatch.setattr(credentials.jwt, "decode", refuse)
+    monkeypatch.setattr(jwt, "decode", refuse)
     assert reader.read_access(first) == CALLER
     for token in (second, first + "x", first[:-1]):
         with pytest.raises(Unauthenticated):
@@ -290,7 +291,7 @@ def test_a_verified_token_is_believed_no_longer_than_it_lives(
     reader = issuer(*ages)
     token = signed(reader.ring, 1, ACCESS)
     assert reader.read_access(token) == CALLER
-    monkeypatch.setattr(credentials.jwt, "decode", refuse)
+    monkeypatch.setattr(jwt, "decode", refuse)
     now[0] += lives_s - 60  # as the machine may be slow
     assert reader.read_access(token) == CALLER
     now[0] += 60 + 1
