@@ -23,6 +23,8 @@ from configs.rates import Rates
 FOLDER = Path(__file__).parent
 ENV_FILE = Path(".env")
 DEFAULT_SECRET = "change-me"  # noqa: S105 (a marker that is refused outside the local profile)
+# Longest lives of tokens: how long a key that was rotated out must still hold follows from them.
+ACCESS_MINUTES_MAX, REFRESH_DAYS_MAX = 15, 30
 SECRET_NAMES = ("secret_key", "ml_internal_api_key", "rag_internal_api_key", "ray_auth_token", "mlflow_password")
 
 
@@ -108,8 +110,8 @@ class Tokens(_Section):
 
     issuer: str = "hdx"
     audience: str = "hdx-api"
-    access_minutes: int = Field(10, ge=1, le=15)
-    refresh_days: int = Field(7, ge=1, le=30)
+    access_minutes: int = Field(10, ge=1, le=ACCESS_MINUTES_MAX)
+    refresh_days: int = Field(7, ge=1, le=REFRESH_DAYS_MAX)
 
 
 class Limits(_Section):

@@ -35,6 +35,7 @@ from serve_app.api import (
     readings,
     replay,
     systems,
+    token_keys,
     users,
 )
 from serve_app.api.files import FileReader
@@ -71,6 +72,7 @@ TAGS = [
 # In the order in which paths are looked up.
 ROUTED = (
     auth,
+    token_keys,
     diagnose,
     diagnostics,
     replay,

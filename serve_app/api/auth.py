@@ -6,7 +6,6 @@ Routes name the roles they serve and never see a credential; `shared.credentials
 import asyncio
 import logging
 import secrets
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,19 +26,15 @@ from serve_app.api.schemas.auth import LoginBody, PasswordChangeBody, RefreshBod
 from serve_app.api.scopes import check_scopes
 from serve_app.shared import logs
 from serve_app.shared.completion import completed
-from serve_app.shared.credentials import DEVICE_LIVES, KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password
+from serve_app.shared.credentials import KEY_PREFIX, TokenIssuer, TokenPair, digest, hash_password
 from serve_app.shared.limits import LogInLimits
 from serve_app.shared.password_checks import STRANGERS, PasswordChecks
 from serve_app.shared.passwords import check_password
+from serve_app.shared.token_keys import DEVICE_LIVES, HELD
 from serve_app.store.records import Account, Principal, Role
 
-# Source: own choice; what is remembered of strangers stays under a few megabytes.
-REMEMBERED_MAX = 10_000
-# How long a token just verified is believed without doing it again; verifying is a fifth of a detect's cost outside
-# the graph. Source: own choice; a token lives that much longer at most, less than two hosts' clocks differ.
-KNOWN_S = 1.0
-# Between two looks at whose credentials were withdrawn: an access token is believed without the database, and one whose
-# account was disabled that much longer at most. Source: own choice; one query of a few rows for a replica.
+# Between two looks at whose credentials were withdrawn, and at which keys sign: an access token is believed without the
+# database, and one whose account was disabled that much longer at most. Source: own choice; two queries of a few rows.
 WITHDRAWN_S = 2.0
 # Between two times that the last uses of keys are written. Source: own choice; a write a key and minute, not a request.
 USES_S = 60.0
@@ -58,11 +53,10 @@ class Authenticator:
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
-        self._issuer = TokenIssuer(services.settings)
+        self._issuer = TokenIssuer(services.settings, asked=False)
         redis = services.settings.redis.url
         self._limits = LogInLimits(redis.get_secret_value() if redis else None, services.store.rates)
         self.passwords = PasswordChecks()
-        self._known: dict[str, tuple[float, Principal]] = {}
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
         # By tenant and digest, when keys were used last, of what is not written yet.
@@ -86,11 +80,16 @@ class Authenticator:
                 task.cancel()
 
     async def _look(self) -> None:
-        """Read who was withdrawn; while the database is away, what was read last holds."""
+        """Read who was withdrawn, and which keys sign; while the database is away, what was read last holds."""
         try:
             self._generations = await self._store.accounts.withdrawn(self._remembered_s)
+            await self._ask_for_keys()
         except Exception as error:
             logs.write("withdrawn.unread", logging.WARNING, error)
+
+    async def _ask_for_keys(self) -> None:
+        """Read which keys sign, before anything is signed, too: what a former one signs now might be refused early."""
+        self._issuer.hold(await self._store.token_keys.held(HELD))
 
     async def write_uses(self) -> None:
         """Keep when keys were used last; what cannot be written is forgotten, as their next use says more."""
@@ -133,17 +132,15 @@ class Authenticator:
         Raises:
             Unauthenticated: It does not hold.
         """
-        now = time.monotonic()
-        known = self._known.get(token)
-        if known is not None and known[0] > now:
-            caller = known[1]
-        else:
-            caller = self._issuer.read_access(token)
-            if len(self._known) >= REMEMBERED_MAX:
-                self._known.clear()
-            self._known[token] = (now + KNOWN_S, caller)
+        caller = self._issuer.read_access(token)
         self._check_generation(caller)
         return caller
+
+    async def public_keys(self) -> list[dict[str, str]]:
+        """Return the keys that access tokens are verified with."""
+        if not self._issuer.asked:
+            await self._ask_for_keys()
+        return self._issuer.public_keys()
 
     def _check_generation(self, caller: Principal) -> None:
         if caller.generation < self._generations.get(caller.user_id or 0, 0):
@@ -249,6 +246,7 @@ class Authenticator:
             raise Unauthenticated(GONE)
         if claims.generation < account.generation:
             raise Unauthenticated(WITHDRAWN)
+        await self._ask_for_keys()
         pair = self._issuer.issue(_principal(account), claims.family)
         await self._store.sessions.rotate(claims.token_id, pair.token_id, pair.expires_at)
         return _shown(pair)
@@ -263,6 +261,7 @@ class Authenticator:
         await self._store.sessions.end(claims.token_id)
 
     async def _session(self, account: Account, address: str) -> dict[str, Any]:
+        await self._ask_for_keys()
         pair = self._issuer.issue(_principal(account))
         await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at, address)
         return _shown(pair)

@@ -14,6 +14,7 @@ from serve_app.cli import (
     drift,
     evaluate,
     family,
+    keys,
     knowledge,
     models,
     readings,
@@ -29,6 +30,7 @@ for noun in (run, train, evaluate, models, score, drift, commission, readings, k
     app.add_typer(noun.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(family.app, name="family")
+app.add_typer(keys.app, name="keys")
 app.add_typer(system.app, name="system")
 app.add_typer(users.app, name="user")
 

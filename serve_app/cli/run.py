@@ -1,10 +1,10 @@
-"""`hdx run` and what goes with a running service: reload, dashboard, status, logs, doctor, and fresh secrets."""
+"""`hdx run` and what goes with a running service: reload, dashboard, status, logs, doctor."""
 
 from typing import Annotated
 
 import typer
 
-from configs.settings import ENV_FILE, new_secrets, read_settings
+from configs.settings import ENV_FILE, read_settings
 from pipelines.errors import Unavailable
 from serve_app.cli.progress import console
 
@@ -86,10 +86,3 @@ def doctor() -> None:
         mark = "[green]ok  [/green]" if finding.fine else "[red]fail[/red]"
         console.print(f"{mark} {finding.part}: {finding.words}")
     raise typer.Exit(not all(finding.fine for finding in findings))
-
-
-@app.command()
-def keys() -> None:
-    """Print fresh secrets, ready for `.env`."""
-    for name, value in new_secrets().items():
-        print(f"{name}={value}")

@@ -5,32 +5,46 @@ Works with the settings for secrets and lifetimes; which of them were withdrawn 
 
 import hmac
 import secrets
+import time
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from cachetools import TLRUCache
 
 from configs.settings import DEFAULT_SECRET, Settings
-from pipelines.errors import InvalidInput, Unauthenticated
+from pipelines.errors import InvalidInput, Unauthenticated, Unavailable
 from serve_app.shared.passwords import normal_form
+from serve_app.shared.token_keys import (
+    ACCESS,
+    DEVICE,
+    DEVICE_LIVES,
+    FIRST,
+    REFRESH,
+    KeyRing,
+    Kind,
+    TokenKey,
+    public_jwk,
+)
+from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import Principal
 
-ALGORITHM = "HS256"
 REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
-ACCESS, REFRESH, DEVICE = "access", "refresh", "device"
-# How long a device is known after it has logged in. Source: own choice; who was away for longer is a stranger again.
-DEVICE_LIVES = timedelta(days=90)
 KEY_PREFIX = "hdx_"  # of an API key; no access token begins so
 SHOWN = 8  # characters of a key that lists show; own choice: its prefix and four more, and 234 bits stay unknown
 LIFE_MAX = timedelta(days=3660)  # of a key that has an end; own choice: ten years
 SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
+# Access tokens that are verified once: each time costs a tenth of a millisecond. Source: own choice; a few megabytes.
+VERIFIED_MAX = 10_000
+UNKNOWN_KEY = "the token was signed with a key that is not known here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +162,51 @@ def same_key(given: str, expected: str) -> bool:
     return hmac.compare_digest(digest(given), digest(expected))
 
 
+class _Verified(NamedTuple):
+    caller: Principal
+    ends: float
+
+
+def _ends(_: bytes, known: _Verified, __: float) -> float:
+    return known.ends
+
+
 class TokenIssuer:
-    """Issues and reads JSON Web Tokens by RFC 8725: one algorithm, every claim checked.
+    """Issues and reads JSON Web Tokens by RFC 8725: one algorithm a key, every claim checked.
+
+    Args:
+        settings: With the secret that all keys follow from.
+        asked: As the attribute, before the first `hold`; without it the first generation holds.
 
     Attributes:
-        kid: Names the signing key, so that a later one can overlap with it.
+        ring: The keys.
+        asked: Whether somebody knows which generations hold.
 
     Raises:
         ValueError: The secret key is too short to sign with.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        secret = settings.secret_key.get_secret_value().encode()
-        marked = settings.profile == "local" and secret == DEFAULT_SECRET.encode()
-        if len(secret) < SECRET_BYTES and not marked:
+    def __init__(self, settings: Settings, *, asked: bool = True) -> None:
+        self._secret = settings.secret_key.get_secret_value().encode()
+        marked = settings.profile == "local" and self._secret == DEFAULT_SECRET.encode()
+        if len(self._secret) < SECRET_BYTES and not marked:
             raise ValueError(f"HDX_SECRET_KEY must hold at least {SECRET_BYTES} bytes; `hdx keys` prints a new one")
-        # Bound to its purpose, so that the secret itself signs nothing.
-        self._key = hmac.new(secret, b"hdx access and refresh tokens", sha256).digest()
-        self.kid = sha256(self._key).hexdigest()[:16]
-        self._tokens = settings.tokens
+        # Each key is bound to its purpose, so that the secret itself signs nothing.
+        self.ring = KeyRing(self._secret, FIRST)
+        self.asked, self._tokens = asked, settings.tokens
+        # By digest, so that how long a token is does not matter.
+        self._verified: TLRUCache[bytes, _Verified] = TLRUCache(VERIFIED_MAX, _ends, time.time)
+
+    def hold(self, generations: Sequence[KeyGeneration]) -> None:
+        """Sign by the newest of these generations from now on, and believe what any of them has signed that holds."""
+        self.asked = True
+        if tuple(generations) != self.ring.generations:
+            self.ring = KeyRing(self._secret, generations)
+            self._verified.clear()
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """Return the public keys of access tokens, that of the key that signs first."""
+        return [public_jwk(key) for key in self.ring.shown()]
 
     def issue(self, principal: Principal, family: UUID | None = None) -> TokenPair:
         """Return a pair for a principal, of a new family unless one is given."""
@@ -190,28 +230,36 @@ class TokenIssuer:
     def read_device(self, token: str) -> Device | None:
         """Return which device it is; None where it is none."""
         try:
-            claims = self._read(token, DEVICE)
+            _, claims = self._read(token, DEVICE)
             return Device(int(claims["sub"]), int(claims["gen"]), str(claims["jti"]))
-        except (Unauthenticated, KeyError, TypeError, ValueError):
+        except (Unauthenticated, Unavailable, KeyError, TypeError, ValueError):
             return None
 
-    def _sign(self, kind: str, now: datetime, ends: datetime, token_id: UUID, more: dict[str, Any]) -> str:
+    def _sign(self, kind: Kind, now: datetime, ends: datetime, token_id: UUID, more: dict[str, Any]) -> str:
         claims = {"iss": self._tokens.issuer, "aud": self._tokens.audience, "iat": now, "exp": ends}
         claims |= {"jti": str(token_id), "typ": kind} | more
-        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self.kid})
+        key = self.ring.signer(kind)
+        return jwt.encode(claims, key.signing, key.algorithm, headers={"kid": key.kid})
 
     def read_access(self, token: str) -> Principal:
         """Return whom an access token stands for.
 
         Raises:
             Unauthenticated: It does not hold.
+            Unavailable: Nobody has said yet which keys hold.
         """
-        claims = self._read(token, ACCESS)
+        sha256_of_token = digest(token)
+        known = self._verified.get(sha256_of_token)
+        if known is not None:
+            return known.caller
+        key, claims = self._read(token, ACCESS)
         try:
             rights = int(claims["tenant"]), int(claims["sub"]), str(claims["name"]), claims["role"]
-            return Principal(*rights, int(claims.get("gen", 0)))
+            caller = Principal(*rights, int(claims.get("gen", 0)))
         except (KeyError, TypeError, ValueError):
             raise Unauthenticated("the access token lacks a claim") from None
+        self._verified[sha256_of_token] = _Verified(caller, min(claims["exp"], key.ends(ACCESS).timestamp()))
+        return caller
 
     def read_refresh(self, token: str) -> RefreshClaims:
         """Return what a refresh token says.
@@ -219,21 +267,23 @@ class TokenIssuer:
         Raises:
             Unauthenticated: It does not hold.
         """
-        claims = self._read(token, REFRESH)
+        _, claims = self._read(token, REFRESH)
         try:
             ids = int(claims["sub"]), UUID(claims["jti"]), UUID(claims["family"])
             return RefreshClaims(*ids, int(claims.get("gen", 0)))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unauthenticated("the refresh token lacks a claim") from None
 
-    def _read(self, token: str, kind: str) -> dict[str, Any]:
+    def _read(self, token: str, kind: Kind) -> tuple[TokenKey, dict[str, Any]]:
+        """Return what a token says, and by which key."""
         try:
-            if jwt.get_unverified_header(token).get("kid") != self.kid:
-                raise Unauthenticated("the token was signed with a key that is not known here")
+            key = self.ring.get(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise Unauthenticated(UNKNOWN_KEY) if self.asked else Unavailable("database", "does not answer")
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self._key,
-                algorithms=[ALGORITHM],
+                key.verifying,
+                algorithms=[key.algorithm],  # its own: what the token says of it is no choice
                 audience=self._tokens.audience,
                 issuer=self._tokens.issuer,
                 options={"require": REQUIRED},
@@ -244,4 +294,6 @@ class TokenIssuer:
             raise Unauthenticated("the token does not hold") from None
         if claims["typ"] != kind:
             raise Unauthenticated(f"send an {kind} token" if kind == ACCESS else "send a refresh token")
-        return claims
+        if not key.holds(kind):
+            raise Unauthenticated(UNKNOWN_KEY)
+        return key, claims

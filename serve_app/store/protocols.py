@@ -16,6 +16,7 @@ from serve_app.store.protocols_idempotency import IdempotencyStore
 from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
 from serve_app.store.protocols_rates import RateStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
+from serve_app.store.protocols_token_keys import TokenKeyStore
 from serve_app.store.records import (
     COMMAND_LINE,
     Finding,
@@ -235,6 +236,11 @@ class StoreParts(Protocol):
     @property
     def keys(self) -> KeyStore:
         """API keys."""
+        ...
+
+    @property
+    def token_keys(self) -> TokenKeyStore:
+        """Generations of the keys that tokens are signed by."""
         ...
 
     @property

@@ -23,6 +23,7 @@ from serve_app.store.retention import Retention
 from serve_app.store.seals import Seals
 from serve_app.store.sessions import Sessions
 from serve_app.store.systems import Systems
+from serve_app.store.token_keys import TokenKeys
 from serve_app.store.watches import Watches
 
 
@@ -36,6 +37,7 @@ class Store:
         self.accounts = Accounts(database)
         self.sessions = Sessions(database)
         self.keys = Keys(database)
+        self.token_keys = TokenKeys(database)
         self.families = Families(database)
         self.systems = Systems(database, self.archive)
         self.diagnoses = Diagnoses(database)

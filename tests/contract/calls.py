@@ -30,7 +30,10 @@ DETECT_KEYS = [
     "trace_id",
 ]
 CHAT: dict[str, Any] = {"model": "hdx-assistant", "messages": [{"role": "user", "content": "why"}]}
-OPEN = ["/health/", "/health/live", "/health/ready", "/internal/ml/health", "/internal/rag/health", "/openapi.json"]
+OPEN = [
+    *("/health/", "/health/live", "/health/ready", "/internal/ml/health", "/internal/rag/health", "/openapi.json"),
+    "/.well-known/jwks.json",
+]
 UNKNOWN = UUID(int=0)  # the same in every process: it is part of the names of tests
 GUARDED: list[tuple[str, str, Any]] = [
     ("POST", DETECT, WINDOW),

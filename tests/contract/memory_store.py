@@ -46,6 +46,7 @@ from tests.contract.memory_jobs import MemoryJobs
 from tests.contract.memory_keyring import MemoryKeyring
 from tests.contract.memory_people import BEGAN, MemoryAccounts, MemoryKeys, MemorySessions, MemoryTenants
 from tests.contract.memory_rates import MemoryRates
+from tests.contract.memory_token_keys import MemoryTokenKeys
 
 
 @dataclass
@@ -634,6 +635,7 @@ class MemoryStore(Rows):
         self.sessions = MemorySessions(self)
         self.idempotency = MemoryKeyring(self)
         self.keys = MemoryKeys(self)
+        self.token_keys = MemoryTokenKeys(self)
         self.families = MemoryFamilies(self)
         self.systems = MemorySystems(self)
         self.diagnoses = MemoryDiagnoses(self)

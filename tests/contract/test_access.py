@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 from typing import Any, cast
@@ -13,14 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 from limits import RateLimitItemPerMinute
 
-from pipelines.errors import Unauthenticated, Unavailable
+from pipelines.errors import Unavailable
 from serve_app.api.app import create_app
-from serve_app.api.auth import KNOWN_S, WITHDRAWN, WITHDRAWN_S, Authenticator
+from serve_app.api.auth import WITHDRAWN, WITHDRAWN_S
 from serve_app.api.schemas.auth import TokenReply
 from serve_app.shared import credentials, limits
 from serve_app.shared.credentials import digest, hash_password
 from serve_app.store.protocols import StoreParts
-from serve_app.store.records import Principal
 from tests.contract.calls import (
     DETECT,
     GUARDED,
@@ -356,21 +355,6 @@ class TestWithdrawal:
         asyncio.run(bench.store.accounts.set_active(bench.store.people[4], False))
         assert_problem(within_seconds(client, later), 401, "unauthenticated")
 
-    def test_a_token_is_believed_no_longer_than_it_lives(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A token that was just verified is verified again a second later, and refused when it has expired."""
-        authenticator = Authenticator(bench.services)
-        token = authenticator._issuer.issue(Principal(1, 1, "admin", "admin")).access
-        now = [1000.0]
-        monkeypatch.setattr("serve_app.api.auth.time.monotonic", lambda: now[0])
-        assert authenticator.by_token(token).name == "admin"
-        expired = Unauthenticated("the token has expired")
-        monkeypatch.setattr(authenticator._issuer, "read_access", failing(expired))
-        now[0] += 0.9 * KNOWN_S
-        assert authenticator.by_token(token).name == "admin"
-        now[0] += 0.2 * KNOWN_S
-        with pytest.raises(Unauthenticated, match="expired"):
-            authenticator.by_token(token)
-
 
 def within_seconds(client: TestClient, headers: dict[str, str]) -> Replied:
     """Return the first refusal, or the answer after far more time than a withdrawal may take, on a busy machine."""
@@ -385,12 +369,3 @@ def within_seconds(client: TestClient, headers: dict[str, str]) -> Replied:
 async def away(_: float) -> Mapping[int, int]:
     """Stand for a database that does not answer."""
     raise Unavailable("database", "does not answer")
-
-
-def failing(error: Exception) -> Callable[[str], Principal]:
-    """Return what raises an error whatever it is asked."""
-
-    def fail(_: str) -> Principal:
-        raise error
-
-    return fail

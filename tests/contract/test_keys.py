@@ -30,7 +30,7 @@ from tests.contract.stand_ins import Bench
 KEYS = "/api/keys/"
 # What no key with scopes may do: see `api/scopes`.
 CLOSED = ("/api/users/", "/api/keys/", "/api/auth/password/", "/api/audit/")
-OPEN_TO_ALL = ("/health", "/internal/", "/metrics", "/api/auth/")
+OPEN_TO_ALL = ("/health", "/internal/", "/metrics", "/api/auth/", "/.well-known/")
 JSON = {"content-type": "application/json"}
 # As clients send them that take the long way, through FastAPI.
 LONG = {"content-type": "application/json; charset=utf-8"}

@@ -19,6 +19,7 @@ OPEN = {
     "/api/auth/login/",
     "/api/auth/refresh/",
     "/api/auth/logout/",
+    "/.well-known/jwks.json",
 }
 
 

@@ -47,7 +47,7 @@ async def test_a_tenant_sees_its_own_rows_alone(store: Store, url: str) -> None:
     with as_application(url, ours.tenant_id) as connection:
         for name, table in metadata.tables.items():
             rows = connection.execute(select(table)).all()
-            if name in {"tenants", "refresh_tokens", "request_counts", "login_attempts"}:
+            if name in {"tenants", "refresh_tokens", "request_counts", "login_attempts", "token_keys"}:
                 assert rows == []
             else:
                 assert {row.tenant_id for row in rows} == {ours.tenant_id}
@@ -87,6 +87,9 @@ async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
         "DELETE FROM audit_leaves",
         "UPDATE audit_checkpoints SET size = 0",
         "DELETE FROM audit_checkpoints",
+        "UPDATE token_keys SET begun_at = now()",
+        "DELETE FROM token_keys",
+        "INSERT INTO token_keys (number, begun_at) VALUES (2, now())",
         "UPDATE diagnoses SET family = 'x'",
         "UPDATE answers SET question = 'x'",
         "DELETE FROM answer_feedback",

@@ -35,7 +35,7 @@ def test_starts_at_once_do_not_race(database_url: str) -> None:
     """Four starts at once all succeed on one set of tables."""
     with ThreadPoolExecutor(4) as starts:
         list(starts.map(migrate, [database_url] * 4))
-    assert current(database_url) == "0022"
+    assert current(database_url) == "0023"
 
 
 def test_a_database_is_made_once(url: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
 from configs.settings import DEFAULT_SECRET, Models, Settings
@@ -24,14 +25,16 @@ from serve_app.shared.credentials import (
     webhook_secret,
 )
 from serve_app.shared.registry_access import access_of, signer_of
+from serve_app.shared.token_keys import ACCESS, REFRESH
 from serve_app.store.records import Principal
 
 SETTINGS = Settings(secret_key="k" * 64, _env_file=None)
 ISSUER = TokenIssuer(SETTINGS)
+KEY, OWN = ISSUER.ring.signer(ACCESS), ISSUER.ring.signer(REFRESH)
 CALLER = Principal(3, 7, "ann", "engineer")
 
 
-def forged(key: bytes | None, kid: str | None = None, algorithm: str = "HS256", **changes: Any) -> str:
+def forged(key: Any = KEY.signing, kid: str = KEY.kid, algorithm: str = "EdDSA", **changes: Any) -> str:
     """Return a token that is right but for what is changed; it outlives the test run, which forges when it collects."""
     now = datetime.now(UTC)
     claims: dict[str, Any] = {
@@ -39,7 +42,12 @@ def forged(key: bytes | None, kid: str | None = None, algorithm: str = "HS256", 
         "typ": "access", "tenant": 3, "name": "ann", "role": "admin",
     }  # fmt: skip
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
-    return jwt.encode(claims, key, algorithm, headers={"kid": kid or ISSUER.kid})  # type: ignore[arg-type]
+    return jwt.encode(claims, key, algorithm, headers={"kid": kid})
+
+
+def own(**changes: Any) -> str:
+    """Return the same of a refresh token."""
+    return forged(OWN.signing, OWN.kid, OWN.algorithm, **{"typ": "refresh", "family": str(uuid4())} | changes)
 
 
 def test_tokens_say_who_they_were_issued_for() -> None:
@@ -53,25 +61,26 @@ def test_tokens_say_who_they_were_issued_for() -> None:
 
 
 def test_tokens_end_when_they_say() -> None:
-    """The access token lives minutes, the refresh token days; each has an id of its own and is signed by HS256."""
+    """The access token lives minutes, the refresh token days; each has an id of its own and names its key."""
     before = datetime.now(UTC)
     pair = ISSUER.issue(CALLER)
     whom = SETTINGS.tokens.audience
-    access, refresh = (jwt.decode(each, ISSUER._key, ["HS256"], audience=whom) for each in (pair.access, pair.refresh))
+    access = jwt.decode(pair.access, KEY.verifying, ["EdDSA"], audience=whom)
+    refresh = jwt.decode(pair.refresh, OWN.verifying, ["HS256"], audience=whom)
     assert access["exp"] - access["iat"] == 10 * 60
     assert refresh["exp"] - refresh["iat"] == SETTINGS.tokens.refresh_days * 24 * 3600
     assert pair.expires_at.timestamp() == pytest.approx(refresh["exp"], abs=1.0)
     assert abs(access["iat"] - before.timestamp()) < 5
     assert len({access["jti"], refresh["jti"], ISSUER.issue(CALLER).token_id}) == 3
     assert UUID(access["jti"]).version == 4
-    assert jwt.get_unverified_header(pair.access) == {"alg": "HS256", "typ": "JWT", "kid": ISSUER.kid}
+    assert jwt.get_unverified_header(pair.access) == {"alg": "EdDSA", "typ": "JWT", "kid": KEY.kid}
+    assert jwt.get_unverified_header(pair.refresh) == {"alg": "HS256", "typ": "JWT", "kid": OWN.kid}
 
 
 def test_tokens_of_before_generations_are_of_the_first() -> None:
     """A token that names no generation of credentials counts as older than any withdrawal."""
-    assert ISSUER.read_access(forged(ISSUER._key)).generation == 0
-    refresh = forged(ISSUER._key, typ="refresh", family=str(uuid4()))
-    assert ISSUER.read_refresh(refresh).generation == 0
+    assert ISSUER.read_access(forged()).generation == 0
+    assert ISSUER.read_refresh(own()).generation == 0
 
 
 def test_mlflow_has_secrets_of_its_own() -> None:
@@ -117,16 +126,17 @@ def test_mlflow_is_started_without_what_signs(monkeypatch: pytest.MonkeyPatch) -
     [
         "",
         "a.b.c",
-        forged(b"another key of sufficient length 32"),
-        forged(ISSUER._key, kid="other"),
+        forged(Ed25519PrivateKey.generate()),
+        forged(kid="other"),
         forged(None, algorithm="none"),
-        forged(ISSUER._key, algorithm="HS512"),
-        forged(ISSUER._key, iss="elsewhere"),
-        forged(ISSUER._key, aud="elsewhere"),
-        forged(ISSUER._key, exp=datetime.now(UTC) - timedelta(seconds=1)),
-        forged(ISSUER._key, typ="refresh"),
+        forged(OWN.signing, OWN.kid, "HS256"),
+        forged(OWN.signing, OWN.kid, "HS512"),
+        forged(iss="elsewhere"),
+        forged(aud="elsewhere"),
+        forged(exp=datetime.now(UTC) - timedelta(seconds=1)),
+        forged(typ="refresh"),
         *(
-            forged(ISSUER._key, **dict[str, Any]({name: None}))
+            forged(**dict[str, Any]({name: None}))
             for name in ("exp", "jti", "typ", "sub", "tenant", "role", "iss", "aud")
         ),
     ],
@@ -176,18 +186,20 @@ def test_a_short_secret_is_refused() -> None:
 def test_the_secret_itself_signs_nothing() -> None:
     """The signing key is bound to its purpose: a token signed with the bare secret does not hold."""
     with pytest.raises(Unauthenticated):
-        ISSUER.read_access(forged(SETTINGS.secret_key.get_secret_value().encode()))
+        ISSUER.read_refresh(forged(b"k" * 64, OWN.kid, "HS256", typ="refresh", family=str(uuid4())))
+    with pytest.raises(Unauthenticated):
+        ISSUER.read_access(forged(Ed25519PrivateKey.from_private_bytes(b"k" * 32)))
 
 
 def test_a_token_without_flaw_holds() -> None:
     """The forgeries above fail for their one flaw alone."""
-    assert ISSUER.read_access(forged(ISSUER._key)).name == "ann"
+    assert ISSUER.read_access(forged()).name == "ann"
 
 
 def test_an_unsigned_token_is_refused() -> None:
     """`alg: none` under our own key id, with and without a signature, and our header without one: none gets in."""
-    header, payload, signature = forged(ISSUER._key).split(".")
-    none = encoded({"alg": "none", "kid": ISSUER.kid})
+    header, payload, signature = forged().split(".")
+    none = encoded({"alg": "none", "kid": KEY.kid})
     for token in (f"{none}.{payload}.", f"{none}.{payload}.{signature}", f"{header}.{payload}."):
         with pytest.raises(Unauthenticated):
             ISSUER.read_access(token)
@@ -217,16 +229,15 @@ def test_garbage_is_refused_without_error(token: str) -> None:
 
 def test_refusals_name_what_a_caller_can_mend() -> None:
     """An expired token, one of another key and one of the wrong kind say so; a refresh token needs ids."""
-    expired = forged(ISSUER._key, exp=datetime.now(UTC) - timedelta(seconds=1))
+    expired = forged(exp=datetime.now(UTC) - timedelta(seconds=1))
     other = TokenIssuer(Settings(secret_key="o" * 64, _env_file=None))
-    assert other.kid != ISSUER.kid == TokenIssuer(SETTINGS).kid
     reasons = {
         expired: "expired",
         other.issue(CALLER).access: "key that is not known",
         ISSUER.issue(CALLER).refresh: "send an access token",
-        forged(ISSUER._key, tenant=None): "the access token lacks a claim",
-        forged(ISSUER._key, iss="elsewhere"): "does not hold",
-        forged(ISSUER._key, iss=None): "does not hold",
+        forged(tenant=None): "the access token lacks a claim",
+        forged(iss="elsewhere"): "does not hold",
+        forged(iss=None): "does not hold",
     }
     for token, reason in reasons.items():
         with pytest.raises(Unauthenticated, match=reason):
@@ -234,6 +245,5 @@ def test_refusals_name_what_a_caller_can_mend() -> None:
     with pytest.raises(Unauthenticated, match="send a refresh token"):
         ISSUER.read_refresh(ISSUER.issue(CALLER).access)
     for changes in ({"jti": "7"}, {"family": "x"}):
-        claims = {"typ": "refresh", "family": str(uuid4())} | changes
         with pytest.raises(Unauthenticated, match="lacks a claim"):
-            ISSUER.read_refresh(forged(ISSUER._key, **dict[str, Any](claims)))
+            ISSUER.read_refresh(own(**changes))

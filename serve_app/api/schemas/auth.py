@@ -45,3 +45,20 @@ class TokenReply(Reply):
     refresh: str
     token_type: Literal["Bearer"]
     expires_in: int = Field(description="Seconds until the access token expires")
+
+
+class PublicKey(Reply):
+    """A key of Ed25519, by RFC 8037."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str = Field(description="The key, in base64url")
+    kid: str = Field(description="As tokens name it in their header")
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+
+
+class PublicKeysReply(Reply):
+    """A JWK set, by RFC 7517."""
+
+    keys: list[PublicKey]
