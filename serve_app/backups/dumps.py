@@ -107,6 +107,7 @@ def moment(url: str, first: str = "") -> Iterator[tuple[Connection, str]]:
         Unavailable: The server does not answer.
     """
     with connected(url, "REPEATABLE READ") as connection, connection.begin():
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # files are copied meanwhile
         if first:
             connection.execute(text(first))
         yield connection, connection.execute(select(func.pg_export_snapshot())).scalar_one()

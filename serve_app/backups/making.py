@@ -131,6 +131,9 @@ def _copied(settings: Settings, urls: tuple[str, str], copy: Copy, tell: Tell) -
     schema = current(urls[0])
     if not schema:
         raise Unavailable("database", "holds no tables of HDX yet: there is nothing to copy")
+    with connected(urls[0]) as connection:
+        check_reader(connection)
+        check_server(connection)
     files, left_out = _archive(settings)
     registry = _registry(settings, urls[1], left_out)
     gone: set[str] = set()
@@ -163,7 +166,6 @@ def _frozen(
             _copy_checkpoints(settings.home / FOLDER, copy, still)
             connection, snapshot = frozen.enter_context(moment(url, hold))
             mlflow = frozen.enter_context(moment(registry)) if registry else None
-        check_reader(connection)
         found.postgres, found.owners = check_server(connection), owners(connection)
         yield connection, snapshot, mlflow
 

@@ -6,12 +6,13 @@ restore of the same backup begins anew. A database that was being written when a
 
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from configs.settings import Settings
 from pipelines.errors import Conflict, InvalidInput, Unavailable
@@ -31,7 +32,7 @@ from serve_app.backups.manifest import (
     read_manifest,
 )
 from serve_app.backups.mark import mark_of, remove_mark, set_mark
-from serve_app.local.bootstrap import database
+from serve_app.local.bootstrap import database, mlflow_database
 from serve_app.local.embedded import start as start_postgres
 from serve_app.local.permissions import private_home
 from serve_app.local.processes import in_use
@@ -65,7 +66,7 @@ def restore(settings: Settings, source: Path, tell: Tell, *, other_secret: bool 
         _check_home(settings, manifest)
         with in_use(settings.home, alone=True):
             _check_home(settings, manifest)
-            _check_servers(settings)
+            _check_servers(settings, manifest)
             _put_all(settings, source, manifest, tell)
     return manifest
 
@@ -122,8 +123,9 @@ def _check_home(settings: Settings, manifest: Manifest) -> None:
         Conflict: Something is.
     """
     begun = mark_of(settings.home)
-    if begun is not None and begun != manifest.digest:
-        raise Conflict("home", settings.home, "holds a part of another backup: restore that, or remove the folder")
+    if begun is not None and begun != _mark(settings, manifest):
+        rule = "holds a part of another backup, or of one for other databases: repeat that, or remove the folder"
+        raise Conflict("home", settings.home, rule)
     if begun is not None:
         return
     for name in KEPT:
@@ -150,18 +152,39 @@ def _archive_of(settings: Settings, manifest: Manifest) -> Path | None:
     return Path(files.root) / manifest.archive
 
 
-def _check_servers(settings: Settings) -> None:
-    """Check that no tables are in the databases that are named by their address.
+def _mark(settings: Settings, manifest: Manifest) -> str:
+    """Return what tells this restore from all others: which backup it is of, and where to."""
+    named = (settings.database.url, settings.database.mlflow_url, settings.retention.archive)
+    places = "\n".join(each.get_secret_value() if each else "" for each in named)
+    return sha256(f"{manifest.digest}\n{places}".encode()).hexdigest()
+
+
+def _check_servers(settings: Settings, manifest: Manifest) -> None:
+    """Check that there are no tables in databases that are named by their address, nor in MLflow's beside HDX's.
 
     Raises:
         Conflict: There are.
+        Unavailable: The backup's tables cannot be put there.
     """
-    begun = mark_of(settings.home) is not None
-    for address in (settings.database.url, settings.database.mlflow_url):
-        url = address.get_secret_value() if address else ""
-        # Where one has begun here, what is whole there is its own: it was empty when that began.
-        if url.startswith("postgresql") and not begun and not is_half(url) and not is_empty(url):
-            raise Conflict("database", "its tables", "must be empty: name one that is by HDX_DATABASE__URL")
+    if mark_of(settings.home) is not None:
+        return  # what is whole there is of this backup: it was empty when the restore began
+    for url in _named(settings, manifest):
+        if not url.startswith("postgresql"):
+            raise Unavailable("HDX_DATABASE__MLFLOW_URL", "must name a PostgreSQL, or be left out")
+        if not is_half(url) and not is_empty(url):
+            name = make_url(url).database
+            raise Conflict("database", name, "must be empty: name others by HDX_DATABASE__URL and __MLFLOW_URL")
+
+
+def _named(settings: Settings, manifest: Manifest) -> list[str]:
+    """Return the addresses of databases that no home is needed to find."""
+    own, registry = settings.database.url, settings.database.mlflow_url
+    found = [own.get_secret_value()] if own else []
+    if manifest.mlflow_schema and own:
+        found.append(mlflow_database(settings, own.get_secret_value()))
+    elif manifest.mlflow_schema and registry:
+        found.append(registry.get_secret_value())
+    return found
 
 
 # --- putting it there
@@ -170,7 +193,7 @@ def _check_servers(settings: Settings) -> None:
 def _put_all(settings: Settings, source: Path, manifest: Manifest, tell: Tell) -> None:
     if mark_of(settings.home) is not None:
         _remove_embedded(settings)
-    set_mark(settings.home, manifest.digest)
+    set_mark(settings.home, _mark(settings, manifest))
     home = settings.home
     places = {KNOWLEDGE: home / "knowledge", AUDIT: home / FOLDER, ARTIFACTS: home / "mlflow" / "artifacts"}
     archive = _archive_of(settings, manifest)
