@@ -10,6 +10,7 @@ from configs.settings import version
 from pipelines.errors import HdxError
 from serve_app.cli import (
     audit,
+    backup,
     commission,
     drift,
     evaluate,
@@ -26,7 +27,7 @@ from serve_app.cli import (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hydraulic diagnostics served on Ray.")
-for noun in (run, train, evaluate, models, score, drift, commission, readings, knowledge):
+for noun in (run, train, evaluate, models, score, drift, commission, readings, knowledge, backup):
     app.add_typer(noun.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(family.app, name="family")

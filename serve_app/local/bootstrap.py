@@ -28,6 +28,7 @@ from pipelines.errors import NotFound, Unavailable
 from pipelines.knowledge.ingest.ingest import articles
 from pipelines.knowledge.search.encoder import BUILT_IN
 from pipelines.promotion.mlflow_client import Registry, Release
+from serve_app.backups.mark import check_whole
 from serve_app.local.cluster import BIN, Dashboard, read_config, start_ray
 from serve_app.local.demo import DEMO_FAMILY, make_demo
 from serve_app.local.embedded import EmbeddedPostgres
@@ -78,23 +79,33 @@ def check_ports(settings: Settings) -> None:
 
 
 @contextmanager
-def database(settings: Settings, before_stop: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
+def database(
+    settings: Settings, before_stop: Callable[[], None] = lambda: None, *, as_it_is: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield the addresses of HDX's and MLflow's databases, starting the embedded server when none is named or runs.
 
     Args:
         settings: Name a server, or the folder of the embedded one.
         before_stop: Called before a server is stopped that was started here.
+        as_it_is: Leave the tables as they are; else they are brought up to date.
+
+    Raises:
+        Unavailable: A part of a backup is there alone.
     """
+    if not as_it_is:
+        check_whole(settings.home)
     if settings.database.url is not None:
         url = settings.database.url.get_secret_value()
-        migrate(url)
+        if not as_it_is:
+            migrate(url)
         yield url, mlflow_database(settings, url)
         return
     postgres: EmbeddedPostgres = start_postgres(settings.home / "postgres")
     try:
         for name in ("hdx", "mlflow"):
             create_database(postgres.url("postgres"), name)
-        migrate(postgres.url("hdx"))
+        if not as_it_is:
+            migrate(postgres.url("hdx"))
         yield postgres.url("hdx"), postgres.url("mlflow")
     finally:
         if postgres.ours:

@@ -112,6 +112,11 @@ def audit_seed(secret_key: str) -> bytes:
     return hmac.new(secret_key.encode(), b"hdx audit checkpoints", sha256).digest()
 
 
+def backup_key(secret_key: str) -> bytes:
+    """Return what the manifest of a backup is sealed with."""
+    return hmac.new(secret_key.encode(), b"hdx backup manifest", sha256).digest()
+
+
 @cache
 def _hasher() -> PasswordHasher:
     # Source: OWASP Password Storage Cheat Sheet, Argon2id with m=19 MiB, t=2, p=1.

@@ -50,6 +50,11 @@ class ArchiveFiles:
         """Tell whether they lie on a file system of this machine."""
         return bool(self._opened[0].type_name == "local")
 
+    @property
+    def root(self) -> str:
+        """Folder, or name in the store, that all of them are below."""
+        return self._opened[1]
+
     def create(self, path: str) -> "DayFile":
         """Begin a file.
 

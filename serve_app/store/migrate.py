@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import errors
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, func, make_url, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Unavailable
 from serve_app.store.tables import APP_ROLE
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+RESTORING = "hdx_restoring"  # the schema that a database has for as long as a backup is being put into it
 LOCK = 0x484458  # "HDX"; any number that nobody else on this database takes
 TIMEOUT_S = 10  # to connect; own choice, twice what the store allows: nobody waits for an answer here
 
@@ -26,6 +30,8 @@ def migrate(url: str, revision: str = "head") -> None:
         Unavailable: The server does not answer, or its user may not do what is needed.
     """
     with _alone(url) as connection:
+        if connection.execute(select(func.to_regnamespace(RESTORING))).scalar() is not None:
+            raise Unavailable("database", "a restore into it has not come to its end: repeat `hdx restore`")
         command.upgrade(_config(connection), revision)
 
 
@@ -47,6 +53,24 @@ def current(url: str) -> str:
     """
     with _alone(url) as connection:
         return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def known_revisions() -> tuple[str, ...]:
+    """Return all revisions that there are, the newest first."""
+    found = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    return tuple(script.revision for script in found)
+
+
+def make_role(url: str) -> None:
+    """Make the application's role for the user of the address, as the first migration does.
+
+    Raises:
+        Unavailable: As `migrate`.
+    """
+    first = import_module("serve_app.store.migrations.versions.0001_first")
+    with _alone(url) as connection:
+        for statement in (first.ROLE, first.MEMBERSHIP):
+            connection.execute(text(statement))
 
 
 def create_database(url: str, name: str) -> None:
@@ -90,6 +114,6 @@ def _alone(url: str) -> Iterator[Connection]:
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

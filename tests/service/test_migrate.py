@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from math import isnan
 from uuid import uuid4
 
@@ -14,8 +15,11 @@ from sqlalchemy.pool import NullPool
 
 from pipelines.errors import Unavailable
 from pipelines.machines.commissioning import Normal
+from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.store.migrate import beside, create_database, current, downgrade, migrate
+from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE, metadata
+from tests.service.houses import make_house
 
 
 def tables_of(url: str) -> set[str]:
@@ -133,3 +137,57 @@ def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:
         assert connection.execute(text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'hdx%'")).scalar() == 0
         rights = text("SELECT nspacl::text FROM pg_namespace WHERE nspname = 'public'")
         assert APP_ROLE not in str(connection.execute(rights).scalar())
+
+
+# What is gone after a step back and forward again: all of a table, or a column. The rest is as it was, row by row.
+LOST = {
+    "0022": {"login_attempts", "request_counts"},
+    "0021": {"audit_checkpoints", "audit_leaves"},
+    "0020": {"idempotency_keys"},
+    "0019": {"api_keys.revoked_at", "api_keys.prefix", "api_keys.scopes", "refresh_tokens.begun_at"},
+    "0018": {"answer_feedback", "answers"},
+    "0017": {"archived_days", "hdx_archive"},
+    "0016": {"documents.begun"},
+    "0015": {"job_parts", "jobs"},
+}
+
+
+def columns_of(url: str) -> dict[str, list[str]]:
+    """Return what stands in each column of each table, and by which name the archive knows the database."""
+    found = {}
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        for table in sorted(tables_of(url) - {"alembic_version"}):
+            columns = [column["name"] for column in inspect(connection).get_columns(table)]
+            rows = connection.execute(text(f"SELECT to_jsonb(t) FROM {table} t")).scalars().all()  # noqa: S608
+            found |= {f"{table}.{column}": sorted(str(row[column]) for row in rows) for column in columns}
+        if connection.execute(text("SELECT to_regproc('hdx_archive')")).scalar():
+            found["hdx_archive"] = [str(connection.execute(text("SELECT hdx_archive()")).scalar())]
+    return found
+
+
+def lost_of(before: dict[str, list[str]], after: dict[str, list[str]]) -> set[str]:
+    """Return the columns that hold something else, and the tables of which nothing is left."""
+    lost = {name for name in before if before[name] != after[name]}
+    tables = {name.partition(".")[0] for name in lost if "." in name}
+    gone = {name for name in tables if not any(after[each] for each in after if each.startswith(f"{name}."))}
+    return {name for name in lost if name.partition(".")[0] not in gone} | gone
+
+
+async def test_a_step_back_loses_what_is_said(embedded: EmbeddedPostgres) -> None:
+    """Of a filled database each of the newest revisions loses, back and forward again, what it made and no more."""
+    name = f"steps_{uuid4().hex}"
+    create_database(embedded.url("postgres"), name)
+    url = embedded.url(name)
+    migrate(url)
+    store = Store.open(url, 2)
+    house = await make_house(store)
+    held = sha256(b"held").digest()
+    await store.keys.add(house.tenant_id, "held", "viewer", held, "ann", "hdx_1234", ("read",))
+    await store.documents.begin(house.tenant_id, "press")
+    await store.close()
+    for revision, lost in LOST.items():
+        downgrade(url, revision)
+        before = columns_of(url)
+        downgrade(url, f"{int(revision) - 1:04}")
+        migrate(url, revision)
+        assert (revision, lost_of(before, columns_of(url))) == (revision, lost)

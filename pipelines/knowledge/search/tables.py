@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STEMMERS: dict[Language, str] = {"en": "English", "ru": "Russian"}
 PASSAGE_FIELDS = [field.name for field in fields(Passage)]
 CURRENT = "current"
+WRITER = "writer.lock"  # in the folder; who writes holds it
 # Columns of vectors: by which texts of one language are compared, and in which the languages meet.
 VECTOR, SHARED = "vector", "shared"
 # Of the columns below and of what is written into them; another number means that all tables are made anew.
@@ -43,6 +44,22 @@ class Generation:
     made: Made
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes into a folder of tables, and keep all others waiting.
+
+    Raises:
+        Unavailable: Another one writes for too long, as when it makes all tables anew.
+    """
+    end = time.monotonic() + WRITER_S
+    with (folder / WRITER).open("w") as lock:
+        while not _taken(lock):
+            if time.monotonic() > end:
+                raise Unavailable("index", "another process writes to it")
+            time.sleep(0.05)
+        yield
+
+
 class Tables:
     """All tables of one folder; one process writes at a time, any number reads."""
 
@@ -58,17 +75,12 @@ class Tables:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Wait until no other process writes, and keep all others waiting.
+        """As the function of that name, of this folder.
 
         Raises:
-            Unavailable: Another one writes for too long, as when it makes all tables anew.
+            Unavailable: As it.
         """
-        end = time.monotonic() + WRITER_S
-        with (self._folder / "writer.lock").open("w") as lock:
-            while not _taken(lock):
-                if time.monotonic() > end:
-                    raise Unavailable("index", "another process writes to it")
-                time.sleep(0.05)
+        with writing(self._folder):
             yield
 
     def current(self, tenant_id: int, *, fresh: bool = False) -> Generation | None:
