@@ -86,7 +86,7 @@ def build_wheel(
     """Build the wheel, add the bill of materials and pack it anew."""
     with tempfile.TemporaryDirectory() as folder:
         with clean_build():
-            name = build_meta.build_wheel(folder, config_settings, metadata_directory)
+            name: str = build_meta.build_wheel(folder, config_settings, metadata_directory)
         with zipfile.ZipFile(Path(folder, name)) as built:
             files = {path: built.read(path) for path in built.namelist() if not path.endswith("/")}
     project, version = name.split("-")[:2]

@@ -42,11 +42,11 @@ def licensed(one: Requirement) -> Requirement:
         declared = metadata.metadata(one.name)
     except metadata.PackageNotFoundError:
         return one  # of another platform
-    own = (declared.get("License") or "").strip()
-    classes = [line.split(" :: ")[-1] for line in declared.get_all("Classifier", []) if line.startswith("License :: ")]
+    own = (declared.get_all("License") or [""])[0].strip()
+    classes = [line.split(" :: ")[-1] for line in declared.get_all("Classifier") or [] if line.startswith("License ::")]
     short = own if own and len(own) <= 60 and "\n" not in own and own != "UNKNOWN" else ""
     one.spdx = "License-Expression" in declared
-    one.licence = declared.get("License-Expression") or short or ", ".join(classes)
+    one.licence = declared["License-Expression"] if one.spdx else short or ", ".join(classes)
     return one
 
 
