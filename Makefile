@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
+SUPPLY := .venv-supply
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-contract test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-definitions bench-readings bench-watching bench-drift bench-machines install help openapi
+.PHONY: run test test-contract test-vllm check mutants bench bench-quick bench-growth bench-parts bench-quality bench-retrieval bench-vllm bench-promotion bench-families bench-definitions bench-readings bench-watching bench-drift bench-machines install help openapi install-locked lock vulnerabilities
 
 run: install  ## Start everything on this machine and stay in the foreground; Ctrl-C stops it
 	@$(BIN)/hdx run
@@ -101,6 +102,27 @@ $(VLLM)/.installed: tests/vllm/requirements.txt
 	@$(VLLM)/bin/python -m pip install --quiet --progress-bar on -c constraints.txt torch
 	@$(VLLM)/bin/python -m pip install --quiet --progress-bar on -r tests/vllm/requirements.txt -e '.[dev]'
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# By the lock, each file by its digest and none that would have to be built; torch last, whose build differs by machine.
+install-locked: supply/requirements.lock supply/requirements-dev.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --no-deps --only-binary :all: $(addprefix -r ,$^)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $(STAMP)
+
+lock: install $(SUPPLY)/.installed
+	@$(BIN)/python -m supply.lock $(SUPPLY)/bin/uv
+	@$(SUPPLY)/bin/python -m supply.validate
+
+vulnerabilities: install $(SUPPLY)/.installed
+	@$(BIN)/python -m supply.vulnerabilities $(SUPPLY)/bin/pip-audit
+
+$(SUPPLY)/.installed: supply/tools.txt
+	@$(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar on -r supply/tools.txt
 	@touch $@
 
 help:  ## Show this list
