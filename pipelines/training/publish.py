@@ -83,6 +83,7 @@ def sign(source: Registry, signer: Signer, name: str, version: str, files: Mappi
 @contextmanager
 def logged_in(access: Access) -> Iterator[None]:
     """Let MLflow's library reach the registry within the block; it takes a log-in from the environment alone."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it is read as the library is imported
     import mlflow
 
     mlflow.set_tracking_uri(access.url)

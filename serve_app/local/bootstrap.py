@@ -145,6 +145,7 @@ def mlflow_environment(settings: Settings, backend_url: str) -> dict[str, str]:
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": storage_key(settings.secret_key.get_secret_value()),
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # the service is its neighbour on loopback
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     return {name: value for name, value in environment().items() if not name.startswith(("HDX_", "RAY_"))} | own
 

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -119,6 +122,19 @@ def test_mlflow_is_started_without_what_signs(monkeypatch: pytest.MonkeyPatch) -
     assert not {*secrets.values(), "k" * 64} & set(given.values())
     assert (given["HDX_MLFLOW_PASSWORD"], given["HDX_MLFLOW_USERNAME"]) == ("door", "hdx")
     assert [name for name in given if name.startswith("HDX_")] == ["HDX_MLFLOW_USERNAME", "HDX_MLFLOW_PASSWORD"]
+
+
+def test_mlflow_tells_nobody_of_its_use() -> None:
+    """It would speak to its makers: neither the server nor a training does."""
+    assert mlflow_environment(SETTINGS, "")["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    said = (
+        "from pipelines.promotion.mlflow_client import Access; from pipelines.training.publish import logged_in\n"
+        "with logged_in(Access('http://127.0.0.1:9', 'live', ('', ''), ())):\n"
+        "    from mlflow.telemetry.utils import is_telemetry_disabled as off; print(off())"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in {"CI", "MLFLOW_DISABLE_TELEMETRY"}}
+    done = subprocess.run([sys.executable, "-c", said], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize(
