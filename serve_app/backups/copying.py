@@ -115,7 +115,8 @@ def write(path: Path, content: Iterable[bytes]) -> Held:
     Raises:
         OSError: There is no room, or no right.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed([each for each in path.parents if not each.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
     digest, size = sha256(), 0
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         for piece in content:

@@ -147,7 +147,7 @@ def test_a_backup_is_private_and_holds_no_secret(source: Source) -> None:
             content = subprocess.run([PG_RESTORE, "--file=-", str(path)], check=True, capture_output=True).stdout
         else:
             content = b"" if path.is_dir() else path.read_bytes()
-        for secret in (source.secret, "the-registry-password"):
+        for secret in (source.secret, PASSWORD):
             assert secret.encode() not in content, path
 
 

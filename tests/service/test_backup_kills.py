@@ -111,7 +111,7 @@ whole = dumps._feed
 def half(url, content):
     def pieces():
         read = b"".join(content)
-        yield read[: len(read) * 9 // 10]
+        yield read[:-100]
         with dumps.connected(url) as connection:
             while not connection.execute(dumps.text("SELECT to_regclass('audit')")).scalar():
                 pass
