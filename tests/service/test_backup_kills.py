@@ -188,7 +188,8 @@ async def joined(source: Source, day: int) -> None:
 
 def test_files_that_go_meanwhile_are_followed(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Days that are joined with late readings between freezing and copying are copied as they then are."""
-    copied, calls = making._copy_days, []
+    copied = making._copy_days
+    calls: list[object] = []
 
     def late(*given: object) -> None:
         if not calls:
