@@ -146,7 +146,7 @@ def load(url: str, content: Iterable[bytes], named: Sequence[str]) -> None:
     """
     with connected(url) as connection:
         connection.execute(text(f"CREATE SCHEMA {RESTORING}"))
-        with _with_roles(connection, named):
+        with _taking_over(connection, named):
             _feed(url, content)
         connection.execute(text(f"DROP SCHEMA {RESTORING}"))
 
@@ -162,7 +162,7 @@ def _feed(url: str, content: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def _with_roles(connection: Connection, named: Sequence[str]) -> Iterator[None]:
+def _taking_over(connection: Connection, named: Sequence[str]) -> Iterator[None]:
     """Let there be roles of these names within the block; after it, the user stands in their policies."""
     quote = connection.dialect.identifier_preparer.quote
     known = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())

@@ -23,7 +23,7 @@ from serve_app.backups.restoring import examine, restore
 from serve_app.local.bootstrap import database
 from serve_app.local.permissions import private_home
 from serve_app.sealing import Sealer
-from serve_app.store.migrate import beside, create_database, downgrade
+from serve_app.store.migrate import beside, create_database, current, downgrade, known_revisions
 from serve_app.store.repository import Store
 from tests.service.archives import BEGIN, rows, spans
 from tests.service.backups import KILL, Kept, counts, fill, scalars
@@ -188,7 +188,8 @@ async def joined(source: Source, day: int) -> None:
 
 def test_files_that_go_meanwhile_are_followed(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Days that are joined with late readings between freezing and copying are copied as they then are."""
-    copied, calls = making._copy_days, []
+    copied = making._copy_days
+    calls: list[object] = []
 
     def late(*given: object) -> None:
         if not calls:
@@ -202,7 +203,7 @@ def test_files_that_go_meanwhile_are_followed(source: Source, tmp_path: Path, mo
     examine(source.settings, tmp_path / "copy")
 
 
-async def worked(source: Source, stop: Event) -> int:
+async def worked(source: Source, begun: Event, stop: Event) -> int:
     """Write as a service does: notes that are sealed, late readings, documents that come and go; return how often."""
     settings, rounds = source.settings, 0
     store = Store.open(source.url, 2, archive=settings.archive_url)
@@ -225,21 +226,24 @@ async def worked(source: Source, stop: Event) -> int:
             await store.documents.drop(tenant_id, key)
         if rounds % 5 == 0:
             await joined(source, rounds)
+        begun.set()
     await store.close()
     return rounds
 
 
 def test_what_the_tables_name_is_there(source: Source, tmp_path: Path) -> None:
     """Made while documents come and go, notes are sealed and days joined: all that is restored fits together."""
-    stop, rounds = Event(), []
-    writer = Thread(target=lambda: rounds.append(asyncio.run(worked(source, stop))))
+    begun, stop = Event(), Event()
+    rounds: list[int] = []
+    writer = Thread(target=lambda: rounds.append(asyncio.run(worked(source, begun, stop))))
     writer.start()
+    assert begun.wait(60)
     try:
         made = [make(source.settings, tmp_path / f"copy{number}", silent) for number in range(3)]
     finally:
         stop.set()
         writer.join()
-    assert rounds[0] > 3
+    assert rounds[0] > 1
     assert [manifest.lost for manifest in made] == [[], [], []]
     for number in range(3):
         target = Kept(tmp_path / f"target{number}", source.secret)
@@ -274,7 +278,8 @@ def test_an_older_backup_is_brought_up_to_date(source: Source, tmp_path: Path) -
     target = Kept(tmp_path / "target", source.secret)
     restore(target.settings, tmp_path / "copy", silent)
     with database(target.settings) as (url, _):
-        assert set(counts(url)) == set(counts(source.url))
+        assert "request_counts" in counts(url)
+        assert current(url) == known_revisions()[0]
 
 
 def test_a_file_that_is_lost_is_said(source: Source, tmp_path: Path) -> None:

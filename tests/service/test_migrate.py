@@ -147,14 +147,14 @@ LOST = {
     "0019": {"api_keys.revoked_at", "api_keys.prefix", "api_keys.scopes", "refresh_tokens.begun_at"},
     "0018": {"answer_feedback", "answers"},
     "0017": {"archived_days", "hdx_archive"},
-    "0016": {"documents.begun"},
+    "0016": {"documents.begun", "documents.upload"},
     "0015": {"job_parts", "jobs"},
 }
 
 
 def columns_of(url: str) -> dict[str, list[str]]:
     """Return what stands in each column of each table, and by which name the archive knows the database."""
-    found = {}
+    found: dict[str, list[str]] = {}
     with create_engine(url, poolclass=NullPool).connect() as connection:
         for table in sorted(tables_of(url) - {"alembic_version"}):
             columns = [column["name"] for column in inspect(connection).get_columns(table)]
