@@ -1,5 +1,5 @@
 # The five commands a newcomer needs are `make run | test | check | bench | help`; all of them make the environment first.
-# PYTHON picks the interpreter (3.11 or newer); everything lands in .venv and in HDX_HOME (default var/).
+# PYTHON picks the interpreter (3.11.5 or newer); everything lands in .venv and in HDX_HOME (default var/).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,7 +86,7 @@ install: $(STAMP)  ## Make only the environment
 
 # Torch goes first: an installer that offers a CPU build takes it, and nothing after pulls another.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "HDX needs Python 3.11 or newer; set PYTHON="; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || { echo "HDX needs Python 3.11.5 or newer; set PYTHON="; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
@@ -105,7 +105,7 @@ $(VLLM)/.installed: tests/vllm/requirements.txt
 	@touch $@
 
 # By the lock, each file by its digest and none that would have to be built; torch last, whose build differs by machine.
-install-locked: supply/requirements.lock supply/requirements-dev.lock
+install-locked: supply/requirements.lock supply/requirements-dev.lock  ## Make the environment of files whose digests are in the lock, torch aside
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --no-deps --only-binary :all: $(addprefix -r ,$^)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt torch
@@ -113,11 +113,11 @@ install-locked: supply/requirements.lock supply/requirements-dev.lock
 	@$(BIN)/python -m pip check
 	@touch $(STAMP)
 
-lock: install $(SUPPLY)/.installed
+lock: install $(SUPPLY)/.installed  ## Write the locks anew after a change of pyproject.toml or constraints.txt
 	@$(BIN)/python -m supply.lock $(SUPPLY)/bin/uv
 	@$(SUPPLY)/bin/python -m supply.validate
 
-vulnerabilities: install $(SUPPLY)/.installed
+vulnerabilities: install $(SUPPLY)/.installed  ## Ask the registry what is known against the locked libraries
 	@$(BIN)/python -m supply.vulnerabilities $(SUPPLY)/bin/pip-audit
 
 $(SUPPLY)/.installed: supply/tools.txt

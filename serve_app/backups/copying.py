@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.errors import Conflict, Unavailable
 from serve_app.backups.manifest import CHUNK, Held
+from serve_app.store.archive_files import synchronise
 
 UNFINISHED = ".part"
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -132,15 +133,6 @@ def settle(folder: Path) -> None:
     """See a folder's names on the disk, and those of all folders below it."""
     for each, _, _ in os.walk(folder, topdown=False):
         synchronise(Path(each))
-
-
-def synchronise(path: Path) -> None:
-    """See a file or a folder on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def clear(folder: Path) -> None:

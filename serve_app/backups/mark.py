@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.errors import Unavailable
-from serve_app.backups.copying import synchronise
+from serve_app.store.archive_files import synchronise
 
 NAME = "restoring"
 

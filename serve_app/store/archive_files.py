@@ -160,7 +160,7 @@ class DayFile:
         self._file.close()
         if self._is_local:
             Path(self._path + UNFINISHED).replace(self._path)
-            _synchronised(Path(self._path).parent)
+            synchronise(Path(self._path).parent)
 
     def discard(self) -> None:
         """Leave nothing of a file that cannot be finished, as far as that is possible."""
@@ -204,7 +204,7 @@ def _made(path: str) -> Any:
     folder = Path(path).parent
     for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         each.mkdir(mode=0o700, exist_ok=True)
-        _synchronised(each.parent)
+        synchronise(each.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
@@ -213,8 +213,9 @@ def _begun(system: Any, path: str) -> Any:
     return system.open_output_stream(path)
 
 
-def _synchronised(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
+def synchronise(path: Path) -> None:
+    """See a file or a folder on the disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serve_app.shared.checkpoints import KeptCheckpoint, said_by
+from serve_app.store.archive_files import synchronise
 
 LINE_MAX = 1 << 14  # bytes; source: own choice, several times a checkpoint of a tree that nobody fills
 NAME = re.compile(r"platform|tenant-([1-9]\d{0,9})", re.ASCII)
@@ -78,6 +79,8 @@ class CheckpointFiles:
             os.fsync(file)
         finally:
             os.close(file)
+        if size == 0:
+            synchronise(self._folder)  # or a machine that goes down leaves the content without the name
 
     def shorten(self, tenant_id: int | None, size: int) -> None:
         """Leave those alone that are of a tree of so many leaves or more.
@@ -94,6 +97,7 @@ class CheckpointFiles:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+        synchronise(self._folder)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
