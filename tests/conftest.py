@@ -1,7 +1,6 @@
 """One started service, and two real PostgreSQL servers: the embedded one, and one known only by its address."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from serve_app.local.embedded import EmbeddedPostgres
 from serve_app.local.embedded import start as start_embedded
 from serve_app.store.migrate import create_database
-from tests.serve.service import Service
+from tests.serve.service import Service, free_ports
 
 OWNER, PASSWORD = "plant", "plant-password"
 ON_THE_SERVICE = ("tests/serve/", "tests/browser/")
@@ -75,9 +74,7 @@ def remote_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server on TCP, for a role that is no superuser and may make roles."""
     folder = tmp_path_factory.mktemp("remote") / "postgres"
     server = start_embedded(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     admin = create_engine(server.url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE ROLE {OWNER} LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"))

@@ -1,6 +1,7 @@
 """A service started the way the README says, for tests and benchmarks that talk to it."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,15 +25,22 @@ HDX = Path(sys.executable).parent / "hdx"
 ADMIN_PASSWORD = "test-password-1"
 PORTS = tuple(name.upper() for name in Settings.model_fields if name.endswith("port"))
 START_S = 900
+LISTENING = range(20_000, 32_768)  # above those of Ray's workers, below the ephemeral range of Linux
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports that nothing listens on, all different, below those that the system hands to clients.
+
+    A server may bind one minutes later; a port of the system's own range would be some connection's by then.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(LISTENING, len(LISTENING)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from configs.settings import Settings
 from pipelines.promotion.mlflow_client import Access, Registry
 from pipelines.promotion.signing import Signer
 from serve_app.local.bootstrap import mlflow_environment
+from tests.serve.service import free_ports
 
 USER, PASSWORD = "hdx", "the-registry-password"
 SIGNER = Signer(b"s" * 32)
@@ -34,9 +34,7 @@ def registry_at(url: str, alias: str = "champion") -> Registry:
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[str]:
     """Start a server in a folder; yield its address, and stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--app-name", "hdx", "--artifacts-destination", str(folder / "artefacts")]
     names = mlflow_environment(Settings(mlflow_password=PASSWORD), f"sqlite:///{folder}/mlflow.sqlite")
