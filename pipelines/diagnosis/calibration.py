@@ -41,7 +41,7 @@ def logit(probability: Floats) -> Floats:
 
 def expit(odds: Floats) -> Floats:
     """Return the probability of log-odds."""
-    probability: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
+    probability: Floats = 1 / (1 + np.exp(-np.minimum(np.maximum(odds, -700), 700)))  # `clip` costs three times as much
     return probability
 
 

@@ -4,18 +4,19 @@ The moves of one window from its own normal are compared with `patterns`. Nothin
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.calibration import expit
 from pipelines.diagnosis.evidence import told
 from pipelines.diagnosis.moves import Moves, moves_of
-from pipelines.diagnosis.patterns import PATTERNS, QUANTITIES, component_of
+from pipelines.diagnosis.patterns import CALM, PATTERNS, QUANTITIES, component_of
 from pipelines.diagnosis.rules import at_rest
-from pipelines.machines.family import Family
+from pipelines.machines.family import FAMILIES_KEPT, Family
 from pipelines.signals.windows import Floats
 
 # Sizes that a fault may have, as shares of a part's function. Source: own choice; below a tenth nobody repairs.
@@ -70,15 +71,18 @@ class Hypothesis(NamedTuple):
     channel: str = ""
 
 
-class _Fit(NamedTuple):
-    """How well one hypothesis explains each channel: `fits` `float64[C]` logarithms, up to one constant a channel."""
+class _Fits(NamedTuple):
+    """How well H hypotheses explain one window.
 
-    fault: str
-    prior: float
-    log_likelihood: float
-    fits: Floats
-    channel: str = ""
-    cause: str = ""
+    Attributes:
+        weights: `float64[H]` logarithms of what each weighs before anything is seen.
+        likelihoods: `float64[H]` logarithms.
+        channels: `float64[H, C]` logarithms of how well each explains each channel, up to one constant a channel.
+    """
+
+    weights: Floats
+    likelihoods: Floats
+    channels: Floats
 
 
 def settled(hypotheses: Sequence[Hypothesis]) -> Hypothesis | None:
@@ -96,36 +100,63 @@ def named(hypotheses: Sequence[Hypothesis]) -> str | None:
     return None if first is None else first.component or None
 
 
-def hypothesise(family: Family, table: FeatureTable, row: int) -> tuple[Hypothesis, ...]:
-    """Explain one anomalous window, the most plausible hypothesis first; empty at rest, and without a normal.
+def hypothesise(family: Family, table: FeatureTable, rows: Sequence[int]) -> list[tuple[Hypothesis, ...]]:
+    """Explain anomalous windows, the most plausible hypothesis of each first; none at rest, and without a normal.
 
     One hypothesis a component: its likeliest fault speaks for it. One that nothing seen speaks for is not told.
     """
-    moves = moves_of(family, table, row)
-    if moves is None or at_rest(table.rows(np.array([row])), family)[0]:
-        return ()
+    if not rows:
+        return []
+    resting = at_rest(table.rows(np.array(rows)), family)
+    moves = [None if rests else moves_of(family, table, row) for row, rests in zip(rows, resting, strict=True)]
+    return [() if each is None else _explained(family, each) for each in moves]
+
+
+def _explained(family: Family, moves: Moves) -> tuple[Hypothesis, ...]:
     still, anything = _still(moves), _anything(moves)
     calm, open_minded = np.log(still), np.log(anything)
-    fits = [*_machine(moves, still), *_sensors(moves, calm, open_minded)]
+    patterns, sensors = _machine(moves, still), _sensors(moves, calm, open_minded)
     unmeasured = len(QUANTITIES) - len(np.unique(moves.places))
-    shares = _shares(fits, np.log(UNEXPLAINED) + unmeasured * np.log(BLIND) + float(open_minded.sum()))
-    groups: dict[tuple[str, str], list[int]] = {}
-    for place, fit in enumerate(fits):
-        groups.setdefault((component_of(family, fit.fault), fit.cause), []).append(place)
+    unknown = np.log(UNEXPLAINED) + unmeasured * np.log(BLIND) + float(open_minded.sum())
+    log = np.concatenate([patterns.weights + patterns.likelihoods, sensors.weights + sensors.likelihoods])
+    shares = _shares(log, unknown)
     found = []
-    for (component, cause), places in groups.items():
+    for (component, cause), places in _groups(family, len(moves.names)):
         share = float(shares[places].sum())
-        best = fits[max(places, key=lambda place: shares[place])]
         if share >= TOLD:
-            speaks_for, against = told(moves, best.fault, best.fits, calm, open_minded)
+            fault, channel, fits = _best(patterns, sensors, int(places[shares[places].argmax()]), calm, open_minded)
+            speaks_for, against = told(moves, fault, fits, calm, open_minded)
             if speaks_for:  # what nothing was seen of is likely by itself alone, and no finding
-                found.append(Hypothesis(component, best.fault or cause, share, speaks_for, against, best.channel))
+                name = "" if channel is None else moves.names[channel]
+                found.append(Hypothesis(component, fault or cause, share, speaks_for, against, name))
     return tuple(sorted(found, key=lambda hypothesis: -hypothesis.plausibility))
 
 
-def _shares(fits: Sequence[_Fit], unknown: float) -> Floats:
-    """Return the plausibility of each fit beside a hypothesis that none of them holds, of the given log-likelihood."""
-    log = np.array([np.log(fit.prior) + fit.log_likelihood for fit in fits])
+def _best(
+    patterns: _Fits, sensors: _Fits, place: int, calm: Floats, open_minded: Floats
+) -> tuple[str, int | None, Floats]:
+    """Return the fault of one hypothesis, the channel whose sensor is meant, and how well it explains each channel."""
+    if place < len(PATTERNS):
+        return PATTERNS[place].fault, None, patterns.channels[place]
+    sensor, channel = divmod(place - len(PATTERNS), len(calm))
+    fits = (open_minded if STUCK[sensor] else calm).copy()
+    fits[channel] = sensors.channels[sensor, channel]
+    return SENSORS[sensor].fault, channel, fits
+
+
+@lru_cache(maxsize=4 * FAMILIES_KEPT)  # a family, with as many channels as its systems send
+def _groups(family: Family, channels: int) -> tuple[tuple[tuple[str, str], NDArray[np.int64]], ...]:
+    """Return, by component and cause, the places of its hypotheses: patterns, then sensors by channel."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    causes = [(each.fault, each.cause) for each in PATTERNS]
+    causes += [(each.fault, "") for each in SENSORS for _ in range(channels)]
+    for place, (fault, cause) in enumerate(causes):
+        groups.setdefault((component_of(family, fault), cause), []).append(place)
+    return tuple((key, np.array(places)) for key, places in groups.items())
+
+
+def _shares(log: Floats, unknown: float) -> Floats:
+    """Return the plausibility of each hypothesis beside one that none of them holds, of the given log-likelihood."""
     top = max(float(log.max()), unknown)
     weights = np.exp(log - top)
     shares: Floats = weights / (weights.sum() + np.exp(unknown - top))
@@ -151,30 +182,27 @@ def _sized(level: Floats, size: Floats) -> Floats:
     return np.where(kelvin, moved, np.log1p(np.maximum(moved, -0.95)))
 
 
-def _machine(moves: Moves, still: Floats) -> list[_Fit]:
+def _machine(moves: Moves, still: Floats) -> _Fits:
     """Fit the patterns of faults, and of changes that are none."""
     sized, spread = _boxes()
     levels = _box(moves.level, moves.level_error, sized[..., moves.places])
     spreads = _box(moves.spread, moves.spread_error, spread[..., moves.places])
-    round_ = _stray(_shape(moves, ROUND) * _flags(moves, RARE, RARE), moves)
+    round_ = _stray(_shape(moves, np.array(ROUND)) * _flags(moves, RARE, RARE), moves)
     fits = _stray(levels * spreads[:, None, :], moves) * round_
     # Where a quantity is measured at several places, a fault moves at least one of them and leaves the others.
     joint = np.ones(fits.shape[:2])
     for place in np.unique(moves.places):
         same = np.flatnonzero(moves.places == place)
         joint *= _at_least_one(fits[:, :, same], still[same])
-    likelihood = joint.mean(axis=1)
-    best = joint.argmax(axis=1)
-    return [
-        _Fit(
-            pattern.fault,
-            pattern.share * (1.0 if pattern.fault else BENIGN),
-            float(np.log(max(likelihood[row], 1e-300))),
-            np.log(fits[row, best[row]]),
-            cause=pattern.cause,
-        )
-        for row, pattern in enumerate(PATTERNS)
-    ]
+    best = fits[np.arange(len(fits)), joint.argmax(axis=1)]
+    return _Fits(_weights(), np.log(np.maximum(joint.mean(axis=1), 1e-300)), np.log(best))
+
+
+@cache
+def _weights() -> Floats:
+    """Return the logarithm of what each pattern weighs before anything is seen: `float64[T]`."""
+    weights: Floats = np.array([pattern.share * (1.0 if pattern.fault else BENIGN) for pattern in PATTERNS])
+    return np.log(weights)
 
 
 def _at_least_one(fits: Floats, still: Floats) -> Floats:
@@ -219,43 +247,63 @@ SENSORS = (
 )
 
 
-def _sensors(moves: Moves, calm: Floats, open_minded: Floats) -> list[_Fit]:
-    """Fit broken sensors: one channel does what the machine cannot, and all others stay."""
-    fits = []
-    for broken in SENSORS:
-        level = np.array([broken.kelvin if kelvin else broken.level for kelvin in moves.kelvin], dtype=np.float64)
-        sized = level.T[:, None, :] * SIZES[None, :, None]
-        boxes = np.where(moves.kelvin, sized, np.log1p(np.maximum(sized, -0.95)))
-        level_fit = _box(moves.level, moves.level_error, boxes).mean(axis=0)
-        shown = _box(moves.spread, moves.spread_error, np.tile(np.array(broken.spread)[:, None], len(moves.names)))
-        shape = _shape(moves, broken.shape) * _flags(moves, broken.touches, broken.freezes)
-        density = _stray(level_fit * shown, moves) * shape
-        own = np.log(density)
-        # While a sensor stands still the machine may do anything.
-        others = open_minded if broken.fault == "sensor_stuck" else calm
-        likelihood = others.sum() - others + own
-        for place, name in enumerate(moves.names):
-            each = others.copy()
-            each[place] = own[place]
-            prior = broken.share / len(moves.names)
-            rises = QUANTITIES[moves.places[place]] in ("temperature", "vibration") and moves.level[place] > 0
-            if broken.fault == "sensor_drift" and rises:
-                prior *= RISEN
-            fits.append(_Fit(broken.fault, prior, float(likelihood[place]), each, name))
-    return fits
+# Whether each leaves the rest of the machine open: while a sensor stands still the machine may do anything.
+STUCK = np.array([broken.fault == "sensor_stuck" for broken in SENSORS])
+DRIFTS = np.array([broken.fault == "sensor_drift" for broken in SENSORS])
+RISING = [QUANTITIES.index(name) for name in ("temperature", "vibration")]
+
+
+@cache
+def _of_sensors(name: str) -> Floats:
+    """Return a number or bounds of each broken sensor: `float64[K]`, `float64[2, K]`."""
+    return np.array([getattr(broken, name) for broken in SENSORS], dtype=np.float64).T
+
+
+@cache
+def _sensor_boxes() -> tuple[Floats, Floats]:
+    """Return from where to where each broken sensor's level moves at each size: by ratio, by kelvin.
+
+    Shapes: `float64[2, K, S]` each.
+    """
+    level, kelvin = (_of_sensors(name)[..., None] * SIZES for name in ("level", "kelvin"))
+    return np.log1p(np.maximum(level, -0.95)), kelvin
+
+
+def _sensors(moves: Moves, calm: Floats, open_minded: Floats) -> _Fits:
+    """Fit broken sensors: one channel does what the machine cannot, and all others stay.
+
+    Its hypotheses are K sensors of C channels; `channels` is `float64[K, C]`, of the one whose sensor is meant.
+    """
+    ratio, kelvin = _sensor_boxes()
+    boxes = np.where(moves.kelvin, kelvin[..., None], ratio[..., None])
+    levels = _box(moves.level, moves.level_error, boxes).mean(axis=1)
+    shown = _box(moves.spread, moves.spread_error, _of_channels(_of_sensors("spread"), moves))
+    shape = _shape(moves, _of_sensors("shape"))
+    flags = _flags(moves, _of_sensors("touches")[:, None], _of_sensors("freezes")[:, None])
+    own = np.log(_stray(levels * shown, moves) * (shape * flags))
+    others = np.where(STUCK[:, None], open_minded.sum() - open_minded, calm.sum() - calm)
+    share = _of_sensors("share")[:, None] / len(moves.names)
+    rises = np.isin(moves.places, RISING) & (moves.level > 0)
+    weights = np.log(np.where(DRIFTS[:, None] & rises, share * RISEN, share))
+    return _Fits(weights.ravel(), (others + own).ravel(), own)
+
+
+def _of_channels(box: Floats, moves: Moves) -> Floats:
+    """Repeat bounds for each channel: `float64[2, ...]` -> `float64[2, ..., C]`."""
+    return np.repeat(box[..., None], len(moves.names), axis=-1)
 
 
 def _still(moves: Moves) -> Floats:
     """Return how likely each channel is what it is while nothing happens: `float64[C]`."""
     level = _box(moves.level, moves.level_error, np.zeros((2, len(moves.names))))
-    spread = _box(moves.spread, moves.spread_error, np.tile(np.array([[-0.5], [0.5]]), len(moves.names)))
-    result: Floats = _stray(level * spread, moves) * _shape(moves, ROUND) * _flags(moves, RARE, RARE)
+    spread = _box(moves.spread, moves.spread_error, _of_channels(np.array(CALM), moves))
+    result: Floats = _stray(level * spread, moves) * _shape(moves, np.array(ROUND)) * _flags(moves, RARE, RARE)
     return result
 
 
 def _anything(moves: Moves) -> Floats:
     """Return how likely each channel is what it is under a fault that nobody thought of: `float64[C]`."""
-    shape = _shape(moves, (0.0, 1.0)) * _flags(moves, 0.05, 0.05)
+    shape = _shape(moves, np.array((0.0, 1.0))) * _flags(moves, 0.05, 0.05)
     level = 0.5 * _box(moves.level, moves.level_error, np.zeros((2, len(moves.names)))) + 0.5 * _far(moves)
     result: Floats = level * _restless(moves) * shape
     return result
@@ -292,16 +340,18 @@ def _box(value: Floats, error: Floats, box: Floats) -> Floats:
     return np.maximum(density, 1e-300)
 
 
-def _shape(moves: Moves, box: tuple[float, float]) -> Floats:
-    """Return the density of how one-sided each channel's peaks are; 1 for channels that are as calm as ever."""
+def _shape(moves: Moves, box: Floats) -> Floats:
+    """Return the density of how one-sided each channel's peaks are; 1 for channels that are as calm as ever.
+
+    Shapes: `box` `float64[2, ...]` -> `float64[..., C]`.
+    """
     if not moves.peaked.any():
-        return np.ones(len(moves.names))
-    bounds = np.tile(np.array(box)[:, None], len(moves.names))
-    density = _box(moves.lopsided, np.full(len(moves.names), LOPSIDED_ERROR), bounds)
+        return np.ones((*box.shape[1:], len(moves.names)))
+    density = _box(moves.lopsided, np.full(len(moves.names), LOPSIDED_ERROR), _of_channels(box, moves))
     return np.where(moves.peaked, density, 1.0)
 
 
-def _flags(moves: Moves, touches: float, freezes: float) -> Floats:
+def _flags(moves: Moves, touches: Floats | float, freezes: Floats | float) -> Floats:
     """Return the probability that each channel touches zero and stands still, as it does or does not."""
     result: Floats = np.where(moves.zero, touches, 1 - touches) * np.where(moves.frozen, freezes, 1 - freezes)
     return result

@@ -18,6 +18,7 @@ from pipelines.diagnosis.patterns import component_of
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
 from pipelines.diagnosis.rules import Limits, RuleFinding, much_moved, operating_states, rules
 from pipelines.machines.alarm import UNUSUAL, levels
+from pipelines.machines.commissioning import Normal
 from pipelines.machines.family import Family
 from pipelines.signals.features import CROSS_CHANNELS, mean_places
 from pipelines.signals.summary import KELVIN
@@ -219,8 +220,32 @@ def completed(
 ) -> list[Diagnosis]:
     """Add to diagnoses where their windows were set, what physics says of them, and what counts for the alarm."""
     levels = alarm_levels(table, diagnoses, situation)
-    rows = enumerate(zip(inspections, diagnoses, levels.tolist(), strict=True))
+    explained = _explained(family, inspections, table, diagnoses)
+    rows = enumerate(zip(inspections, explained, levels.tolist(), strict=True))
     return [_complete(family, table, row, *each, situation) for row, each in rows]
+
+
+def _explained(
+    family: Family, inspections: Sequence[Inspection], table: FeatureTable, diagnoses: Sequence[Diagnosis]
+) -> list[Diagnosis]:
+    """Add to anomalies of commissioned systems, where more than a score is asked for, what may be wrong."""
+    found = list(diagnoses)
+    asked = [
+        row
+        for row, (inspection, each) in enumerate(zip(inspections, diagnoses, strict=True))
+        if each.is_anomaly and each.attribution and _own(inspection, table, row)
+    ]
+    for row, hypotheses in zip(asked, hypothesise(family, table, asked), strict=True):
+        found[row] = found[row]._replace(hypotheses=hypotheses)
+    return found
+
+
+def _own(inspection: Inspection, table: FeatureTable, row: int) -> Normal | None:
+    """Return what a window's system was commissioned with, where it was set against it."""
+    normal = inspection.baseline
+    if normal is None or not table.commissioned[row] or normal.points[0].moments is None:
+        return None
+    return normal
 
 
 def alarm_levels(table: FeatureTable, diagnoses: Sequence[Diagnosis], situation: Situations) -> NDArray[np.int64]:
@@ -243,20 +268,15 @@ def _complete(
     level: int,
     situation: Situations,
 ) -> Diagnosis:
-    findings, normal = situation.findings[row], inspection.baseline
-    if normal is not None and not table.commissioned[row]:
-        normal = None
+    findings, normal = situation.findings[row], _own(inspection, table, row)
     if findings and situation.reasons[row]:
         findings = tuple(each for each in findings if each.rule != "moved")
     place, known, point = int(table.point[row]), None, diagnosis.operating_point
     if inspection.baseline is not None:
         known = inspection.baseline.at(place).to_bytes()
-    hypotheses = diagnosis.hypotheses
-    if normal is not None and normal.points[0].moments is not None:
+    if normal is not None:
         point = _located(place, len(normal.points), situation.reasons[row])
-        if diagnosis.is_anomaly and diagnosis.attribution:
-            hypotheses = hypothesise(family, table, row)
-    shown = diagnosis._replace(rules=findings, level=level, normal=known, operating_point=point, hypotheses=hypotheses)
+    shown = diagnosis._replace(rules=findings, level=level, normal=known, operating_point=point)
     if diagnosis.is_anomaly:
         shown = _called(
             family, shown, situation.kind(row, heads=bool(diagnosis.components)), len(inspection.window.values)

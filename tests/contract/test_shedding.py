@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,10 +96,10 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         thread.join(30)
 
 
-async def until(held: Held, number: int) -> None:
-    """Wait until so many are held."""
+async def until(held: Held, number: int, sent: Sequence["asyncio.Task[httpx.Response]"]) -> None:
+    """Wait until so many are held, and all others that were sent are answered: none of them is still on its way."""
     async with asyncio.timeout(60):
-        while held.waiting < number:  # noqa: ASYNC110 (another loop counts)
+        while held.waiting < number or sum(each.done() for each in sent) < len(sent) - number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -107,7 +107,7 @@ async def test_questions_leave_room_for_detection(gateway: Gateway) -> None:
     """With half of the places full of questions more of them, documents and batches are refused; windows are not."""
     async with httpx.AsyncClient(base_url=gateway.url, headers=KEY, timeout=60, limits=httpx.Limits()) as client:
         asked = [asyncio.create_task(client.post("/v1/chat/completions", json=CHAT)) for _ in range(PLACES)]
-        await until(gateway.questions, PLACES // 2)
+        await until(gateway.questions, PLACES // 2, asked)
         for _ in range(5):  # wave after wave, while the questions stay where they are
             windows = await asyncio.gather(*(client.post(DETECT, json=WINDOW) for _ in range(PLACES // 4)))
             assert {reply.status_code for reply in windows} == {200}
@@ -132,7 +132,7 @@ async def test_a_gateway_full_of_windows_keeps_places_for_watching(gateway: Gate
     items = [{**WINDOW, "sensor_data": {"pressure": [100.0 + n, 101.0, 102.0]}} for n in range(PLACES + 8)]
     async with httpx.AsyncClient(base_url=gateway.url, headers=KEY, timeout=60, limits=httpx.Limits()) as client:
         sent = [asyncio.create_task(client.post(DETECT, json=item)) for item in items]
-        await until(gateway.windows, most)
+        await until(gateway.windows, most, sent)
         for path in ("/api/systems/", "/api/rag/documents/", "/api/jobs/"):
             assert (await client.get(path)).status_code == 429
         assert (await client.get("/health/live")).status_code == 200

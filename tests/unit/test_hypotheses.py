@@ -18,7 +18,7 @@ from tests.unit.moved import LEVELS, NOISE, generic, normal, samples, table_of
 
 def explained(values: Mapping[str, Floats]) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of one window."""
-    return hypothesise(generic(), table_of(values), 0)
+    return hypothesise(generic(), table_of(values), [0])[0]
 
 
 def at(**levels: float) -> tuple[Hypothesis, ...]:
@@ -125,7 +125,7 @@ def test_a_machine_at_rest_has_no_fault() -> None:
 
 def test_without_a_normal_nothing_is_explained() -> None:
     """A move has no size where nobody knows from where."""
-    assert hypothesise(generic(), table_of(samples(1, SIGNS["pump_wear"]), known=False), 0) == ()
+    assert hypothesise(generic(), table_of(samples(1, SIGNS["pump_wear"]), known=False), [0]) == [()]
 
 
 def test_plausibilities_leave_room_for_what_nobody_thought_of() -> None:
@@ -236,7 +236,7 @@ def test_two_pressures_of_which_one_moves_speak_for_its_sensor() -> None:
     moved = samples(1, {"pressure": 96})
     alone = explained(moved)
     moved["pressure_load"] = samples(2)["pressure"] + 2
-    both = hypothesise(twice, make_feature_table([Window(moved, 1.0)], [own], twice), 0)
+    (both,) = hypothesise(twice, make_feature_table([Window(moved, 1.0)], [own], twice), [0])
     shares = [
         sum(h.plausibility for h in found if h.component == "sensor" and h.channel == "pressure")
         for found in (alone, both)
