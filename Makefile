@@ -30,7 +30,7 @@ check: install  ## Format, lint, strict types, import contracts, declared librar
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
 	@$(BIN)/deptry . --optional-dependencies-dev-groups dev,mutants --extend-exclude tests/ --extend-exclude benchmarks/
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest -n 2 tests/unit
 
 mutants: $(VENV)/.mutants  ## Change decisions in the code and count the changes that tests notice; a quarter of an hour
 	@rm -rf mutants

@@ -29,7 +29,7 @@ def test_a_start_reuses_what_the_last_one_left(remote_url: str, tmp_path: Path) 
     """
     create_database(remote_url, "hdx")
     url = make_url(remote_url).set(database="hdx").render_as_string(hide_password=False)
-    service = Service(tmp_path, {"HDX_DATABASE__URL": url, "HDX_MODELS__SIMULATED_MACHINES": "24"}).start()
+    service = Service(tmp_path, {"HDX_DATABASE__URL": url, "HDX_MODELS__SIMULATED_MACHINES": "12"}).start()
     try:
         assert "hdx train --family generic" in "".join(service.output)
         with service.client() as client:

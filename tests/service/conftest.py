@@ -1,4 +1,4 @@
-"""One database on each server, migrated once, and detectors trained once, for tests that bring what else they need."""
+"""What many tests need and none changes, made once: a migrated database on each server, trained detectors, an index."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +8,9 @@ import pytest
 
 from pipelines.datasets.simulator import simulate_recordings
 from pipelines.detectors.bundle import Bundle
+from pipelines.knowledge.ingest.ingest import articles, ingest
+from pipelines.knowledge.search.encoder import Encoder
+from pipelines.knowledge.search.index import BUILT_IN, Index
 from pipelines.machines.family import read_family
 from pipelines.training.train import train
 from serve_app.local.embedded import EmbeddedPostgres
@@ -82,3 +85,17 @@ def bundles() -> dict[str, Bundle]:
     family = read_family("generic")
     trained = train(family, simulate_recordings(family, 24, 20, 3), 3, lambda *_: None)
     return {bundle.card.detector: bundle for bundle in trained}
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The encoder that needs no weights."""
+    return Encoder.load("", "cpu")
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
+    """The folder of an index of the built-in articles; who adds to it takes a copy."""
+    folder = tmp_path_factory.mktemp("shelf") / "index"
+    assert not ingest(articles(), Index.open(folder, multilingual=False), encoder, BUILT_IN).failed
+    return folder

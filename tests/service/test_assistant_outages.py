@@ -16,10 +16,9 @@ from deployments.generator import engine_of
 from pipelines.errors import Unavailable
 from pipelines.knowledge.answer.advice import advised
 from pipelines.knowledge.answer.answer import Event, Params
-from pipelines.knowledge.ingest.ingest import articles, ingest
 from pipelines.knowledge.records import Answer, Found, Made, Question
 from pipelines.knowledge.search.encoder import Encoder
-from pipelines.knowledge.search.index import BUILT_IN, Index
+from pipelines.knowledge.search.index import Index
 from serve_app.api.ports import Asked
 from serve_app.replicas import graph_ports
 from serve_app.replicas.graph_ports import BY_GATEWAY, BY_WORDS, GraphAssistant
@@ -30,15 +29,8 @@ RUSSIAN = Asked(7, "Как устранить падение давления в
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder.load("", "cpu")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Index:
-    made = Index.open(tmp_path_factory.mktemp("library"), multilingual=False)
-    assert not ingest(articles(), made, encoder, BUILT_IN).failed
-    return made
+def library(shelf: Path) -> Index:
+    return Index.open(shelf, multilingual=False)
 
 
 def method(call: Callable[..., Awaitable[object]]) -> Any:

@@ -25,7 +25,7 @@ from tests.service.scorer import packed, told
 
 FAMILY = read_family("generic")
 FAULTS = (HEALTHY, "pump_wear", "cavitation", HEALTHY, "valve_lag")
-ROWS = 600  # windows of a part: small, so that a run has many
+ROWS = 200  # windows of a part: small, so that a run has many
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def members(tmp_path_factory: pytest.TempPathFactory, bundles: dict[str, Bundle]
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two files of windows: one row group for two workers, and small ones with rows of another length."""
     folder = tmp_path_factory.mktemp("windows")
-    large, small = noisy(8_000, 60), noisy(1_000, 60)
+    large, small = noisy(3_200, 60), noisy(400, 60)
     small[3] = small[3] | {"flow": None, "pressure": [100.0, 101.0, 100.5], "temperature": [45.0] * 3}
     small[3]["vibration"] = [0.5] * 3
     pq.write_table(pa.Table.from_pylist(large), folder / "large.parquet")
@@ -143,8 +143,8 @@ def test_a_finished_run_is_not_repeated(members: Path, windows: Path, whole: Pat
     seen: list[tuple[int, int]] = []
     before = {path: path.stat().st_mtime_ns for path in whole.glob("part-*.parquet")}
     known = packed(members)
-    assert score_many(FAMILY, windows, whole, known, options, 2, lambda *now: seen.append(now)) == 9_000
-    assert seen == [(9_000, 9_000)]
+    assert score_many(FAMILY, windows, whole, known, options, 2, lambda *now: seen.append(now)) == 3_600
+    assert seen == [(3_600, 3_600)]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     newer = {**known, "adaptive": Packed("2", known["adaptive"].files)}
     with pytest.raises(InvalidInput, match=r"other members \(adaptive\)"):
@@ -153,12 +153,12 @@ def test_a_finished_run_is_not_repeated(members: Path, windows: Path, whole: Pat
 
 def test_a_bad_value_is_named_by_file_and_row(members: Path, tmp_path: Path) -> None:
     """What breaks a rule stops the run with its file, row and channel, as one process would; other parts stay."""
-    rows = noisy(1_500, 5)
-    rows[1_400]["pressure"] = [1.0, 9e9, 3.0, 1.0, 1.0]
+    rows = noisy(500, 5)
+    rows[450]["pressure"] = [1.0, 9e9, 3.0, 1.0, 1.0]
     source, target = tmp_path / "in.parquet", tmp_path / "scores"
     pq.write_table(pa.Table.from_pylist(rows), source)
     options = Options("", "", 0, "score", ROWS)
-    with pytest.raises(InvalidInput, match=r"in\.parquet: row\[1400\]\.pressure\[1\].*700 bar"):
+    with pytest.raises(InvalidInput, match=r"in\.parquet: row\[450\]\.pressure\[1\].*700 bar"):
         score_many(FAMILY, source, target, packed(members), options, 1, told)
     assert len(parts(target)) == 2
     assert not (target / SUCCESS).exists()

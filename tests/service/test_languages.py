@@ -23,11 +23,6 @@ SEALS = "# Уплотнения\n\nУплотнение цилиндра мен�
 GREASE = "# Смазка\n\nПодшипники смазывают раз в год, каждый двумя граммами смазки."
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder.load("", "cpu")
-
-
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
     return Index.open(tmp_path / "index", multilingual=False)
