@@ -19,6 +19,7 @@ from pipelines.detectors.ranges import known_range, outside_range
 from pipelines.diagnosis.calibration import Platt, auc, fit_platt
 from pipelines.errors import ArtefactRejected, HdxError, Unavailable, UnknownFamily
 from pipelines.machines.baseline import SETTLED
+from pipelines.machines.commissioning import LEAST
 from pipelines.machines.definition import find_family
 from pipelines.machines.family import Family, family_names
 from pipelines.machines.labelling import Label, reading_digest
@@ -216,8 +217,10 @@ class Bundle:
         ballot = self.detector.vote(read, detail)
         empty = np.isnan(ballot.anomaly) | np.isnan(table.raw).all(axis=1)
         outside = outside_range(read, self.card.low, self.card.high)
-        # With a baseline of the system itself, no range of other machines matters to a member that reads it.
-        unknown = outside if self.detector.supervised else np.logical_and(outside, table.evidence < SETTLED)
+        # With a baseline of the system itself, no range of other machines matters to a member that reads it. People
+        # vouch for what was commissioned: a load of a few windows is known, too.
+        known = np.where(table.commissioned, LEAST, SETTLED)
+        unknown = outside if self.detector.supervised else np.logical_and(outside, table.evidence < known)
         silent = empty | unknown
         reasons = tuple(INSUFFICIENT if e else OUTSIDE if o else "" for e, o in zip(empty, unknown, strict=True))
         shares, count = _widened(ballot.contributions, len(table.columns)), len(ballot.anomaly)

@@ -29,7 +29,7 @@ from pipelines.diagnosis.records import (
 from pipelines.diagnosis.situation import COMMISSIONING, Situations, completed, situations
 from pipelines.errors import NoQuorum
 from pipelines.machines.baseline import SETTLED, learn_each
-from pipelines.machines.commissioning import TAUGHT_WITHIN, Learned
+from pipelines.machines.commissioning import LEAST, TAUGHT_WITHIN, Learned
 from pipelines.machines.family import Family
 from pipelines.signals.features import level_columns
 from pipelines.signals.quality import qualities, quality, still_channels
@@ -385,7 +385,8 @@ def taught(family: Family, seconds: Floats, table: FeatureTable, verdicts: Verdi
     near = (
         (table.distance <= TAUGHT_WITHIN)
         & (np.abs(table.strayed) <= 1).all(axis=1)
-        & (score < family.severity.critical)
+        # Of a load that was shown in too few windows to judge by, what looks like it is learned until it can be.
+        & ((score < family.severity.critical) | (np.isnan(score) & (table.evidence < LEAST)))
     )
     healthy = np.where(whole & table.commissioned, near, healthy)
     levels = level_columns(table.names)

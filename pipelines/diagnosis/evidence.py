@@ -70,8 +70,8 @@ def _level(moves: Moves, place: int) -> str:
     now, normal, unit = float(moves.now[place]), float(moves.normal[place]), moves.units[place]
     side = "above" if now > normal else "below"
     if moves.kelvin[place]:
-        return f"{abs(moves.level[place]):.0f} K {side} normal"
-    share = abs(now / normal - 1) if normal else np.inf
+        return f"{abs(now - normal):.0f} {'K' if unit == 'degC' else unit} {side} normal"
+    share = abs(now / normal - 1) if normal > 0 else np.inf  # a vacuum has no half
     if share > 3:
         return f"{abs(now - normal):.3g} {unit} {side} normal"
     return f"{100 * share:.0f} % {side} normal"

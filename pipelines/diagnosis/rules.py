@@ -150,10 +150,14 @@ def _tells(seen: _Seen, kind: _Channels) -> tuple[Flags, Flags]:
     return tells & ((kind.places != VIBRATION) | seen.known | ~enough), hydraulic
 
 
+def _none(seen: _Seen, zero: Floats) -> Flags:
+    """Tell which channels read nothing but zero, to either side of it: a vacuum is a pressure. `bool[N, C]`."""
+    return np.asarray((seen.now[..., HIGH] <= zero) & (seen.now[..., LOW] >= -zero))
+
+
 def _quiet(seen: _Seen, kind: _Channels, tells: Flags) -> Flags:
     """Tell in which windows some channel tells whether the machine works, and none says that it does: `bool[N]`."""
-    below = seen.now[..., HIGH] <= _zeros(seen, kind)
-    result: Flags = np.asarray((below | ~tells).all(axis=1) & tells.any(axis=1))
+    result: Flags = np.asarray((_none(seen, _zeros(seen, kind)) | ~tells).all(axis=1) & tells.any(axis=1))
     return result
 
 
@@ -167,7 +171,7 @@ def operating_states(table: FeatureTable, family: Family) -> list[State]:
     zero = _zeros(seen, kind)
     rests = _rests(seen, kind)
     with np.errstate(invalid="ignore"):
-        none, always = seen.now[..., HIGH] <= zero, seen.now[..., LOW] > zero
+        none, always = _none(seen, zero), np.asarray((seen.now[..., LOW] > zero) | (seen.now[..., HIGH] < -zero))
     by_quantity = [
         ((none | ~here).all(axis=1) & here.any(axis=1), (always & here).any(axis=1), here.any(axis=1))
         for place in (PRESSURE, FLOW)
@@ -342,7 +346,7 @@ def doubts(normal: Normal, family: Family) -> tuple[str, ...]:
     with np.errstate(invalid="ignore"):
         same = np.maximum(np.ptp(mean, axis=0), scatter[..., MEAN].max(axis=0)) <= RESOLVED * np.abs(mean[0])
         still = same & (level[..., RANGE] == 0).all(axis=0) & (mean[0] != 0) & np.isin(kind.places, MEASURING)
-        works = (mean > ZERO_TYPICAL * kind.typical).any(axis=0) & hydraulic
+        works = (np.abs(mean) > ZERO_TYPICAL * kind.typical).any(axis=0) & hydraulic
     found = [
         f"{kind.names[place]} read {mean[0, place]:.4g} {kind.units[place]}, to the last digit, in all windows: "
         "its sensor may be stuck"

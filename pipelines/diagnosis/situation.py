@@ -14,7 +14,7 @@ from pipelines.detectors.adaptive import HALF
 from pipelines.detectors.base import FeatureTable
 from pipelines.diagnosis.components import AFFECTED, loudest
 from pipelines.diagnosis.hypotheses import hypothesise, settled
-from pipelines.diagnosis.patterns import component_of
+from pipelines.diagnosis.patterns import component_of, quantity_of
 from pipelines.diagnosis.records import Diagnosis, Inspection, PointFinding
 from pipelines.diagnosis.rules import Limits, RuleFinding, much_moved, operating_states, rules
 from pipelines.machines.alarm import UNUSUAL, levels
@@ -192,14 +192,18 @@ def _risen(table: FeatureTable, place: int) -> NDArray[np.bool_]:
 
 def _quieter(table: FeatureTable, family: Family, statistic: str, much: float) -> NDArray[np.bool_]:
     """Tell in which windows a statistic of the vibration is lower than normal, by so much as a logarithm: `bool[N]`."""
-    channels = [name for name in mean_places(family) if family.channels[name].unit == "mm/s"]
+    channels = [name for name in mean_places(family) if _is_vibration(family, name)]
     shaken = [_ratio(table, table.names.index(f"{name}_{statistic}")) for name in channels]
     return np.asarray((np.array(shaken).reshape(len(channels), len(table.raw)) < -much).any(axis=0))
 
 
+def _is_vibration(family: Family, name: str) -> bool:
+    return quantity_of(family.channels[name].unit) == "vibration"
+
+
 def _as_loud(table: FeatureTable, family: Family) -> NDArray[np.bool_]:
     """Tell in which windows the machine shakes, and hardly less than it does: `bool[N]`."""
-    places = [place for name, place in mean_places(family).items() if family.channels[name].unit == "mm/s"]
+    places = [place for name, place in mean_places(family).items() if _is_vibration(family, name)]
     shaken = np.isfinite(table.raw[:, places]).any(axis=1)
     return np.asarray(shaken & ~_quieter(table, family, "mean", HARDLY_QUIETER))
 

@@ -32,6 +32,9 @@ TEXT_MAX = 100_000
 SPREAD = 0.01
 # The same as a share of what is plausible, for channels that are compared by difference. Source: own choice.
 SPREAD_OF_RANGE = 0.005
+# From so far below zero on, as a share of the range above it, values have a sign that says something; a gauge for 0 to
+# 400 bar that may read -1 has none. Source: own choice; a vacuum line's gauge goes from -1 to some bar.
+BELOW = 0.1
 # Samples a second: the most that a window may be sent at, and one a month. Source: `channels.RATE_MAX_HZ`, own choice.
 RATES = (1e-7, 1e5)
 # Least spread, as a share of what is plausible: distances are squared, and set beside each other. Source: own choice,
@@ -254,11 +257,14 @@ def family_of(name: str, definition: str) -> Family:
 def _channel(name: str, given: ChannelDefinition) -> Channel:
     known = plausible(given.unit)
     low, high = (float(each) for each in given.bounds if each is not None)
-    relation = given.relation or (known.relation if known else "ratio" if low >= 0 else "difference")
+    signed = "difference" if low < 0 and low <= -BELOW * high else None
+    relation = given.relation or signed or (known.relation if known else "ratio" if low >= 0 else "difference")
     likely = known.typical if known and low <= known.typical <= high else 0.5 * (low + high)
-    typical = likely if given.typical is None else given.typical
+    # Nothing is a share of zero: whoever gives it, as for a machine that mostly stands, has named no level.
+    none = given.typical is None or (relation == "ratio" and given.typical == 0)
+    typical = likely if none or given.typical is None else given.typical
     share = known.spread / known.typical if known and known.relation == "ratio" else SPREAD
-    absolute = known.spread if known else SPREAD_OF_RANGE * (high - low)
+    absolute = known.spread if known and known.relation == "difference" else SPREAD_OF_RANGE * (high - low)
     spread = max(share * abs(typical), 1e-9) if relation == "ratio" else absolute
     return Channel(
         unit=given.unit,

@@ -28,6 +28,9 @@ STEPS, NEAR = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 9.0, 10.0)
 COLUMN_MAX = 200
 # A column whose values differ by less than this share of themselves does not change. Source: doubles.
 STILL = 1e-9
+# Below this share of the largest value a machine does nothing. Source: own choice; the tenth from which on a signal's
+# rise is measured (IEC 60469).
+IDLE = 0.1
 
 
 class Reading(NamedTuple):
@@ -139,6 +142,10 @@ def _channel(reading: Reading, rate_hz: float) -> tuple[ChannelDefinition, list[
         bounds = {"low": min(like.low, bounds["low"]), "high": max(like.high, reach)}
         notes.append(f"{reading.name} goes from {low:g} to {high:g} {reading.unit}: is the unit right?")
     # What never changes must not lower an answer where it is missing.
+    working = values[np.abs(values) > IDLE * max(abs(high), abs(low))]
+    if len(working) and abs(typical) <= IDLE * max(abs(high), abs(low)) and (like is None or like.relation == "ratio"):
+        notes.append(f"{reading.name} is about zero most of the time: its typical level is that of the rest")
+        typical = float(np.median(working))
     given = {
         "unit": reading.unit,
         "typical": _rounded(typical),

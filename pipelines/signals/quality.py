@@ -79,7 +79,8 @@ def quality(inspection: Inspection, family: Family, score: float, still: Sequenc
     if still:
         notes.append(f"does not change at all: {', '.join(still)}")
     evidence = 0.0 if baseline is None else baseline.count.max(initial=0.0)
-    if evidence < SETTLED and any(family.reading_of(name) != "raw" for name in window.values):
+    commissioned = normal is not None and normal.points[0].moments is not None
+    if evidence < SETTLED and not commissioned and any(family.reading_of(name) != "raw" for name in window.values):
         told = f"{evidence:.0f} of {SETTLED:.0f} windows learned" if evidence else "none of its windows learned"
         notes.append(f"no baseline of this system yet ({told}): compared with typical levels of its family")
     if baseline is not None and baseline.origin is not None:
