@@ -209,7 +209,8 @@ class Provider:
             raise self._away(f"answers {status} with a document that is not its own")
         # Source: Discovery 1.0, 3: where it names no methods, it takes the header.
         methods = answer.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-        found = Endpoints(*map(str, named), "client_secret_basic" in methods)
+        authorization, token, keys = map(str, named)
+        found = Endpoints(authorization, token, keys, "client_secret_basic" in methods)
         self._endpoints = time.monotonic(), found
         return found
 

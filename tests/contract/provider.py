@@ -152,7 +152,7 @@ class Silent(httpx.AsyncByteStream):
 
 def unsigned(claims: dict[str, Any]) -> str:
     """Return a token without a signature."""
-    return jwt.encode(claims, None, "none", headers={"kid": "first"})
+    return jwt.encode(claims, "", "none", headers={"kid": "first"})
 
 
 def signed_by_the_public_key(claims: dict[str, Any]) -> str:
@@ -163,3 +163,39 @@ def signed_by_the_public_key(claims: dict[str, Any]) -> str:
     head = ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
     mac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(head.encode(), shown)
     return f"{head}.{urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+NOW = datetime.now(UTC)
+HOURS = timedelta(hours=2)
+# What is wrong with a token of the provider's.
+TOKENS: dict[str, dict[str, Any]] = {
+    "nonce of another log-in": {"nonce": "x" * 43},
+    "no nonce": {"nonce": None},
+    "foreign issuer": {"iss": "https://evil.example"},
+    "issuer in another spelling": {"iss": f"{ISSUER}/"},
+    "wrong audience": {"aud": "another"},
+    "no audience": {"aud": None},
+    "for another one, too": {"aud": [CLIENT_ID, "another"]},
+    "for another party": {"aud": [CLIENT_ID, "another"], "azp": "another"},
+    "azp of another": {"azp": "another"},
+    "expired": {"exp": NOW - HOURS},
+    "without end": {"exp": None},
+    "from the future": {"iat": NOW + HOURS},
+    "old": {"iat": NOW - HOURS},
+    "without time": {"iat": None},
+    "not yet": {"nbf": NOW + HOURS},
+    "no subject": {"sub": None},
+    "empty subject": {"sub": ""},
+    "long subject": {"sub": "x" * 256},
+    "subject with NUL": {"sub": "a-2-c\x00"},
+}
+# What a provider may answer that answers as none.
+AWAY: dict[str, Handler] = {
+    "fails": lambda _: httpx.Response(500),
+    "redirects": lambda _: httpx.Response(302, headers={"location": "http://127.0.0.1:1/"}, json={}),
+    "no JSON": lambda _: httpx.Response(200, text="<html>"),
+    "an array": lambda _: httpx.Response(200, json=[]),
+    "nested": lambda _: httpx.Response(200, content=b"[" * 100_000),
+    "no UTF-8": lambda _: httpx.Response(200, content=b"\xff\xfe{"),
+    "10 MB": lambda _: httpx.Response(200, content=b" " * 10_000_000),
+}
