@@ -105,7 +105,7 @@ async def make_house(store: Store) -> House:
     system = await store.systems.get(tenant_id, system.system_id)
     token_id = uuid4()
     await store.sessions.start(account.user_id, uuid4(), token_id, soon())
-    await store.identities.link(account, Identity("https://id.example", name))
+    await store.identities.link(account, Identity("https://id.example", name), name)
     await store.invitations.add(f"next to {name}", key, timedelta(days=7))
     await store.audit.note(tenant_id, name, "made", "house", "")
     await store.readings.add(tenant_id, system.system_id, [reading_of()], [suspect_of()])

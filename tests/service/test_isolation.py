@@ -305,6 +305,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "answer.feedback",
         "feedback",
         "made",
+        "identity.linked",
         "login",
         "system.commissioned",
         "system.added",
@@ -315,7 +316,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         "ann",
-        *[theirs.username] * 4,
+        *[theirs.username] * 5,
         *["command line"] * 5,
     ]
 
