@@ -18,6 +18,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from configs.oidc import Oidc
 from configs.rates import Rates
 
 FOLDER = Path(__file__).parent
@@ -74,8 +75,7 @@ class Retention(_Section):
             Answers to questions go all, with what was said of them.
         readings_days: Readings by whole days, what was set aside of them, and their summaries; days that were sent late
             are kept as long from then on.
-        audit_days: Notes of the audit from when they were sealed on; 0 keeps them, and no setting deletes one younger
-            than 30 days.
+        audit_days: Notes of the audit, since they were sealed; 0 keeps them, and none younger than 30 days is deleted.
         sessions_days: Refresh tokens after their end, so that what became of them can be looked up.
 
     Source: own choice: a year and a month, so that a machine can be compared with its last year; a month for ended
@@ -118,9 +118,8 @@ class Limits(_Section):
     """Bounds on what one request may carry.
 
     Units: `body_bytes`, `document_bytes` and `readings_bytes` bytes, unpacked, too; `file_cells` rows times columns of
-        a file of readings, `values` samples a channel, `batch` windows a request; `job_bytes` of a file that is read as
-        a job, `job_memory` of the process that reads it, `jobs` that wait of a tenant, and `jobs_bytes` of all their
-        files.
+        a file of readings, `values` samples a channel, `batch` windows a request; `job_bytes` of a file read as a job,
+        `job_memory` of the process that reads it, `jobs` that wait of a tenant, `jobs_bytes` of all their files.
     Source: 10,000 readings of twenty channels are some 8 MB of JSON; 16 MB of CSV have some two million cells, and
         Parquet or a workbook of that size may unpack to a hundred times more; a day of samples at 0.1 Hz is 8,640
         values; the quickstart's own largest body is under 1 kB.
@@ -296,6 +295,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     redis: Redis = Redis()
     tokens: Tokens = Tokens()
+    oidc: Oidc = Oidc()
     limits: Limits = Limits()
     rates: Rates = Rates()
     documents: Documents = Documents()

@@ -27,10 +27,12 @@ from serve_app.api import (
     feedback,
     health,
     internal,
+    invitations,
     jobs,
     keys,
     limits,
     models,
+    oidc,
     problems,
     readings,
     replay,
@@ -72,6 +74,8 @@ TAGS = [
 # In the order in which paths are looked up.
 ROUTED = (
     auth,
+    oidc,
+    invitations,
     token_keys,
     diagnose,
     diagnostics,
@@ -115,6 +119,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.authenticator = auth.Authenticator(services)
+    app.state.oidc = oidc.OidcLogIn.of(services, app.state.authenticator)
     app.state.limiter = limiter = limits.limiter_of(services, app.state.authenticator)
     app.state.detection = Detection(services)
     app.state.listeners = Counter()

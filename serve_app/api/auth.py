@@ -53,9 +53,9 @@ class Authenticator:
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
-        self._issuer = TokenIssuer(services.settings, asked=False)
+        self.issuer = TokenIssuer(services.settings, asked=False)
         redis = services.settings.redis.url
-        self._limits = LogInLimits(redis.get_secret_value() if redis else None, services.store.rates)
+        self.limits = LogInLimits(redis.get_secret_value() if redis else None, services.store.rates)
         self.passwords = PasswordChecks()
         # Generations that hold, of accounts whose earlier tokens may be alive; of all others any does.
         self._generations: Mapping[int, int] = {}
@@ -63,7 +63,7 @@ class Authenticator:
         self._used: defaultdict[int, dict[bytes, datetime]] = defaultdict(dict)
         self._remembered_s = 60 * services.settings.tokens.access_minutes + 60  # and a minute for clocks that differ
         # Checked for an unknown account, so that the time taken does not tell whether it exists.
-        self._nobody = hash_password(secrets.token_hex())
+        self.nobody = hash_password(secrets.token_hex())
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -89,7 +89,7 @@ class Authenticator:
 
     async def _ask_for_keys(self) -> None:
         """Read which keys sign, before anything is signed, too: what a former one signs now might be refused early."""
-        self._issuer.hold(await self._store.token_keys.held(HELD))
+        self.issuer.hold(await self._store.token_keys.held(HELD))
 
     async def write_uses(self) -> None:
         """Keep when keys were used last; what cannot be written is forgotten, as their next use says more."""
@@ -132,15 +132,15 @@ class Authenticator:
         Raises:
             Unauthenticated: It does not hold.
         """
-        caller = self._issuer.read_access(token)
+        caller = self.issuer.read_access(token)
         self._check_generation(caller)
         return caller
 
     async def public_keys(self) -> list[dict[str, str]]:
         """Return the keys that access tokens are verified with."""
-        if not self._issuer.asked:
+        if not self.issuer.asked:
             await self._ask_for_keys()
-        return self._issuer.public_keys()
+        return self.issuer.public_keys()
 
     def _check_generation(self, caller: Principal) -> None:
         if caller.generation < self._generations.get(caller.user_id or 0, 0):
@@ -158,7 +158,7 @@ class Authenticator:
 
     def is_device(self, cookie: str) -> bool:
         """Tell whether it is of a device that has logged in, to whatever account."""
-        return self._issuer.read_device(cookie) is not None
+        return self.issuer.read_device(cookie) is not None
 
     async def log_in(
         self, login: str, password: str, address: str, cookie: str | None = None
@@ -183,7 +183,7 @@ class Authenticator:
         is_right = await self._attempt(account, name, password, address, cookie, LOG_IN)
         if account is None or not is_right:
             raise Unauthenticated(WRONG)
-        return await self._session(account, address), self._device(account)
+        return await self.session(account, address), self.device(account)
 
     async def change_password(
         self, caller: Principal, current: str, new: str, address: str, cookie: str | None = None
@@ -204,7 +204,7 @@ class Authenticator:
             raise Forbidden("current_password must be the password of your account")
         hashed = await self.passwords.hash(account.tenant_id, new)
         changed = await self._store.accounts.set_password(account, hashed, account.username, checked=True)
-        return await self._session(changed, address), self._device(changed)
+        return await self.session(changed, address), self.device(changed)
 
     async def _attempt(
         self, account: Account | None, name: str, password: str, address: str, cookie: str | None, deed: str
@@ -214,7 +214,7 @@ class Authenticator:
         Raises:
             Overloaded: Too many attempts failed, or are being checked.
         """
-        device = self._issuer.read_device(cookie) if cookie else None
+        device = self.issuer.read_device(cookie) if cookie else None
         if device and not (account and device.is_of(account.user_id, account.generation)):
             device = None  # a stranger to this account
         who = f"user {account.user_id}" if account else f"name {digest(name).hex()}"
@@ -223,14 +223,14 @@ class Authenticator:
         place = account.user_id if account and (device or deed != LOG_IN) else STRANGERS
         known = device.name if device else None
         with self.passwords.place(place):
-            await self._limits.begin(who, where, known)
-            stored = account.password_hash if account else self._nobody
+            await self.limits.begin(who, where, known)
+            stored = account.password_hash if account else self.nobody
             right = await self.passwords.verify(place, stored, password)
         if account is None or not (right and account.active):
-            await self._limits.failed(where, known)
-            await self._refused(account, address, f"{deed}.failed")
+            await self.limits.failed(where, known)
+            await self.refused(account, address, f"{deed}.failed")
             return False
-        await self._limits.succeeded(who, where, known)
+        await self.limits.succeeded(who, where, known)
         return True
 
     async def refresh(self, token: str) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class Authenticator:
         Raises:
             Unauthenticated: The token does not hold, or its account is gone, disabled, or has a new password.
         """
-        claims = self._issuer.read_refresh(token)
+        claims = self.issuer.read_refresh(token)
         account = await self._store.accounts.get(claims.user_id)
         if account is None or not account.active:
             await self._store.sessions.end(claims.token_id)
@@ -247,7 +247,7 @@ class Authenticator:
         if claims.generation < account.generation:
             raise Unauthenticated(WITHDRAWN)
         await self._ask_for_keys()
-        pair = self._issuer.issue(_principal(account), claims.family)
+        pair = self.issuer.issue(_principal(account), claims.family)
         await self._store.sessions.rotate(claims.token_id, pair.token_id, pair.expires_at)
         return _shown(pair)
 
@@ -257,23 +257,25 @@ class Authenticator:
         Raises:
             Unauthenticated: The token does not hold.
         """
-        claims = self._issuer.read_refresh(token)
+        claims = self.issuer.read_refresh(token)
         await self._store.sessions.end(claims.token_id)
 
-    async def _session(self, account: Account, address: str) -> dict[str, Any]:
+    async def session(self, account: Account, address: str) -> dict[str, Any]:
+        """Return the tokens of a new session."""
         await self._ask_for_keys()
-        pair = self._issuer.issue(_principal(account))
+        pair = self.issuer.issue(_principal(account))
         await self._store.sessions.start(account.user_id, pair.family, pair.token_id, pair.expires_at, address)
         return _shown(pair)
 
-    def _device(self, account: Account) -> str:
-        return self._issuer.issue_device(account.user_id, account.generation)
+    def device(self, account: Account) -> str:
+        """Return what a device is known by from now on."""
+        return self.issuer.issue_device(account.user_id, account.generation)
 
-    async def _refused(self, account: Account | None, address: str, action: str) -> None:
+    async def refused(self, account: Account | None, address: str, action: str) -> None:
         """Keep a failed attempt: in the tenant's audit where there is one, else in the platform's."""
         if account is None:
             logs.write(action, logging.WARNING, address=address, reason="unknown account")
-            if await self._limits.is_noted():
+            if await self.limits.is_noted():
                 await self._store.audit.note(None, "unknown", action, "unknown account", address)
             return
         logs.write(action, logging.WARNING, address=address, user_id=account.user_id)
@@ -353,7 +355,7 @@ async def log_in(request: Request, body: LoginBody, authenticator: Authenticatin
     """Return an access token for `Authorization: Bearer`, and a refresh token to get the next one."""
     # An attempt counts, and is in the audit, whether its caller waits or not.
     given = body.username, body.password, address_of(request), request.cookies.get(DEVICE_COOKIE)
-    return _known(request, *await completed(authenticator.log_in(*given)))
+    return known(request, *await completed(authenticator.log_in(*given)))
 
 
 @router.post(
@@ -385,12 +387,12 @@ async def change_password(
     Attempts with a wrong current password count as those of log-in do.
     """
     given = body.current_password, body.new_password, address_of(request), request.cookies.get(DEVICE_COOKIE)
-    return _known(request, *await completed(authenticator.change_password(caller, *given)))
+    return known(request, *await completed(authenticator.change_password(caller, *given)))
 
 
-def _known(request: Request, tokens: dict[str, Any], device: str) -> Response:
+def known(request: Request, tokens: dict[str, Any], device: str, status: int = 200) -> Response:
     """Return tokens, and have the device show from now on that it has logged in: strangers do not lock that one out."""
-    response = JSONResponse(tokens)
+    response = JSONResponse(tokens, status)
     lives, secure = int(DEVICE_LIVES.total_seconds()), request.url.scheme == "https"
     response.set_cookie(
         DEVICE_COOKIE, device, lives, path="/api/auth/", secure=secure, httponly=True, samesite="strict"

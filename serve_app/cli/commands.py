@@ -22,6 +22,7 @@ from serve_app.cli import (
     run,
     score,
     system,
+    tenants,
     train,
     users,
 )
@@ -33,6 +34,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(family.app, name="family")
 app.add_typer(keys.app, name="keys")
 app.add_typer(system.app, name="system")
+app.add_typer(tenants.app, name="tenant")
 app.add_typer(users.app, name="user")
 
 

@@ -167,6 +167,36 @@ def set_password(login: LoginArgument, password: PasswordOption = "") -> None:
     console.print(f"Changed the password of {login}.")
 
 
+@app.command("link")
+def link_identity(
+    login: LoginArgument,
+    subject: Annotated[str, typer.Option(help="The provider's own name for the person, `sub` of its tokens.")],
+    issuer: Annotated[str, typer.Option(help="The provider; left out, that of HDX_OIDC__ISSUER.")] = "",
+) -> None:
+    """Let a person log in by a provider of OpenID Connect, too."""
+    from serve_app.store.records_identities import Identity
+
+    identity = Identity(issuer or read_settings().oidc.issuer, subject)
+    if not identity.issuer:
+        raise InvalidInput("issuer", "", "must be given, or set as HDX_OIDC__ISSUER")
+
+    async def link(store: "Store") -> None:
+        await store.identities.link(await account_of(store, login), identity, getuser())
+
+    with_store(link)
+    console.print(f"Linked {login} to {identity.subject} of {identity.issuer}.")
+
+
+@app.command("unlink")
+def unlink_identities(login: LoginArgument) -> None:
+    """Let a person log in by no provider any more; sessions and access of before end within seconds."""
+
+    async def unlink(store: "Store") -> int:
+        return await store.identities.unlink(await account_of(store, login), getuser())
+
+    console.print(f"Unlinked {with_store(unlink)} of {login}.")
+
+
 @app.command("keys")
 def list_keys(tenant: OwnerOption = "demo") -> None:
     """List a tenant's API keys; the keys themselves are kept nowhere."""

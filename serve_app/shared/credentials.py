@@ -28,6 +28,8 @@ from serve_app.shared.token_keys import (
     DEVICE,
     DEVICE_LIVES,
     FIRST,
+    OIDC,
+    OIDC_LIVES,
     REFRESH,
     KeyRing,
     Kind,
@@ -41,6 +43,8 @@ REQUIRED = ["iss", "aud", "sub", "exp", "iat", "jti", "typ"]
 KEY_PREFIX = "hdx_"  # of an API key; no access token begins so
 SHOWN = 8  # characters of a key that lists show; own choice: its prefix and four more, and 234 bits stay unknown
 LIFE_MAX = timedelta(days=3660)  # of a key that has an end; own choice: ten years
+INVITATION_PREFIX = "hdxi_"
+INVITATION_LIVES = timedelta(days=7)  # source: own choice
 SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
 # Access tokens that are verified once: each time costs a tenth of a millisecond. Source: own choice; a few megabytes.
 VERIFIED_MAX = 10_000
@@ -145,6 +149,11 @@ def new_api_key() -> str:
     return f"{KEY_PREFIX}{secrets.token_urlsafe(32)}"
 
 
+def new_invitation() -> str:
+    """Return a fresh invitation; only its digest is ever stored."""
+    return f"{INVITATION_PREFIX}{secrets.token_urlsafe(32)}"
+
+
 def check_end(expires_at: datetime | None) -> None:
     """Refuse an end of a new key that has passed, or that nobody will see.
 
@@ -238,6 +247,18 @@ class TokenIssuer:
             _, claims = self._read(token, DEVICE)
             return Device(int(claims["sub"]), int(claims["gen"]), str(claims["jti"]))
         except (Unauthenticated, Unavailable, KeyError, TypeError, ValueError):
+            return None
+
+    def issue_log_in(self, claims: dict[str, Any]) -> str:
+        """Return what a browser holds of a log-in at a provider until it is back; signed, and not secret from it."""
+        now = datetime.now(UTC)
+        return self._sign(OIDC, now, now + OIDC_LIVES, uuid4(), {"sub": ""} | claims)
+
+    def read_log_in(self, token: str) -> dict[str, Any] | None:
+        """Return what was signed so; None where that does not hold."""
+        try:
+            return self._read(token, OIDC)[1]
+        except Unauthenticated:
             return None
 
     def _sign(self, kind: Kind, now: datetime, ends: datetime, token_id: UUID, more: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ OF_DEVICE = RateLimitItemPerMinute(8, 5, "DEVICE")
 # Notes in the audit, which is kept for ever, of attempts at names that no account has: beyond, the log alone has them.
 # Source: own choice; at this rate a year of attempts takes a few gigabytes.
 AT_UNKNOWN = RateLimitItemPerHour(600, 1, "UNKNOWN")
+# A log-in at a provider is finished once: longer than it may take, clocks included.
+ONCE = RateLimitItemPerMinute(1, 15, "ONCE")
 SHARED_TIMEOUT_S = 0.5  # source: own choice; a log-in takes a tenth of a second
 SHARED_REST_S = 5.0  # what is away is not asked again for so long; source: own choice
 Reply = TypeVar("Reply")
@@ -66,10 +68,22 @@ class LogInLimits:
         if device is not None:
             await self._hit(OF_DEVICE, who, device)
             return
-        if not await self._ask(lambda counts: counts.test(OF_ADDRESS, address)):
-            await self._refuse(OF_ADDRESS, address)
+        await self.check(address)
         await self._hit(FROM_ADDRESS, who, address)
         await self._hit(OF_ACCOUNT, who)
+
+    async def check(self, address: str) -> None:
+        """Refuse an address of which too many log-ins have failed.
+
+        Raises:
+            Overloaded: They have.
+        """
+        if not await self._ask(lambda counts: counts.test(OF_ADDRESS, address)):
+            await self._refuse(OF_ADDRESS, address)
+
+    async def is_first(self, name: str) -> bool:
+        """Tell whether something that ends within ten minutes comes for the first time."""
+        return await self._ask(lambda counts: counts.hit(ONCE, name))
 
     async def failed(self, address: str, device: str | None = None) -> None:
         """Count a failure against the address, unless it came from a known device."""

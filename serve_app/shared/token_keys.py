@@ -23,18 +23,22 @@ from configs.settings import ACCESS_MINUTES_MAX, REFRESH_DAYS_MAX
 from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import EPOCH
 
-Kind = Literal["access", "refresh", "device"]
+Kind = Literal["access", "refresh", "device", "oidc"]
 ACCESS: Final = "access"
 REFRESH: Final = "refresh"
 DEVICE: Final = "device"
+OIDC: Final = "oidc"
 # How long a device is known after it has logged in. Source: own choice; who was away for longer is a stranger again.
 DEVICE_LIVES = timedelta(days=90)
+# How long a person may take to log in at a provider. Source: own choice.
+OIDC_LIVES = timedelta(minutes=10)
 # A former key holds for tokens of a kind as long as any of them may live, whatever the settings said when it signed,
 # and for clocks that differ. Source of the minute: own choice.
 LIVES: dict[Kind, timedelta] = {
     ACCESS: timedelta(minutes=ACCESS_MINUTES_MAX),
     REFRESH: timedelta(days=REFRESH_DAYS_MAX),
     DEVICE: DEVICE_LIVES,
+    OIDC: OIDC_LIVES,
 }
 MARGIN = timedelta(minutes=1)
 HELD = max(LIVES.values()) + MARGIN
@@ -142,7 +146,7 @@ def _access_key(secret: bytes, number: int, former_since: datetime | None) -> To
 
 def _own_key(secret: bytes, number: int, former_since: datetime | None) -> TokenKey:
     key = _derived(secret, "refresh tokens and devices", number)
-    return TokenKey(_hash_of(key), HS256, (REFRESH, DEVICE), key, key, former_since)
+    return TokenKey(_hash_of(key), HS256, (REFRESH, DEVICE, OIDC), key, key, former_since)
 
 
 def _first_key(secret: bytes, former_since: datetime) -> TokenKey:

@@ -89,7 +89,7 @@ class Accounts:
             NotFound: There is none of this id in this tenant.
         """
         async with self._database.tenant(tenant_id) as connection:
-            return await _held(connection, user_id)
+            return await held(connection, user_id)
 
     async def add(
         self,
@@ -114,19 +114,13 @@ class Accounts:
             "password_hash": password_hash,
             "role": role,
         }
-        refusals: dict[str | None, HdxError] = {
-            "users_username": Conflict("username", username),
-            "users_email": Conflict("email", email),
-            "users_username_form": InvalidInput("username", username, "may hold @ only as the account's own e-mail"),
-            "users_email_form": InvalidInput("email", email, "must hold @"),
-        }
         try:
             async with self._database.tenant(tenant_id) as connection:
                 made = Account(*(await connection.execute(insert(users).values(row).returning(*ACCOUNT))).one())
                 await note(connection, tenant_id, actor, "user.added", f"user {made.user_id}", f"{username}, {role}")
                 return made
         except IntegrityError as error:
-            raise refusals.get(constraint(error), NotFound("tenant", tenant_id)) from None
+            raise (refusal(error, username, email) or NotFound("tenant", tenant_id)) from None
 
     async def set_active(self, account: Account, active: bool, actor: str = COMMAND_LINE) -> None:
         """Let an account log in, or end its sessions and its access.
@@ -152,7 +146,7 @@ class Accounts:
         """
         async with self._database.tenant(tenant_id) as connection:
             admins = await _hold_admins(connection)
-            account = await _held(connection, user_id, for_update=True)
+            account = await held(connection, user_id, for_update=True)
             given: dict[str, Any] = {"role": role, "active": active}
             changes = {
                 name: value for name, value in given.items() if value is not None and value != getattr(account, name)
@@ -162,7 +156,7 @@ class Accounts:
             if admins == [user_id]:
                 field, value = next(iter(changes.items()))
                 raise Conflict(field, value, LAST_ADMIN)
-            changed = await _write(connection, account, "role" in changes or active is False, **changes)
+            changed = await write(connection, account, "role" in changes or active is False, **changes)
             for action, detail in _told(account, changes):
                 await note(connection, tenant_id, actor, action, f"user {user_id}", detail)
             return changed
@@ -182,10 +176,10 @@ class Accounts:
             Conflict: Its credentials were withdrawn since it was checked.
         """
         async with self._database.tenant(account.tenant_id) as connection:
-            now = await _held(connection, account.user_id, for_update=True)
+            now = await held(connection, account.user_id, for_update=True)
             if checked and now.generation != account.generation:
                 raise Conflict("account", account.username, "was changed meanwhile; log in again")
-            changed = await _write(connection, now, True, password_hash=password_hash)
+            changed = await write(connection, now, True, password_hash=password_hash)
             await note(connection, now.tenant_id, actor, "user.password", f"user {now.user_id}", now.username)
             return changed
 
@@ -196,8 +190,8 @@ class Accounts:
             NotFound: There is none of this id in this tenant.
         """
         async with self._database.tenant(tenant_id) as connection:
-            account = await _held(connection, user_id, for_update=True)
-            await _write(connection, account, True)
+            account = await held(connection, user_id, for_update=True)
+            await write(connection, account, True)
             await note(connection, tenant_id, actor, "user.sessions.ended", f"user {user_id}", account.username)
 
     async def withdrawn(self, seconds: float) -> dict[int, int]:
@@ -208,13 +202,24 @@ class Accounts:
             return {row.user_id: row.generation for row in await connection.execute(query)}
 
 
+def refusal(error: IntegrityError, username: str, email: str) -> HdxError | None:
+    """Return why a new account is refused; None where that is not for its names."""
+    refusals: dict[str | None, HdxError] = {
+        "users_username": Conflict("username", username),
+        "users_email": Conflict("email", email),
+        "users_username_form": InvalidInput("username", username, "may hold @ only as the account's own e-mail"),
+        "users_email_form": InvalidInput("email", email, "must hold @"),
+    }
+    return refusals.get(constraint(error))
+
+
 async def _hold_admins(connection: AsyncConnection) -> list[int]:
     """Return the tenant's active administrators; whoever else would change one waits, and counts anew."""
     query = select(users.c.user_id).where(users.c.role == "admin", users.c.active)
     return list((await connection.execute(query.order_by(users.c.user_id).with_for_update())).scalars())
 
 
-async def _held(connection: AsyncConnection, user_id: int, for_update: bool = False) -> Account:
+async def held(connection: AsyncConnection, user_id: int, for_update: bool = False) -> Account:
     """Return an account of the transaction's tenant.
 
     Raises:
@@ -227,7 +232,7 @@ async def _held(connection: AsyncConnection, user_id: int, for_update: bool = Fa
     return Account(*row)
 
 
-async def _write(connection: AsyncConnection, account: Account, withdrawn: bool, **changes: Any) -> Account:
+async def write(connection: AsyncConnection, account: Account, withdrawn: bool, **changes: Any) -> Account:
     """Change an account, and withdraw its credentials where that is asked for."""
     if withdrawn:
         changes |= {"generation": users.c.generation + 1, "withdrawn_at": func.now()}

@@ -13,7 +13,14 @@ from pipelines.machines.commissioning import Learned, Normal, State
 from serve_app.store.protocols_answers import AnswerStore
 from serve_app.store.protocols_audit import AuditStore, SealStore
 from serve_app.store.protocols_idempotency import IdempotencyStore
-from serve_app.store.protocols_people import AccountStore, KeyStore, SessionStore, TenantStore
+from serve_app.store.protocols_people import (
+    AccountStore,
+    IdentityStore,
+    InvitationStore,
+    KeyStore,
+    SessionStore,
+    TenantStore,
+)
 from serve_app.store.protocols_rates import RateStore
 from serve_app.store.protocols_readings import EventStore, JobStore, ReadingStore, WatchStore
 from serve_app.store.protocols_token_keys import TokenKeyStore
@@ -226,6 +233,16 @@ class StoreParts(Protocol):
     @property
     def accounts(self) -> AccountStore:
         """People."""
+        ...
+
+    @property
+    def identities(self) -> IdentityStore:
+        """What providers vouch for."""
+        ...
+
+    @property
+    def invitations(self) -> InvitationStore:
+        """Rights to make a tenant."""
         ...
 
     @property

@@ -1,11 +1,12 @@
 """What routes ask of the store about companies, people, their sessions, and keys."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 from serve_app.store.records import COMMAND_LINE, Account, ApiKey, Principal, Role, Scope, Session
+from serve_app.store.records_identities import Identity, Invitation, Newcomer
 
 
 class TenantStore(Protocol):
@@ -130,4 +131,44 @@ class KeyStore(Protocol):
 
     async def used(self, tenant_id: int, moments: Mapping[bytes, datetime]) -> None:
         """Keep when keys were used last, to a minute."""
+        ...
+
+
+class IdentityStore(Protocol):
+    """Which account an identity of a provider opens."""
+
+    async def account(self, identity: Identity) -> Account | None:
+        """Return the account that an identity is linked to."""
+        ...
+
+    async def link(self, account: Account, identity: Identity, actor: str = COMMAND_LINE) -> None:
+        """Let an identity open an account."""
+        ...
+
+    async def unlink(self, account: Account, actor: str = COMMAND_LINE) -> int:
+        """Have no identity open an account any more, and end its sessions; return how many did."""
+        ...
+
+
+class InvitationStore(Protocol):
+    """Rights to make a tenant, once each."""
+
+    async def add(self, tenant: str, sha256: bytes, lives: timedelta, actor: str = COMMAND_LINE) -> Invitation:
+        """Invite to make a tenant of a name."""
+        ...
+
+    async def page(self, after: int = 0, limit: int = 100) -> Sequence[Invitation]:
+        """Return a page in the order of their ids, those that hold no longer too."""
+        ...
+
+    async def revoke(self, invitation_id: int, actor: str = COMMAND_LINE) -> None:
+        """End an invitation."""
+        ...
+
+    async def is_open(self, sha256: bytes) -> bool:
+        """Tell whether an invitation holds."""
+        ...
+
+    async def redeem(self, sha256: bytes, newcomer: Newcomer) -> Account:
+        """Make the tenant with its administrator, and use the invitation up."""
         ...

@@ -14,6 +14,8 @@ from serve_app.store.events import Events
 from serve_app.store.families import Families
 from serve_app.store.feedback import Feedback
 from serve_app.store.idempotency import IdempotencyKeys
+from serve_app.store.identities import Identities
+from serve_app.store.invitations import Invitations
 from serve_app.store.jobs import Jobs
 from serve_app.store.keys import Keys
 from serve_app.store.promotions import Promotions
@@ -35,6 +37,8 @@ class Store:
         self.archive = Archive(database, archive)
         self.tenants = Tenants(database)
         self.accounts = Accounts(database)
+        self.identities = Identities(database)
+        self.invitations = Invitations(database)
         self.sessions = Sessions(database)
         self.keys = Keys(database)
         self.token_keys = TokenKeys(database)

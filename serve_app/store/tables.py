@@ -64,6 +64,7 @@ users = Table(
     # How often the account's credentials were withdrawn, and when last.
     Column("generation", Integer, nullable=False, server_default="0"),
     Column("withdrawn_at", DateTime(timezone=True)),
+    UniqueConstraint("tenant_id", "user_id", name="users_own"),
     # Together with the unique indexes: one log-in never means two accounts.
     CheckConstraint("position('@' in email) > 0", "users_email_form"),
     CheckConstraint("position('@' in username) = 0 OR lower(username) = lower(email)", "users_username_form"),

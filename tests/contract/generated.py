@@ -35,6 +35,7 @@ RULED = {
     "POST /api/users/": "a password that few have, a name that is no other's",
     "POST /api/users/{user_id}/password/": "the same",
     "POST /api/auth/password/": "the same",
+    "POST /api/auth/invitations/": "a password that few have, unless there is a provider",
     "GET /api/audit/": "from before to",
     "GET /api/audit/export/": "from before to, and no longer than a year",
     "POST /api/keys/": "an end that is still to come, and not far off",

@@ -42,6 +42,7 @@ from serve_app.store.records_audit import ALL, Wanted
 from serve_app.store.records_watching import Event, Happened, Watch
 from serve_app.store.spans import in_order, representative, width_of
 from serve_app.store.watches import JUST_BEFORE
+from tests.contract.memory_identities import MemoryIdentities, MemoryInvitations
 from tests.contract.memory_jobs import MemoryJobs
 from tests.contract.memory_keyring import MemoryKeyring
 from tests.contract.memory_people import BEGAN, MemoryAccounts, MemoryKeys, MemorySessions, MemoryTenants
@@ -632,6 +633,8 @@ class MemoryStore(Rows):
         self.up = True
         self.tenants = MemoryTenants(self)
         self.accounts = MemoryAccounts(self)
+        self.identities = MemoryIdentities(self)
+        self.invitations = MemoryInvitations(self)
         self.sessions = MemorySessions(self)
         self.idempotency = MemoryKeyring(self)
         self.keys = MemoryKeys(self)

@@ -86,7 +86,7 @@ async def test_a_stream_ends_with_its_credential(bench: Bench, monkeypatch: pyte
     monkeypatch.setattr(events, "LOOK_S", 0.001)
     await bench.store.keys.add(1, "line 5", "viewer", digest("hdx_line_5"))
     authenticator = Authenticator(bench.services)
-    token = authenticator._issuer.issue(Principal(1, 3, "operator", "operator")).access
+    token = authenticator.issuer.issue(Principal(1, 3, "operator", "operator")).access
     headers = Headers({"x-api-key": "hdx_line_5"} if is_key else {"authorization": f"Bearer {token}"})
     caller = await authenticator.by_headers(headers)
     stream = events._stream(bench.services, partial(authenticator.check_again, caller, headers), 1, 1, 0, EVENTS)

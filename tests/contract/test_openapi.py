@@ -19,6 +19,9 @@ OPEN = {
     "/api/auth/login/",
     "/api/auth/refresh/",
     "/api/auth/logout/",
+    "/api/auth/oidc/login/",
+    "/api/auth/oidc/callback/",
+    "/api/auth/invitations/",
     "/.well-known/jwks.json",
 }
 

@@ -21,6 +21,7 @@ from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Reading, StoredDiagnosis, Suspect, System
 from serve_app.store.records_answers import Cited
 from serve_app.store.records_idempotency import KeyScope
+from serve_app.store.records_identities import Identity
 from serve_app.store.records_jobs import Job, JobTask, Ordered
 from serve_app.store.records_watching import Happened
 from serve_app.store.repository import Store
@@ -104,6 +105,8 @@ async def make_house(store: Store) -> House:
     system = await store.systems.get(tenant_id, system.system_id)
     token_id = uuid4()
     await store.sessions.start(account.user_id, uuid4(), token_id, soon())
+    await store.identities.link(account, Identity("https://id.example", name), name)
+    await store.invitations.add(f"next to {name}", key, timedelta(days=7))
     await store.audit.note(tenant_id, name, "made", "house", "")
     await store.readings.add(tenant_id, system.system_id, [reading_of()], [suspect_of()])
     await store.archive.begin(tenant_id, system.system_id, reading_of().at.date())

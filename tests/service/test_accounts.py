@@ -196,7 +196,7 @@ async def test_every_replica_shuts_out_whom_one_does(store: Store, tmp_path: Pat
     replicas = [Authenticator(replace(make_bench(tmp_path).services, store=store)) for _ in range(2)]
     tokens, _ = await replicas[0].log_in(person.username, "a lamp for the cellar", "10.0.0.1")
     token = tokens["access"]
-    stays = replicas[0]._issuer.issue(Principal(house.tenant_id, other.user_id, other.username, "admin")).access
+    stays = replicas[0].issuer.issue(Principal(house.tenant_id, other.user_id, other.username, "admin")).access
     async with AsyncExitStack() as running:
         for replica in replicas:
             await running.enter_async_context(replica.watching())

@@ -41,13 +41,16 @@ async def test_without_a_tenant_nothing_is_seen(store: Store, url: str) -> None:
     assert seen == dict.fromkeys(metadata.tables, 0)
 
 
+NO_TENANTS = {"tenants", "refresh_tokens", "request_counts", "login_attempts", "token_keys", "invitations"}
+
+
 async def test_a_tenant_sees_its_own_rows_alone(store: Store, url: str) -> None:
     """Raw SQL without any WHERE returns the rows of the tenant that is set, and no session or count of anybody."""
     ours, _ = await make_house(store), await make_house(store)
     with as_application(url, ours.tenant_id) as connection:
         for name, table in metadata.tables.items():
             rows = connection.execute(select(table)).all()
-            if name in {"tenants", "refresh_tokens", "request_counts", "login_attempts", "token_keys"}:
+            if name in NO_TENANTS:
                 assert rows == []
             else:
                 assert {row.tenant_id for row in rows} == {ours.tenant_id}
@@ -89,6 +92,10 @@ async def test_notes_and_answers_are_final(store: Store, url: str) -> None:
         "DELETE FROM audit_checkpoints",
         "UPDATE token_keys SET begun_at = now()",
         "DELETE FROM token_keys",
+        "UPDATE identities SET user_id = 1",
+        "UPDATE invitations SET tenant = 'x'",
+        "UPDATE invitations SET expires_at = now()",
+        "DELETE FROM invitations",
         "INSERT INTO token_keys (number, begun_at) VALUES (2, now())",
         "UPDATE diagnoses SET family = 'x'",
         "UPDATE answers SET question = 'x'",
@@ -298,6 +305,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
         "answer.feedback",
         "feedback",
         "made",
+        "identity.linked",
         "login",
         "system.commissioned",
         "system.added",
@@ -308,7 +316,7 @@ async def test_lists_hold_own_rows(store: Store) -> None:
     assert [note.actor for note in await store.audit.newest(theirs.tenant_id)] == [
         "command line",
         "ann",
-        *[theirs.username] * 4,
+        *[theirs.username] * 5,
         *["command line"] * 5,
     ]
 

@@ -39,7 +39,7 @@ def test_starts_at_once_do_not_race(database_url: str) -> None:
     """Four starts at once all succeed on one set of tables."""
     with ThreadPoolExecutor(4) as starts:
         list(starts.map(migrate, [database_url] * 4))
-    assert current(database_url) == "0023"
+    assert current(database_url) == "0024"
 
 
 def test_a_database_is_made_once(url: str) -> None:
@@ -141,6 +141,7 @@ def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:
 
 # What is gone after a step back and forward again: all of a table, or a column. The rest is as it was, row by row.
 LOST = {
+    "0024": {"identities", "invitations"},
     "0022": {"login_attempts", "request_counts"},
     "0021": {"audit_checkpoints", "audit_leaves"},
     "0020": {"idempotency_keys"},

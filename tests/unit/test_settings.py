@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from configs.oidc import Oidc
 from configs.settings import Settings, environment, new_secrets, read_settings, unknown_names
 
 SECRETS = new_secrets()
@@ -122,3 +123,26 @@ def test_settings_are_frozen_to_their_leaves() -> None:
     for part, name in ((settings, "port"), (settings.models, "quorum")):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(part, name, 1)
+
+
+ISSUER = "https://id.example"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"issuer": ISSUER},
+        {"issuer": "http://id.example", "client_id": "x"},
+        {"issuer": f"{ISSUER}?a=b", "client_id": "x"},
+        {"issuer": "https://a b", "client_id": "x"},
+        {"issuer": "https://me@id.example", "client_id": "x"},
+        {"issuer": "id.example", "client_id": "x"},
+        {"issuer": ISSUER, "client_id": "x", "scopes": "email"},
+        {"issuer": ISSUER, "client_id": "x", "redirect_uri": "http://hdx.example/"},
+    ],
+)
+def test_settings_that_nobody_can_log_in_by(given: dict[str, str]) -> None:
+    """Stop the start; http is for this machine alone."""
+    with pytest.raises(ValidationError):
+        Oidc.model_validate(given)
+    assert Oidc(issuer="http://127.0.0.1:5001/", client_id="x").issuer

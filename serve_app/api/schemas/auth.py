@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from serve_app.api.schemas.base import Body, Reply, Text, example
+from serve_app.api.schemas.base import Body, Reply, Text, example, storable
 
+# Source: RFC 5321, 4.5.3.1: an e-mail address has at most 254 characters; a user name may be one.
+Login = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254), AfterValidator(storable)]
 Password = Annotated[Text, Field(min_length=1, max_length=1024)]
 
 
@@ -28,6 +30,30 @@ class PasswordChangeBody(Body):
 
     current_password: Password
     new_password: Password = Field(description="At least 15 characters, none that many choose, without the user name")
+
+
+class InvitationBody(Body):
+    """An invitation, and who comes by it."""
+
+    model_config = example(
+        invitation="hdxi_...",
+        username="ann",
+        email="ann@example.com",
+        password="some words that are no saying",  # noqa: S106 (an example)
+    )
+
+    invitation: Text = Field(min_length=1, max_length=200, description="As `hdx tenant invite` printed it")
+    username: Login
+    email: Login = Field(description="May be used to log in, too")
+    password: Password | None = Field(
+        default=None, description="As for any account; left out, you log in at the provider of OpenID Connect"
+    )
+
+
+class ProviderReply(Reply):
+    """Where to go on."""
+
+    location: str = Field(description="Of the provider; open it in the browser that has sent the request")
 
 
 class RefreshBody(Body):

@@ -4,14 +4,12 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field
 
-from serve_app.api.schemas.auth import Password
-from serve_app.api.schemas.base import Body, Reply, Text, example, storable
+from serve_app.api.schemas.auth import Login, Password
+from serve_app.api.schemas.base import Body, Reply, Text, example
 from serve_app.store.records import Role, Scope
 
-# Source: RFC 5321, 4.5.3.1: an e-mail address has at most 254 characters; a user name may be one.
-Login = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254), AfterValidator(storable)]
 NewPassword = Annotated[
     Password, Field(description="At least 15 characters, none that many choose, without the user name")
 ]
