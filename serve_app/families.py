@@ -68,4 +68,4 @@ def as_kept(definition: Definition, limits: Limits) -> str:
         least, most = (count / channel.rate_hz for count in (limits.values_min, limits.values))
         samples = f"{limits.values_min} to {limits.values} samples, as {name} has {channel.rate_hz:g} a second"
         raise InvalidInput("window_s", definition.window_s, f"must be {least:g} to {most:g}, for {samples}")
-    return definition.to_json()
+    return definition.spelled_out().to_json()

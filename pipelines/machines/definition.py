@@ -156,6 +156,10 @@ class Definition(_Part):
             seen[plain] = name
         return self
 
+    def spelled_out(self) -> Self:
+        """Return it with what follows from its limits written down: what was kept before is read as it was."""
+        return self.model_copy(update={"channels": {name: _spelled_out(each) for name, each in self.channels.items()}})
+
     def to_json(self) -> str:
         """Return it as it is kept: equal definitions give equal text."""
         return self.model_dump_json(exclude_defaults=True)
@@ -254,17 +258,33 @@ def family_of(name: str, definition: str) -> Family:
     )
 
 
+def _spelled_out(given: ChannelDefinition) -> ChannelDefinition:
+    low, high = (float(each) for each in given.bounds if each is not None)
+    relation, is_ratio = given.relation, (given.relation or _usual(given.unit, low)) == "ratio"
+    if relation is None and is_ratio and low < 0 and low <= -BELOW * high:
+        relation, is_ratio = "difference", False
+    written: dict[str, object] = {} if relation == given.relation else {"relation": relation}
+    if relation == "difference" and given.spread is None and _usual(given.unit, low) == "ratio":
+        written["spread"] = SPREAD_OF_RANGE * (high - low)  # that of the unit is a share of levels far from zero
+    if given.typical == 0 and is_ratio:
+        written["typical"] = None  # nothing is a share of zero: a machine that mostly stands has no level there
+    return given.model_copy(update=written)
+
+
+def _usual(unit: str, low: float) -> Literal["ratio", "difference"]:
+    """Return how levels of a unit are compared where nobody says."""
+    known = plausible(unit)
+    return known.relation if known else "ratio" if low >= 0 else "difference"
+
+
 def _channel(name: str, given: ChannelDefinition) -> Channel:
     known = plausible(given.unit)
     low, high = (float(each) for each in given.bounds if each is not None)
-    signed = "difference" if low < 0 and low <= -BELOW * high else None
-    relation = given.relation or signed or (known.relation if known else "ratio" if low >= 0 else "difference")
+    relation = given.relation or _usual(given.unit, low)
     likely = known.typical if known and low <= known.typical <= high else 0.5 * (low + high)
-    # Nothing is a share of zero: whoever gives it, as for a machine that mostly stands, has named no level.
-    none = given.typical is None or (relation == "ratio" and given.typical == 0)
-    typical = likely if none or given.typical is None else given.typical
+    typical = likely if given.typical is None else given.typical
     share = known.spread / known.typical if known and known.relation == "ratio" else SPREAD
-    absolute = known.spread if known and known.relation == "difference" else SPREAD_OF_RANGE * (high - low)
+    absolute = known.spread if known else SPREAD_OF_RANGE * (high - low)
     spread = max(share * abs(typical), 1e-9) if relation == "ratio" else absolute
     return Channel(
         unit=given.unit,

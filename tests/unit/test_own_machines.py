@@ -23,8 +23,8 @@ LENGTH = 60
 
 
 def own(text: str) -> Family:
-    """Return the family of a definition."""
-    return family_of("own", read_definition(text).to_json())
+    """Return the family of a definition, as it is kept."""
+    return family_of("own", read_definition(text).spelled_out().to_json())
 
 
 def windows(levels: Levels, count: int, seed: int = 0) -> list[Window]:
@@ -68,7 +68,7 @@ def test_a_machine_that_mostly_stands_is_watched_by_the_proposal(lost: Levels) -
     }
     found = propose("Press", [Reading(name, name, UNITS[name], None, values) for name, values in log.items()], 1.0)
     assert sum("about zero most of the time" in note for note in found.notes) == 3
-    family = family_of("own", found.definition.to_json())
+    family = family_of("own", found.definition.spelled_out().to_json())
     normal = taught(family, windows(POWER, 25))
     healthy, faulty = (judged(family, normal, windows({**POWER, **more}, 10, 5)) for more in ({}, lost))
     assert [each.severity for each in healthy] == ["normal"] * 10
