@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from configs.settings import Settings
 from pipelines.errors import Unauthenticated, Unavailable
 from serve_app.shared import credentials
-from serve_app.shared.credentials import TokenIssuer, TokenPair
+from serve_app.shared.credentials import AHEAD_S, TokenIssuer, TokenPair
 from serve_app.shared.token_keys import ACCESS, HELD, REFRESH, KeyRing, Kind, TokenKey, public_jwk, thumbprint
 from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import Principal
@@ -255,6 +255,25 @@ def test_until_somebody_has_asked_no_token_is_called_wrong() -> None:
     assert reader.read_device(later.issue_device(7, 2)) is None
     reader.hold(later.ring.generations)
     assert reader.read_access(tokens.access) == CALLER
+
+
+def test_nodes_whose_clocks_differ_believe_each_other() -> None:
+    """By a minute; a token of later than that, or of no moment, is refused, and none lives longer for it."""
+    reader = issuer(HELD)
+    key, now = reader.ring.signer(ACCESS), time.time()
+    for changes, holds in (
+        ({"iat": now + AHEAD_S - 30}, True),
+        ({"iat": now + AHEAD_S + 3600}, False),
+        ({"iat": "yesterday"}, False),
+        ({"iat": float("nan")}, False),
+        ({"iat": now - 60, "exp": now - 1}, False),
+    ):
+        token = jwt.encode(claims_of(ACCESS) | changes, key.signing, key.algorithm, headers={"kid": key.kid})
+        try:
+            assert reader.read_access(token) == CALLER
+            assert holds, changes
+        except Unauthenticated:
+            assert not holds, changes
 
 
 # --- what is verified once
