@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipelines.errors import Conflict, Unavailable
-from serve_app.backups.manifest import CHUNK, Held
+from serve_app.backups.manifest import CHUNK, Held, check_name
 from serve_app.store.archive_files import synchronise
 
 UNFINISHED = ".part"
@@ -28,8 +28,10 @@ class Copy:
         """Write a file.
 
         Raises:
+            InvalidInput: No manifest can name it.
             OSError: There is no room, or no right.
         """
+        check_name(name)
         self.files[name] = write(self.folder / name, content)
         return self.files[name]
 

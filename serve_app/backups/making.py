@@ -30,6 +30,7 @@ from serve_app.backups.manifest import (
     MLFLOW,
     NAME,
     Manifest,
+    check_name,
     keys_of,
 )
 from serve_app.backups.mark import check_whole
@@ -79,10 +80,11 @@ def make(settings: Settings, target: Path, tell: Tell) -> Manifest:
     Raises:
         Unavailable: A part does not answer, or there is no room.
         Conflict: The target is there already.
-        InvalidInput: It is in the home, or its folder is not there.
+        InvalidInput: It is in the home, or its folder is not there; or a file's name is no UTF-8.
     """
     target = _place(settings, target)
     _check_home(settings)
+    _check_names(settings.home)
     with told("backup", target), in_use(settings.home) as alone, finished(target) as copy:
         with database(settings, alone, as_it_is=True) as urls:
             found = _copied(settings, urls, copy, tell)
@@ -105,6 +107,13 @@ def _check_home(settings: Settings) -> None:
     embedded = settings.database.url is None
     if not settings.home.is_dir() or (embedded and not (settings.home / "postgres" / "PG_VERSION").exists()):
         raise Unavailable("home", f"{settings.home} holds nothing yet: name the service's home by HDX_HOME")
+
+
+def _check_names(home: Path) -> None:
+    """Refuse at once what would end a backup when most of it is copied."""
+    for folder in (home / "knowledge", home / "mlflow" / "artifacts"):
+        for path in folder.rglob("*"):
+            check_name(path.relative_to(home).as_posix())
 
 
 def _manifest(settings: Settings, copy: Copy, found: Found) -> Manifest:

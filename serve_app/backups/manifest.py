@@ -32,7 +32,7 @@ MANIFEST_MAX = 1 << 30  # bytes; source: own choice, some millions of files
 def _relative(name: str) -> str:
     path = PurePosixPath(name)
     inside = path.parts[:1] and path.parts[0] in (KNOWLEDGE, AUDIT, ARTIFACTS, ARCHIVE) and len(path.parts) > 1
-    plain = path.as_posix() == name and ".." not in path.parts and "\0" not in name and "\\" not in name
+    plain = path.as_posix() == name and ".." not in path.parts and "\0" not in name
     if not plain or not (inside or name in (HDX, MLFLOW)):
         raise ValueError(f"{name!r} is no place in a backup")
     return name
@@ -123,6 +123,18 @@ class Manifest(BaseModel):
     def _text(self) -> str:
         """Return what is signed; its first line tells it from a checkpoint."""
         return f"hdx/backup\n{sha256(self._unsigned()).hexdigest()}\n"
+
+
+def check_name(name: str) -> None:
+    """Refuse a file that a manifest cannot name, before anything is copied that could not be restored.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("file", ascii(name), "has a name that is no UTF-8: rename or remove it") from None
 
 
 def keys_of(settings: Settings) -> tuple[str, str]:

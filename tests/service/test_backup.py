@@ -163,6 +163,21 @@ def test_what_is_not_held_is_said(source: Source, tmp_path: Path) -> None:
     assert not any(name.startswith((ARCHIVE, "mlflow", "artifacts")) for name in read_manifest(tmp_path / "part").files)
 
 
+def test_any_name_of_a_file_is_held_or_told(source: Source, tmp_path: Path) -> None:
+    """A backslash is a letter as any other; a name that is no UTF-8 is told before anything is copied."""
+    folder = source.home / "mlflow" / "artifacts" / "named"
+    folder.mkdir()
+    (folder / "a\\b").write_bytes(b"content")
+    manifest = make(source.settings, tmp_path / "named", silent)
+    assert manifest.files["artifacts/named/a\\b"].size == len("content")
+    assert examine(source.settings, tmp_path / "named") == manifest
+    (folder / os.fsdecode(b"x\xff")).write_bytes(b"")
+    with pytest.raises(InvalidInput, match="has a name that is no UTF-8: rename or remove it"):
+        make(source.settings, tmp_path / "unnamed", silent)
+    assert not list(tmp_path.glob("unnamed*"))
+    shutil.rmtree(folder)
+
+
 # --- what is spoiled
 
 
