@@ -21,6 +21,7 @@ from pipelines.knowledge.records import Question
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index
 from pipelines.promotion.mlflow_client import Release
+from serve_app.backups.copying import finished
 from serve_app.backups.making import make
 from serve_app.backups.manifest import ARCHIVE, HDX, NAME, Manifest, keys_of, read_manifest
 from serve_app.backups.restoring import Proof, examine, restore
@@ -176,6 +177,22 @@ def test_any_name_of_a_file_is_held_or_told(source: Source, tmp_path: Path) -> N
         make(source.settings, tmp_path / "unnamed", silent)
     assert not list(tmp_path.glob("unnamed*"))
     shutil.rmtree(folder)
+
+
+def test_nothing_is_written_into_another_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in it stays as it was; one's own, of a backup that died, is cleared."""
+    part = tmp_path / "copy.part"
+    part.mkdir(mode=0o755)
+    (part / "theirs").write_bytes(b"")
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+        with pytest.raises(Conflict, match="is another user's"), finished(tmp_path / "copy"):
+            pytest.fail("was written into")
+    assert (stat.S_IMODE(part.stat().st_mode), (part / "theirs").exists()) == (0o755, True)
+    with finished(tmp_path / "copy") as copy:
+        copy.add(HDX, [b"x"])
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o700
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == [HDX]
 
 
 # --- what is spoiled
