@@ -20,6 +20,8 @@ from serve_app.store.seals import Seals
 # By which a note's moment may lie outside of those between which it was sealed: its transaction takes time, and the
 # clocks of two machines differ. Source: the longest that HDX_DATABASE__WAITS__LONG_S can be set to.
 APART_S = 3600
+# For which a note may wait to be sealed. Source: own choice; sixty times as long as it takes while the service works.
+UNSEALED_MAX_S = 300
 NOTHING = Checkpoint(None, 0, EMPTY, 0, 0, 0)
 Item = Base | Leaf | KeptCheckpoint
 
@@ -201,10 +203,14 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
 
 def _check_unsealed(found: Verified) -> None:
     unsealed, newest = found.unsealed, found.newest
-    if newest is None or unsealed.oldest is None or unsealed.oldest.timestamp() >= newest.through - APART_S:
+    if unsealed.oldest is None:
         return
-    at = written(unsealed.oldest)
-    raise Tampered(f"note {unsealed.audit_id} of {at} is not in the tree: it was added, or moved here")
+    at, oldest = written(unsealed.oldest), unsealed.oldest.timestamp()
+    if newest is not None and oldest < newest.through - APART_S:
+        raise Tampered(f"note {unsealed.audit_id} of {at} is not in the tree: it was added, or moved here")
+    if oldest < datetime.now(UTC).timestamp() - UNSEALED_MAX_S:
+        what = f"note {unsealed.audit_id} of {at} is not sealed, {UNSEALED_MAX_S // 60} minutes and more later"
+        raise Tampered(f"{what}: the service is not running, or its log says why (audit.forked, audit.blocked)")
 
 
 async def tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None) -> AsyncIterator[Item]:
