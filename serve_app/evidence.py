@@ -159,20 +159,31 @@ class TreeCheck:
 # --- in the database
 
 
-async def verify(seals: Seals, files: CheckpointFiles, verifier: Verifier) -> AsyncIterator[Verified]:
+async def verify(
+    seals: Seals, files: CheckpointFiles, verifier: Verifier, *, files_kept: bool = True
+) -> AsyncIterator[Verified]:
     """Verify all trees, the platform's first.
+
+    Args:
+        seals: The database.
+        files: Of this machine.
+        verifier: With the keys that are believed.
+        files_kept: Whether a tree whose checkpoints are in no file, or not all, is a finding.
 
     Raises:
         Unavailable: The database does not answer.
     """
     known = {*await seals.tenants(), *files.tenants()}
     for tenant_id in sorted(known, key=lambda each: each or 0):
-        found = await verify_tree(seals, files, verifier, tenant_id)
-        # While it was read retention may have dropped what was read next.
-        yield await verify_tree(seals, files, verifier, tenant_id) if found.finding else found
+        found = await verify_tree(seals, files, verifier, tenant_id, files_kept=files_kept)
+        if found.finding:  # while it was read retention may have dropped what was read next
+            found = await verify_tree(seals, files, verifier, tenant_id, files_kept=files_kept)
+        yield found
 
 
-async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None) -> Verified:
+async def verify_tree(
+    seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None, *, files_kept: bool = True
+) -> Verified:
     """Verify one tree.
 
     Raises:
@@ -181,6 +192,7 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
     found = Verified(tenant_id)
     try:
         check: TreeCheck | None = None
+        before = await seals.newest(tenant_id)  # and in the file by the time that the tree is read
         async for item in tree(seals, files, verifier, tenant_id):
             if isinstance(item, Base):
                 check = TreeCheck(item, verifier)
@@ -194,11 +206,23 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
         last = files.newest(tenant_id)
         if last is not None and not await seals.has(tenant_id, last.note):
             raise Tampered(f"the checkpoint of {said_by(last.note)[0].size} notes was removed: the file has it")
+        if files_kept and before is not None:
+            _check_file(files.path(tenant_id).name, before, last)
     except ValueError as error:
         found.finding = f"a line of {files.path(tenant_id).name} {error}"
     except Tampered as error:
         found.finding = str(error)
     return found
+
+
+def _check_file(name: str, newest: KeptCheckpoint, last: KeptCheckpoint | None) -> None:
+    """Find a file that is gone, or cut: with it goes what would show that the database was."""
+    said = said_by(newest.note)[0]
+    filed = NOTHING if last is None else said_by(last.note)[0]
+    if (filed.size, filed.dropped, filed.time) < (said.size, said.dropped, said.time):
+        lacks = "is not there" if last is None else f"ends with {filed.size} notes"
+        rule = f"the database has a checkpoint of {said.size}; what was removed from the end of both cannot be told"
+        raise Tampered(f"{name} {lacks}, and {rule}")
 
 
 def _check_unsealed(found: Verified) -> None:
