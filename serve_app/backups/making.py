@@ -60,6 +60,7 @@ class Found:
     """
 
     schema: str = ""
+    made_at: str = ""
     mlflow_schema: str = ""
     postgres: int = 0
     owners: list[str] = field(default_factory=list)
@@ -121,7 +122,7 @@ def _manifest(settings: Settings, copy: Copy, found: Found) -> Manifest:
     return Manifest(
         format=FORMAT,
         hdx=version(),
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_at=found.made_at,
         db_schema=found.schema,
         mlflow_schema=found.mlflow_schema,
         postgres=found.postgres,
@@ -175,6 +176,9 @@ def _frozen(
             _copy_checkpoints(settings.home / FOLDER, copy, still)
             connection, snapshot = frozen.enter_context(moment(url, hold))
             mlflow = frozen.enter_context(moment(registry)) if registry else None
+        # When its transaction began: no later than what it sees.
+        now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+        found.made_at = now.astimezone(UTC).isoformat(timespec="seconds")
         found.postgres, found.owners = check_server(connection), owners(connection)
         yield connection, snapshot, mlflow
 

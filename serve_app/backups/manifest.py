@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -38,6 +39,12 @@ def _relative(name: str) -> str:
     return name
 
 
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("must name its time zone")
+    return text
+
+
 class Held(BaseModel):
     """A file of a backup."""
 
@@ -52,6 +59,7 @@ class Manifest(BaseModel):
 
     Attributes:
         hdx: Version that made it.
+        made_at: Moment of what the tables hold, by the database's clock; ISO 8601.
         db_schema: Revision of HDX's tables.
         mlflow_schema: Revision of MLflow's; empty where they are not held.
         postgres: Major version of the server that the tables come from.
@@ -69,7 +77,7 @@ class Manifest(BaseModel):
 
     format: int
     hdx: str
-    made_at: str
+    made_at: Annotated[str, AfterValidator(_moment)]
     db_schema: str
     mlflow_schema: str
     postgres: int

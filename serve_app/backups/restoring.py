@@ -21,6 +21,7 @@ from pipelines.errors import Conflict, InvalidInput, Unavailable
 from pipelines.promotion.mlflow_client import WEBHOOK
 from serve_app.backups.copying import clear, settle, told, write
 from serve_app.backups.dumps import check_server, connected, empty, is_empty, is_half, load
+from serve_app.backups.generations import begin_beyond
 from serve_app.backups.manifest import (
     ARCHIVE,
     ARTIFACTS,
@@ -250,6 +251,7 @@ def _put_all(settings: Settings, source: Path, manifest: Manifest, tell: Tell) -
                 _put_database(source, manifest, name, url)
                 tell(f"  {name} is in its database")
         migrate(urls[0])
+        begin_beyond(urls[0], manifest.made_at)
         if manifest.mlflow_schema:
             _finish_registry(urls[1], manifest.is_of(settings))
     remove_mark(home)

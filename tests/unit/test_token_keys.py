@@ -152,6 +152,19 @@ def of_before(kind: Kind) -> str:
     return jwt.encode(claims_of(kind), key, "HS256", headers={"kid": sha256(key).hexdigest()[:16]})
 
 
+def test_a_generation_far_beyond_ends_the_one_before_it() -> None:
+    """As after a restore: what signed before is former, however far the numbers lie apart, and shown as such."""
+    now = datetime.now(UTC)
+    numbers = (1, now - HELD), (29_000_000, now - timedelta(minutes=5))
+    reader = TokenIssuer(SETTINGS)
+    reader.hold([KeyGeneration(*each) for each in numbers])
+    first = reader.ring.access[1]
+    assert first.former_since == numbers[1][1]
+    assert reader.ring.shown() == (reader.ring.access[29_000_000], first)
+    assert reader.ring.signer(REFRESH) == reader.ring.own[29_000_000]
+    assert reader.ring.get(KeyRing(SECRET, generations(HELD, HELD)).access[2].kid) is None
+
+
 def test_two_keys_are_shown() -> None:
     """The one that signs, and the former one; once that has ended, the one to come."""
     first, second, third = (KeyRing(SECRET, generations(*[HELD] * 3)).access[number].kid for number in (1, 2, 3))
