@@ -20,6 +20,8 @@ from serve_app.store.seals import Seals
 # By which a note's moment may lie outside of those between which it was sealed: its transaction takes time, and the
 # clocks of two machines differ. Source: the longest that HDX_DATABASE__WAITS__LONG_S can be set to.
 APART_S = 3600
+# For which a note may wait to be sealed. Source: own choice; sixty times as long as it takes while the service works.
+UNSEALED_MAX_S = 300
 NOTHING = Checkpoint(None, 0, EMPTY, 0, 0, 0)
 Item = Base | Leaf | KeptCheckpoint
 
@@ -157,20 +159,31 @@ class TreeCheck:
 # --- in the database
 
 
-async def verify(seals: Seals, files: CheckpointFiles, verifier: Verifier) -> AsyncIterator[Verified]:
+async def verify(
+    seals: Seals, files: CheckpointFiles, verifier: Verifier, *, files_kept: bool = True
+) -> AsyncIterator[Verified]:
     """Verify all trees, the platform's first.
+
+    Args:
+        seals: The database.
+        files: Of this machine.
+        verifier: With the keys that are believed.
+        files_kept: Whether a tree whose checkpoints are in no file, or not all, is a finding.
 
     Raises:
         Unavailable: The database does not answer.
     """
     known = {*await seals.tenants(), *files.tenants()}
     for tenant_id in sorted(known, key=lambda each: each or 0):
-        found = await verify_tree(seals, files, verifier, tenant_id)
-        # While it was read retention may have dropped what was read next.
-        yield await verify_tree(seals, files, verifier, tenant_id) if found.finding else found
+        found = await verify_tree(seals, files, verifier, tenant_id, files_kept=files_kept)
+        if found.finding:  # while it was read retention may have dropped what was read next
+            found = await verify_tree(seals, files, verifier, tenant_id, files_kept=files_kept)
+        yield found
 
 
-async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None) -> Verified:
+async def verify_tree(
+    seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None, *, files_kept: bool = True
+) -> Verified:
     """Verify one tree.
 
     Raises:
@@ -179,6 +192,7 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
     found = Verified(tenant_id)
     try:
         check: TreeCheck | None = None
+        before = await seals.newest(tenant_id)  # and in the file by the time that the tree is read
         async for item in tree(seals, files, verifier, tenant_id):
             if isinstance(item, Base):
                 check = TreeCheck(item, verifier)
@@ -192,6 +206,8 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
         last = files.newest(tenant_id)
         if last is not None and not await seals.has(tenant_id, last.note):
             raise Tampered(f"the checkpoint of {said_by(last.note)[0].size} notes was removed: the file has it")
+        if files_kept and before is not None:
+            _check_file(files.path(tenant_id).name, before, last)
     except ValueError as error:
         found.finding = f"a line of {files.path(tenant_id).name} {error}"
     except Tampered as error:
@@ -199,12 +215,26 @@ async def verify_tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, 
     return found
 
 
+def _check_file(name: str, newest: KeptCheckpoint, last: KeptCheckpoint | None) -> None:
+    """Find a file that is gone, or cut: with it goes what would show that the database was."""
+    said = said_by(newest.note)[0]
+    filed = NOTHING if last is None else said_by(last.note)[0]
+    if (filed.size, filed.dropped, filed.time) < (said.size, said.dropped, said.time):
+        lacks = "is not there" if last is None else f"ends with {filed.size} notes"
+        rule = f"the database has a checkpoint of {said.size}; what was removed from the end of both cannot be told"
+        raise Tampered(f"{name} {lacks}, and {rule}")
+
+
 def _check_unsealed(found: Verified) -> None:
     unsealed, newest = found.unsealed, found.newest
-    if newest is None or unsealed.oldest is None or unsealed.oldest.timestamp() >= newest.through - APART_S:
+    if unsealed.oldest is None:
         return
-    at = written(unsealed.oldest)
-    raise Tampered(f"note {unsealed.audit_id} of {at} is not in the tree: it was added, or moved here")
+    at, oldest = written(unsealed.oldest), unsealed.oldest.timestamp()
+    if newest is not None and oldest < newest.through - APART_S:
+        raise Tampered(f"note {unsealed.audit_id} of {at} is not in the tree: it was added, or moved here")
+    if oldest < datetime.now(UTC).timestamp() - UNSEALED_MAX_S:
+        what = f"note {unsealed.audit_id} of {at} is not sealed, {UNSEALED_MAX_S // 60} minutes and more later"
+        raise Tampered(f"{what}: the service is not running, or its log says why (audit.forked, audit.blocked)")
 
 
 async def tree(seals: Seals, files: CheckpointFiles, verifier: Verifier, tenant_id: int | None) -> AsyncIterator[Item]:

@@ -17,7 +17,7 @@ from serve_app.shared.checkpoints import Checkpoint, KeptCheckpoint, Signer, Ver
 from serve_app.shared.credentials import audit_seed
 from serve_app.shared.merkle import Tree
 from serve_app.store.checkpoint_files import CheckpointFiles
-from serve_app.store.seals import Seals, Signed
+from serve_app.store.seals import Seals, Signed, Span
 
 FOLDER = "audit"  # below HDX_HOME
 # Between two looks for new notes, between two for those that a look may have passed over, and between two clearings.
@@ -40,7 +40,7 @@ class Sealer:
         # A note shows when its transaction ends, and says when that began.
         self._lately_s = max(waits.transaction_s, waits.long_s) + AHEAD_S
         self._looked = self._whole = self._cleared = -inf
-        self._refused: set[int | None] = set()
+        self._refused: dict[int | None, str] = {}  # and how each was logged
         self._sealing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -70,6 +70,8 @@ class Sealer:
     async def seal(self) -> int:
         """Seal what is new of all tenants; return how many notes that were.
 
+        One that cannot be sealed is logged and holds up nobody else; all of his is looked at each time until he is.
+
         Raises:
             Unavailable: The database does not answer.
             OSError: Another one is sealing, or the files cannot be written.
@@ -78,16 +80,21 @@ class Sealer:
         whole = begun - self._whole >= WHOLE_S
         within = None if whole else timedelta(seconds=begun - self._looked + self._lately_s)
         with self._files.alone():
-            for tenant_id in await self._seals.unsealed(within):
+            for tenant_id in {*await self._seals.unsealed(within), *self._refused}:
                 try:
                     sealed += await self.seal_tree(tenant_id, None if tenant_id in self._refused else within)
-                    self._refused.discard(tenant_id)
-                except (Forked, ValueError) as error:
-                    if tenant_id not in self._refused:
-                        logs.write("audit.forked", logging.ERROR, error, tenant_id=tenant_id)
-                    self._refused.add(tenant_id)
+                    self._refused.pop(tenant_id, None)
+                except Exception as error:
+                    self._refuse(tenant_id, error)
         self._looked, self._whole = begun, begun if whole else self._whole
         return sealed
+
+    def _refuse(self, tenant_id: int | None, error: Exception) -> None:
+        """Remember who could not be sealed; what is logged is logged once, until he is."""
+        event = "audit.forked" if isinstance(error, Forked | ValueError) else "audit.blocked"
+        if self._refused.get(tenant_id) != event:
+            logs.write(event, logging.ERROR, error, tenant_id=tenant_id)
+        self._refused[tenant_id] = event
 
     async def seal_tree(self, tenant_id: int | None, within: timedelta | None = None) -> int:
         """Seal what is new of a tenant, of so lately where that is given; return how many notes that were.
@@ -107,9 +114,9 @@ class Sealer:
         """Seal as many notes as one transaction takes; return how many, and whether there are more."""
         begun, added, more = int(time.time()), 0, False
 
-        def grow(newest: KeptCheckpoint | None, size: int, hashes: Sequence[bytes], whole: bool) -> Signed:
+        def grow(newest: KeptCheckpoint | None, span: Span, hashes: Sequence[bytes], whole: bool) -> Signed:
             nonlocal added, more
-            before, tree = self._resume(tenant_id, newest, size)
+            before, tree = self._resume(tenant_id, newest, span)
             for each in hashes:
                 tree.add(each)
             added, more = len(hashes), not whole
@@ -125,7 +132,7 @@ class Sealer:
         said = Checkpoint(before.tenant_id, tree.size, tree.root(), int(time.time()), through, dropped)
         return Signed(said, self._signer.sign(said, tree))
 
-    def _resume(self, tenant_id: int | None, newest: KeptCheckpoint | None, size: int) -> tuple[Checkpoint, Tree]:
+    def _resume(self, tenant_id: int | None, newest: KeptCheckpoint | None, span: Span) -> tuple[Checkpoint, Tree]:
         """Return what was signed last, and its tree.
 
         The file is this machine's own, and is believed whatever key has signed in it: keys change. The database is
@@ -147,8 +154,9 @@ class Sealer:
                 raise Forked("the database has lost its newest checkpoints")
         if last.tenant_id != tenant_id:
             raise Forked("the newest checkpoint is another tenant's")
-        if size != (0 if last.dropped == last.size else last.size):
-            raise Forked(f"the database has {size} leaves; {last.size} are signed")
+        if span != (Span(0, 0) if last.dropped == last.size else Span(last.dropped, last.size)):
+            said = f"the database has leaves from {span.first} up to {span.end}"
+            raise Forked(f"{said}; those from {last.dropped} up to {last.size} are signed")
         return last, tree
 
     async def clear(self, days: int) -> int:
@@ -173,9 +181,9 @@ class Sealer:
         """Drop a tenant's notes that were sealed before a moment; return how many leaves went."""
         gone = 0
 
-        def drop(newest: KeptCheckpoint | None, size: int, up_to: KeptCheckpoint) -> Signed | None:
+        def drop(newest: KeptCheckpoint | None, span: Span, up_to: KeptCheckpoint) -> Signed | None:
             nonlocal gone
-            last, tree = self._resume(tenant_id, newest, size)
+            last, tree = self._resume(tenant_id, newest, span)
             old = self._verifier.read(up_to.note)
             tree_of(old, up_to.hashes)
             gone = old.size - last.dropped

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipelines.errors import Conflict, Unavailable
-from serve_app.backups.manifest import CHUNK, Held
+from serve_app.backups.manifest import CHUNK, Held, check_name
 from serve_app.store.archive_files import synchronise
 
 UNFINISHED = ".part"
@@ -28,8 +28,10 @@ class Copy:
         """Write a file.
 
         Raises:
+            InvalidInput: No manifest can name it.
             OSError: There is no room, or no right.
         """
+        check_name(name)
         self.files[name] = write(self.folder / name, content)
         return self.files[name]
 
@@ -73,7 +75,7 @@ def finished(target: Path) -> Iterator[Copy]:
     """Yield a copy that has its name once the block has ended well, and that is gone where it has not.
 
     Raises:
-        Conflict: The target is there already.
+        Conflict: The target is there already, or another user has made what it is written into.
         Unavailable: Another process writes it.
     """
     if target.exists() or target.is_symlink():
@@ -82,9 +84,11 @@ def finished(target: Path) -> Iterator[Copy]:
     fresh.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
+        if os.fstat(folder).st_uid != os.geteuid():
+            raise Conflict("target", fresh, "is another user's, who could read and change it: choose another folder")
         _lock(folder, target)
         clear(fresh)  # of one that died
-        fresh.chmod(0o700)
+        os.fchmod(folder, 0o700)
         with _gone_unless_whole(fresh):
             yield Copy(fresh)
             settle(fresh)

@@ -30,6 +30,7 @@ from serve_app.backups.manifest import (
     MLFLOW,
     NAME,
     Manifest,
+    check_name,
     keys_of,
 )
 from serve_app.backups.mark import check_whole
@@ -59,6 +60,7 @@ class Found:
     """
 
     schema: str = ""
+    made_at: str = ""
     mlflow_schema: str = ""
     postgres: int = 0
     owners: list[str] = field(default_factory=list)
@@ -79,10 +81,11 @@ def make(settings: Settings, target: Path, tell: Tell) -> Manifest:
     Raises:
         Unavailable: A part does not answer, or there is no room.
         Conflict: The target is there already.
-        InvalidInput: It is in the home, or its folder is not there.
+        InvalidInput: It is in the home, or its folder is not there; or a file's name is no UTF-8.
     """
     target = _place(settings, target)
     _check_home(settings)
+    _check_names(settings.home)
     with told("backup", target), in_use(settings.home) as alone, finished(target) as copy:
         with database(settings, alone, as_it_is=True) as urls:
             found = _copied(settings, urls, copy, tell)
@@ -107,12 +110,19 @@ def _check_home(settings: Settings) -> None:
         raise Unavailable("home", f"{settings.home} holds nothing yet: name the service's home by HDX_HOME")
 
 
+def _check_names(home: Path) -> None:
+    """Refuse at once what would end a backup when most of it is copied."""
+    for folder in (home / "knowledge", home / "mlflow" / "artifacts"):
+        for path in folder.rglob("*"):
+            check_name(path.relative_to(home).as_posix())
+
+
 def _manifest(settings: Settings, copy: Copy, found: Found) -> Manifest:
     audit_key, models_key = keys_of(settings)
     return Manifest(
         format=FORMAT,
         hdx=version(),
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_at=found.made_at,
         db_schema=found.schema,
         mlflow_schema=found.mlflow_schema,
         postgres=found.postgres,
@@ -166,6 +176,9 @@ def _frozen(
             _copy_checkpoints(settings.home / FOLDER, copy, still)
             connection, snapshot = frozen.enter_context(moment(url, hold))
             mlflow = frozen.enter_context(moment(registry)) if registry else None
+        # When its transaction began: no later than what it sees.
+        now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+        found.made_at = now.astimezone(UTC).isoformat(timespec="seconds")
         found.postgres, found.owners = check_server(connection), owners(connection)
         yield connection, snapshot, mlflow
 

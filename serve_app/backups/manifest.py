@@ -1,13 +1,14 @@
 """What a backup says of itself, and whether its files are what it says: no byte of it is believed before.
 
-It holds no secret. Whose it is can be told by the public keys that follow from `HDX_SECRET_KEY`, and who has the secret
-can tell by `mac` that nobody else has written the manifest.
+It holds no secret. Who has the secret that it was made with can tell by `mac` that nobody else has written it; who has
+lost that, and kept the audit's public key elsewhere, can tell by `signature`. By itself it proves nothing.
 """
 
 import hmac
 import json
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from configs.settings import Settings
 from pipelines.errors import InvalidInput
 from serve_app.sealing import signer_of as audit_signer
+from serve_app.shared.checkpoints import Verifier
 from serve_app.shared.credentials import backup_key
 from serve_app.shared.registry_access import signer_of
 
@@ -31,10 +33,16 @@ MANIFEST_MAX = 1 << 30  # bytes; source: own choice, some millions of files
 def _relative(name: str) -> str:
     path = PurePosixPath(name)
     inside = path.parts[:1] and path.parts[0] in (KNOWLEDGE, AUDIT, ARTIFACTS, ARCHIVE) and len(path.parts) > 1
-    plain = path.as_posix() == name and ".." not in path.parts and "\0" not in name and "\\" not in name
+    plain = path.as_posix() == name and ".." not in path.parts and "\0" not in name
     if not plain or not (inside or name in (HDX, MLFLOW)):
         raise ValueError(f"{name!r} is no place in a backup")
     return name
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("must name its time zone")
+    return text
 
 
 class Held(BaseModel):
@@ -51,6 +59,7 @@ class Manifest(BaseModel):
 
     Attributes:
         hdx: Version that made it.
+        made_at: Moment of what the tables hold, by the database's clock; ISO 8601.
         db_schema: Revision of HDX's tables.
         mlflow_schema: Revision of MLflow's; empty where they are not held.
         postgres: Major version of the server that the tables come from.
@@ -61,13 +70,14 @@ class Manifest(BaseModel):
         left_out: What it does not hold, in words.
         lost: Files that the tables name, and that were there no more.
         mac: By who has the secret, over all the rest.
+        signature: By the audit's key over the same, as a line of a note.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int
     hdx: str
-    made_at: str
+    made_at: Annotated[str, AfterValidator(_moment)]
     db_schema: str
     mlflow_schema: str
     postgres: int
@@ -79,6 +89,7 @@ class Manifest(BaseModel):
     lost: list[str]
     files: dict[Annotated[str, AfterValidator(_relative)], Held]
     mac: str = ""
+    signature: str = ""
 
     def to_json(self) -> bytes:
         """Return it as its file has it; equal ones give equal bytes."""
@@ -86,11 +97,21 @@ class Manifest(BaseModel):
 
     def signed(self, settings: Settings) -> "Manifest":
         """Return it with what proves that who made it has the secret."""
-        return self.model_copy(update={"mac": self._mac(settings)})
+        return self.model_copy(
+            update={"mac": self._mac(settings), "signature": audit_signer(settings).line(self._text())}
+        )
 
     def is_signed(self, settings: Settings) -> bool:
         """Tell whether somebody with this secret has made it."""
         return hmac.compare_digest(self.mac.encode(), self._mac(settings).encode())
+
+    def is_signed_by(self, audit_key: str) -> bool:
+        """Tell whether somebody has made it with the secret that a key of the audit is of, `hdx audit key` then.
+
+        Raises:
+            ValueError: The key is none.
+        """
+        return Verifier([audit_key]).holds(self._text(), self.signature)
 
     def is_of(self, settings: Settings) -> bool:
         """Tell whether the service of the backup had this secret."""
@@ -101,9 +122,27 @@ class Manifest(BaseModel):
         """Tells this backup from all others."""
         return sha256(self.to_json()).hexdigest()
 
+    def _unsigned(self) -> bytes:
+        return self.model_copy(update={"mac": "", "signature": ""}).to_json()
+
     def _mac(self, settings: Settings) -> str:
-        unsigned = self.model_copy(update={"mac": ""}).to_json()
-        return hmac.new(backup_key(settings.secret_key.get_secret_value()), unsigned, sha256).hexdigest()
+        return hmac.new(backup_key(settings.secret_key.get_secret_value()), self._unsigned(), sha256).hexdigest()
+
+    def _text(self) -> str:
+        """Return what is signed; its first line tells it from a checkpoint."""
+        return f"hdx/backup\n{sha256(self._unsigned()).hexdigest()}\n"
+
+
+def check_name(name: str) -> None:
+    """Refuse a file that a manifest cannot name, before anything is copied that could not be restored.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("file", ascii(name), "has a name that is no UTF-8: rename or remove it") from None
 
 
 def keys_of(settings: Settings) -> tuple[str, str]:

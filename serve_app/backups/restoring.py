@@ -6,12 +6,14 @@ restore of the same backup begins anew. A database that was being written when a
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import create_engine, make_url, text
 
 from configs.settings import Settings
@@ -19,6 +21,7 @@ from pipelines.errors import Conflict, InvalidInput, Unavailable
 from pipelines.promotion.mlflow_client import WEBHOOK
 from serve_app.backups.copying import clear, settle, told, write
 from serve_app.backups.dumps import check_server, connected, empty, is_empty, is_half, load
+from serve_app.backups.generations import begin_beyond
 from serve_app.backups.manifest import (
     ARCHIVE,
     ARTIFACTS,
@@ -42,25 +45,42 @@ from serve_app.store.migrate import known_revisions, make_role, migrate
 
 KEPT = ("archive", FOLDER, "knowledge", "mlflow", "postgres")  # folders of a home that are empty before
 Tell = Callable[[str], None]
+NO_SECRET = SecretStr("")
 
 
-def restore(settings: Settings, source: Path, tell: Tell, *, other_secret: bool = False) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a backup of another secret is believed by: brought by the operator, and never by the backup.
+
+    Attributes:
+        old_secret: `HDX_SECRET_KEY` that it was made with; empty where it is lost.
+        audit_key: What `hdx audit key` printed then, and was kept elsewhere; empty where there is none.
+    """
+
+    old_secret: SecretStr = NO_SECRET
+    audit_key: str = ""
+
+
+NO_PROOF = Proof()
+
+
+def restore(settings: Settings, source: Path, tell: Tell, proof: Proof = NO_PROOF) -> Manifest:
     """Put a backup into the home and the databases of the settings.
 
     Args:
         settings: Name home and servers.
         source: Folder that `hdx backup` has written.
         tell: Told what was done.
-        other_secret: Go on where the secret is another one than that of the backup.
+        proof: What it is believed by where the secret is another one than that of the backup.
 
     Raises:
-        InvalidInput: It is no backup, or not as it was written.
+        InvalidInput: It is no backup, not as it was written, or by somebody else.
         Conflict: Home or database hold something.
-        Unavailable: It is of a newer HDX, of another secret, or there is no room.
+        Unavailable: It is of a newer HDX, nothing proves who has made it, or there is no room.
     """
     source = source.expanduser().resolve()
     with told("restore", settings.home):
-        manifest = examine(settings, source, other_secret=other_secret)
+        manifest = examine(settings, source, proof)
         tell(f"  {len(manifest.files)} files are as they were written")
         private_home(settings.home)
         _check_home(settings, manifest)
@@ -71,16 +91,16 @@ def restore(settings: Settings, source: Path, tell: Tell, *, other_secret: bool 
     return manifest
 
 
-def examine(settings: Settings, source: Path, *, other_secret: bool = False) -> Manifest:
+def examine(settings: Settings, source: Path, proof: Proof = NO_PROOF) -> Manifest:
     """Look at all of a backup, and change nothing.
 
     Raises:
-        InvalidInput: It is no backup, or not as it was written.
-        Unavailable: It is of a newer HDX, or of another secret.
+        InvalidInput: It is no backup, not as it was written, or by somebody else.
+        Unavailable: It is of a newer HDX, or nothing proves who has made it.
     """
     manifest = read_manifest(source)
     _check_revisions(manifest)
-    _check_secret(settings, manifest, other_secret)
+    _check_maker(settings, manifest, proof)
     check_files(source, manifest)
     if manifest.mlflow_schema and settings.mlflow_url:
         rule = "names another MLflow, and the backup holds a registry: leave it unset, or restore into that by hand"
@@ -96,13 +116,33 @@ def _check_revisions(manifest: Manifest) -> None:
         raise Unavailable("backup", f"MLflow's tables are of revision {manifest.mlflow_schema}, unknown here; {newer}")
 
 
-def _check_secret(settings: Settings, manifest: Manifest, other_secret: bool) -> None:
+def _check_maker(settings: Settings, manifest: Manifest, proof: Proof) -> None:
+    """Check by what the operator has, and by nothing that the backup says, that it is no stranger's."""
+    if manifest.is_signed(settings):
+        return
     if manifest.is_of(settings):
-        if not manifest.is_signed(settings):
-            raise InvalidInput("manifest.json", manifest.mac, "was changed: it is not as this secret has sealed it")
-    elif not other_secret:
-        rule = "is another one than that of the backup: take the .env of then, or, where it is lost, --other-secret"
-        raise Unavailable("HDX_SECRET_KEY", rule)
+        raise InvalidInput("manifest.json", manifest.mac, "was changed: it is not as this secret has sealed it")
+    if proof.old_secret.get_secret_value():
+        if not manifest.is_signed(settings.model_copy(update={"secret_key": proof.old_secret})):
+            raise InvalidInput(
+                "manifest.json", manifest.mac, "was changed, or sealed by another secret than the old one"
+            )
+    elif proof.audit_key:
+        if not _signed_by(manifest, proof.audit_key):
+            raise InvalidInput("--key", proof.audit_key, "has not signed this backup, or it was changed since")
+    else:
+        rule = "is another one than that of the backup: take the .env of then, or name its secret by --other-secret; "
+        rule += (
+            "where that is lost, --key with the key of the audit that you have kept elsewhere. A backup without any "
+        )
+        raise Unavailable("HDX_SECRET_KEY", f"{rule}of these may be anybody's, and is not restored")
+
+
+def _signed_by(manifest: Manifest, audit_key: str) -> bool:
+    try:
+        return manifest.is_signed_by(audit_key)
+    except ValueError as error:
+        raise InvalidInput("--key", audit_key, str(error)) from None
 
 
 def _mlflow_revisions() -> tuple[str, ...]:
@@ -211,6 +251,7 @@ def _put_all(settings: Settings, source: Path, manifest: Manifest, tell: Tell) -
                 _put_database(source, manifest, name, url)
                 tell(f"  {name} is in its database")
         migrate(urls[0])
+        begin_beyond(urls[0], manifest.made_at)
         if manifest.mlflow_schema:
             _finish_registry(urls[1], manifest.is_of(settings))
     remove_mark(home)

@@ -58,6 +58,9 @@ def key() -> None:
 def verify(
     file: Annotated[Path | None, typer.Argument(help="What `hdx audit export` wrote; else the database.")] = None,
     keys: KeysOption = None,
+    without_files: Annotated[
+        bool, typer.Option("--without-files", help="Go on where checkpoints of the database are in no file here.")
+    ] = False,
 ) -> None:
     """Find any note that was changed, removed, added or moved, by the database's owner too: exit code 1."""
     from serve_app.shared.checkpoints import Verifier
@@ -67,7 +70,7 @@ def verify(
         # Whoever exported may have another key than this machine, and whoever verifies names whom to believe.
         found = _verify_file(file, Verifier(keys or [_public_key(settings)]))
     else:
-        found = _verify_database(settings, Verifier([_public_key(settings), *(keys or ())]))
+        found = _verify_database(settings, Verifier([_public_key(settings), *(keys or ())]), not without_files)
     if any(each.finding for each in found):
         tell("The audit does not hold.")
         raise typer.Exit(1)
@@ -84,15 +87,15 @@ def _verify_file(file: Path, verifier: "Verifier") -> "list[Verified]":
         raise InvalidInput("file", file, f"cannot be read: {error.strerror}") from None
 
 
-def _verify_database(settings: Settings, verifier: "Verifier") -> "list[Verified]":
+def _verify_database(settings: Settings, verifier: "Verifier", files_kept: bool) -> "list[Verified]":
     from serve_app.evidence import verify as verify_trees
 
     files = _files(settings)
-    if not files.tenants():
-        tell(f"No checkpoints in {settings.home}: what was removed from the end cannot be told.")
+    if not files_kept:
+        tell(f"Files in {settings.home} may lack checkpoints: what was removed from the end cannot be told.")
 
     async def check(store: "Store") -> "list[Verified]":
-        return [_told(each) async for each in verify_trees(store.seals, files, verifier)]
+        return [_told(each) async for each in verify_trees(store.seals, files, verifier, files_kept=files_kept)]
 
     return with_store(check)
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import SecretStr
 
 from configs.settings import read_settings
+from pipelines.errors import InvalidInput
 from serve_app.cli.progress import tell
 
 if TYPE_CHECKING:
     from serve_app.backups.manifest import Manifest
 
 app = typer.Typer()
+OLD_SECRET = "HDX_OLD_SECRET_KEY"  # noqa: S105  (its name)
 
 
 @app.command()
@@ -39,19 +42,23 @@ def restore(
     source: Annotated[Path, typer.Argument(help="Folder that `hdx backup` has written.")],
     check: Annotated[bool, typer.Option("--check", help="Only look at every byte of it.")] = False,
     other_secret: Annotated[
-        bool, typer.Option("--other-secret", help="Go on where HDX_SECRET_KEY is another than that of the backup.")
+        bool, typer.Option("--other-secret", help=f"The backup's secret is another: {OLD_SECRET}, or it is asked for.")
     ] = False,
+    key: Annotated[
+        str, typer.Option("--key", help="The other secret is lost: what `hdx audit key` printed then, kept elsewhere.")
+    ] = "",
 ) -> None:
     """Put a backup into an empty home, HDX_HOME, and empty databases; looks at every byte of it first."""
-    from serve_app.backups.restoring import examine, restore
+    from serve_app.backups.restoring import Proof, examine, restore
 
     _prepare()
+    proof = Proof(_old_secret(other_secret), key.strip())
     settings, begun = read_settings(), time.monotonic()
     if check:
-        manifest = examine(settings, source, other_secret=other_secret)
+        manifest = examine(settings, source, proof)
         tell(f"{source} is whole: of {manifest.made_at}, HDX {manifest.hdx}, tables of revision {manifest.db_schema}.")
     else:
-        manifest = restore(settings, source, tell, other_secret=other_secret)
+        manifest = restore(settings, source, tell, proof)
         tell(f"Restored {source}, of {manifest.made_at}, in {time.monotonic() - begun:.1f} s. `hdx run` starts it.")
     _tell_limits(manifest)
     if not manifest.is_of(settings):
@@ -59,6 +66,22 @@ def restore(
         tell("  sessions end: people log in anew, with their passwords; API keys hold")
         tell(f"""  models of before hold by HDX_MODELS__SIGNERS='["{manifest.models_key}"]'""")
         tell(f"  the audit of before is verified by `hdx audit verify --key '{manifest.audit_key}'`")
+
+
+def _old_secret(is_other: bool) -> SecretStr:
+    """Return the secret of before, which stands in no command line, and in the environment of no process to start.
+
+    Raises:
+        InvalidInput: It is empty.
+    """
+    given = os.environ.pop(OLD_SECRET, "")
+    if not is_other:
+        return SecretStr("")
+    if not given and sys.stdin.isatty():
+        given = typer.prompt("HDX_SECRET_KEY of the backup", hide_input=True)
+    if not given:
+        raise InvalidInput(OLD_SECRET, "", "must hold the HDX_SECRET_KEY of the backup; where that is lost, give --key")
+    return SecretStr(given)
 
 
 def _prepare() -> None:

@@ -123,8 +123,12 @@ class Signer:
     def sign(self, checkpoint: Checkpoint, tree: Tree) -> KeptCheckpoint:
         """Return it signed, with the hashes of its tree."""
         text = checkpoint.text()
+        return KeptCheckpoint(f"{text}\n{self.line(text)}\n", tree.to_bytes())
+
+    def line(self, text: str) -> str:
+        """Return the line of a note that signs its text; a text that is no checkpoint's says by itself what it is."""
         signed = b64encode(_id(self._public) + self._key.sign(text.encode())).decode()
-        return KeptCheckpoint(f"{text}\n\u2014 {NAME} {signed}\n", tree.to_bytes())
+        return f"\u2014 {NAME} {signed}"
 
 
 def said_by(note: str) -> tuple[Checkpoint, str]:
@@ -171,11 +175,12 @@ class Verifier:
             ValueError: It is no checkpoint, or none of the keys has signed it.
         """
         said, signatures = said_by(note)
-        if not any(self._holds(said.text(), line) for line in signatures.split("\n")):
+        if not any(self.holds(said.text(), line) for line in signatures.split("\n")):
             raise ValueError("is signed by none of the keys")
         return said
 
-    def _holds(self, text: str, line: str) -> bool:
+    def holds(self, text: str, line: str) -> bool:
+        """Tell whether a line of a note is a signature of its text by one of the keys."""
         begin, _, encoded = line.rpartition(" ")
         try:
             content = b64decode(encoded, validate=True)

@@ -28,6 +28,7 @@ from serve_app.shared.token_keys import (
     DEVICE,
     DEVICE_LIVES,
     FIRST,
+    MARGIN,
     OIDC,
     OIDC_LIVES,
     REFRESH,
@@ -48,6 +49,9 @@ INVITATION_LIVES = timedelta(days=7)  # source: own choice
 SECRET_BYTES = 32  # Source: RFC 7518, 3.2: a key of HS256 has at least the 256 bits of its hash.
 # Access tokens that are verified once: each time costs a tenth of a millisecond. Source: own choice; a few megabytes.
 VERIFIED_MAX = 10_000
+# By which a token may say that it was issued later than now: clocks of two nodes differ. Source: own choice; the minute
+# that a former key holds longer for the same reason.
+AHEAD_S = MARGIN.total_seconds()
 UNKNOWN_KEY = "the token was signed with a key that is not known here"
 
 
@@ -169,6 +173,11 @@ def check_end(expires_at: datetime | None) -> None:
 def digest(key: str) -> bytes:
     """Return what is stored of a key; it is random enough that no salt is needed."""
     return sha256(key.encode()).digest()
+
+
+def is_issued(at: object) -> bool:
+    """Tell whether a token's `iat`, in seconds since 1970, is a moment that has come on some node's clock."""
+    return isinstance(at, int | float) and not isinstance(at, bool) and at <= time.time() + AHEAD_S
 
 
 def same_key(given: str, expected: str) -> bool:
@@ -312,8 +321,10 @@ class TokenIssuer:
                 algorithms=[key.algorithm],  # its own: what the token says of it is no choice
                 audience=self._tokens.audience,
                 issuer=self._tokens.issuer,
-                options={"require": REQUIRED},
+                options={"require": REQUIRED, "verify_iat": False},  # PyJWT's leeway would lengthen its life, too
             )
+            if not is_issued(claims["iat"]):
+                raise jwt.ImmatureSignatureError
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("the token has expired; refresh it or log in again") from None
         except jwt.InvalidTokenError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from hmac import digest as hmac_digest
+from itertools import pairwise
 from typing import Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -95,15 +96,20 @@ class KeyRing:
 
     def __init__(self, secret: bytes, generations: Sequence[KeyGeneration]) -> None:
         self.generations = tuple(generations) or FIRST
+        numbers = sorted(each.number for each in self.generations)
         begun = {each.number: each.begun_at for each in self.generations}
-        self._newest = max(begun)
+        self._newest = numbers[-1]
+        self._former = numbers[-2] if numbers[1:] else None
+        # By generation, when the next one began; after a restore its number is far beyond.
+        ended = {number: begun[after] for number, after in pairwise(numbers)}
         self.access: dict[int, TokenKey] = {}
         self.own: dict[int, TokenKey] = {}
-        for number in (*begun, self._newest + 1):
-            self.access[number] = _access_key(secret, number, begun.get(number + 1))
-            self.own[number] = _own_key(secret, number, begun.get(number + 1))
-        before = [_first_key(secret, begun[1])] if 1 in begun else []
-        self._by_kid = {key.kid: key for key in (*before, *self.access.values(), *self.own.values())}
+        for number in (*numbers, self._newest + 1):
+            self.access[number] = _access_key(secret, number, ended.get(number))
+            self.own[number] = _own_key(secret, number, ended.get(number))
+        # Where generations of before are left out it has ended, as they have.
+        first = _first_key(secret, begun[numbers[0]])
+        self._by_kid = {key.kid: key for key in (first, *self.access.values(), *self.own.values())}
 
     def signer(self, kind: Kind) -> TokenKey:
         """Return the key that signs tokens of a kind."""
@@ -115,7 +121,7 @@ class KeyRing:
 
     def shown(self) -> tuple[TokenKey, TokenKey]:
         """Return two keys of access tokens: the one that signs, and the former one while it holds, else the next."""
-        former = self.access.get(self._newest - 1)
+        former = None if self._former is None else self.access[self._former]
         other = former if former is not None and former.holds(ACCESS) else self.access[self._newest + 1]
         return self.access[self._newest], other
 

@@ -49,15 +49,22 @@ class Signed(NamedTuple):
     kept: KeptCheckpoint
 
 
+class Span(NamedTuple):
+    """The database's leaves of a tree: from the lowest index to the one behind the highest; 0, 0 for none."""
+
+    first: int
+    end: int
+
+
 class Grow(Protocol):
     """Signs what a tree becomes."""
 
-    def __call__(self, newest: KeptCheckpoint | None, size: int, hashes: Sequence[bytes], whole: bool, /) -> Signed:
+    def __call__(self, newest: KeptCheckpoint | None, span: Span, hashes: Sequence[bytes], whole: bool, /) -> Signed:
         """Return the checkpoint of a tree with more leaves.
 
         Args:
             newest: The database's newest checkpoint.
-            size: The database's leaves.
+            span: The database's leaves.
             hashes: Of those to add.
             whole: Whether these are all.
         """
@@ -67,12 +74,12 @@ class Grow(Protocol):
 class Drop(Protocol):
     """Signs what retention leaves."""
 
-    def __call__(self, newest: KeptCheckpoint | None, size: int, up_to: KeptCheckpoint, /) -> Signed | None:
+    def __call__(self, newest: KeptCheckpoint | None, span: Span, up_to: KeptCheckpoint, /) -> Signed | None:
         """Return the checkpoint that says how many leaves are dropped; None where none are.
 
         Args:
             newest: The database's newest checkpoint.
-            size: The database's leaves.
+            span: The database's leaves.
             up_to: The one with which the leaves end that may go.
         """
         ...
@@ -223,10 +230,11 @@ async def newest(connection: AsyncConnection, tenant_id: int | None) -> KeptChec
     return None if found is None else KeptCheckpoint(*found)
 
 
-async def _state(connection: AsyncConnection, tenant_id: int | None) -> tuple[KeptCheckpoint | None, int]:
-    leaves = select(func.max(audit_leaves.c.leaf_index)).where(_own(audit_leaves, tenant_id))
-    highest = (await connection.execute(leaves)).scalar_one()
-    return await newest(connection, tenant_id), 0 if highest is None else highest + 1
+async def _state(connection: AsyncConnection, tenant_id: int | None) -> tuple[KeptCheckpoint | None, Span]:
+    index = audit_leaves.c.leaf_index
+    leaves = select(func.min(index), func.max(index)).where(_own(audit_leaves, tenant_id))
+    first, last = (await connection.execute(leaves)).one()
+    return await newest(connection, tenant_id), Span(0, 0) if last is None else Span(first, last + 1)
 
 
 async def _keep(connection: AsyncConnection, signed: Signed) -> None:

@@ -12,6 +12,9 @@ from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import COMMAND_LINE, written
 from serve_app.store.tables_token_keys import token_keys
 
+# In SQL: a number that no generation has had, where those that were cannot be asked for. The second of the moment: by
+# rotations, which are an hour apart, numbers grow more slowly. Source: own choice; an integer holds them until 2094.
+BEYOND = "CAST(extract(epoch FROM now() - timestamptz '2026-01-01 00:00+00') AS integer)"
 GENERATION = token_keys.c.number, token_keys.c.begun_at
 
 

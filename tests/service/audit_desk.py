@@ -45,9 +45,9 @@ class Desk:
         if seal:
             assert await self.sealer().seal_tree(self.tenant_id) == count
 
-    async def verify(self, *keys: str) -> Verified:
+    async def verify(self, *keys: str, files_kept: bool = True) -> Verified:
         verifier = Verifier(keys or [SIGNER.public_key])
-        return await verify_tree(self.store.seals, self.files, verifier, self.tenant_id)
+        return await verify_tree(self.store.seals, self.files, verifier, self.tenant_id, files_kept=files_kept)
 
     def own(self, statements: str, **given: Any) -> None:
         """Run statements as the owner of the tables, who passes row-level security by as he likes."""

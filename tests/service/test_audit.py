@@ -237,6 +237,33 @@ async def test_nothing_is_signed_on_another_past(desk: Desk) -> None:
         await desk.sealer().seal_tree(desk.tenant_id)
 
 
+async def test_who_blocks_his_own_sealing_blocks_nobody_elses(desk: Desk) -> None:
+    """He is logged once and looked at again, as is one with a leaf outside of his tree."""
+    sealer, lock = desk.sealer(), text("SELECT pg_advisory_lock(:lock, :tenant)")
+    await sealer.seal()
+    await desk.note(2, seal=False)
+    await desk.store.audit.note(desk.other, "ann", "did", "thing", "")
+    with create_engine(desk.url, poolclass=NullPool).connect() as blocker:
+        blocker.execute(lock, {"lock": seals.LOCK, "tenant": desk.tenant_id})
+        assert await sealer.seal() == 1
+        assert sealer._refused.get(desk.tenant_id) == "audit.blocked"
+    desk.own("INSERT INTO audit_leaves VALUES (:mine, :id6, -1, :hash)", hash=b"x")
+    assert await sealer.seal() == 0
+    assert sealer._refused.get(desk.tenant_id) == "audit.forked"
+    desk.own("DELETE FROM OWN_LEAVES AND leaf_index < 0")
+    assert await sealer.seal() == 2
+    assert desk.tenant_id not in sealer._refused
+    assert (await desk.verify()).finding == ""
+
+
+async def test_a_note_that_is_not_sealed_for_long_is_found(desk: Desk) -> None:
+    """Whoever stops the sealing may change what is not sealed: it does not count as held."""
+    await desk.note(1, seal=False)
+    assert (await desk.verify()).finding == ""
+    desk.own("UPDATE audit SET created_at = now() - interval '6 minutes' WHERE audit_id = :id6")
+    assert "is not sealed, 5 minutes and more later" in (await desk.verify()).finding
+
+
 async def test_a_lost_file_begins_anew(desk: Desk) -> None:
     """What is signed in the database goes on; from then on the file knows it."""
     desk.files.path(desk.tenant_id).unlink()

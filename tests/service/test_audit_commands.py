@@ -66,6 +66,35 @@ def test_the_database_is_verified(home: Path, database_url: str) -> None:
     assert "eve" in hdx("audit", "--tenant", "demo")[1]
 
 
+def test_a_file_that_is_gone_is_found(home: Path, database_url: str) -> None:
+    """Of one tenant, or cut, while the others are there: the end of both may be gone, unless that is said to be so."""
+
+    async def seal_more() -> None:
+        store = Store.open(database_url, 1)
+        await store.audit.note(1, "ann", "did", "thing 3", "")
+        await Sealer.of(store.seals, Settings(home=home)).seal()
+        await store.close()
+
+    asyncio.run(seal_more())
+    path = home / "audit" / "tenant-1.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert (len(lines), hdx("audit", "verify")[0]) == (2, 0)
+    for change, finding in (
+        (
+            lambda: path.write_bytes(lines[0]),
+            "tenant-1.jsonl ends with 3 notes, and the database has a checkpoint of 4",
+        ),
+        (path.unlink, "tenant-1.jsonl is not there, and the database has a checkpoint of 4"),
+    ):
+        change()
+        code, said = hdx("audit", "verify")
+        assert code == 1
+        assert finding in said
+        code, said = hdx("audit", "verify", "--without-files")
+        assert code == 0
+        assert "what was removed from the end cannot be told" in said
+
+
 def test_an_export_is_verified_without_the_database(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the key that was printed; another one, or any line changed, removed or moved, and it does not hold."""
     key, path = hdx("audit", "key")[1], home.parent / "audit.jsonl"

