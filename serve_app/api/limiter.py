@@ -106,7 +106,8 @@ class Limiter:
 
     def __init__(self, rates: Rates, ledger: Ledger | None, known_device: Callable[[str], bool]) -> None:
         self._rates, self._known_device, self.on = rates, known_device, rates.on
-        self.quotas = Quotas(ledger if rates.on else None)
+        # Also where nothing is counted: log-ins that fail are, and what is past is forgotten by it.
+        self.quotas = Quotas(ledger)
         self._in_hand, self._held = 0, 0
         self._sending: Counter[int] = Counter()
         self._most = {kind: rates.places * share for kind, share in SHARES.items()}

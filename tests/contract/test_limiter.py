@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from configs.rates import Rate, Rates
 from serve_app.api.app import create_app
-from serve_app.api.limiter import KINDS, arrival_of, network_of
+from serve_app.api.limiter import KINDS, Limiter, arrival_of, network_of
 from serve_app.api.schemas.limits import LimitsReply
 from serve_app.shared import limits
 from serve_app.shared.credentials import digest
@@ -172,6 +172,14 @@ def test_quotas_are_off_by_a_setting(bench: Bench, tmp_path: Path) -> None:
         assert not {"ratelimit", "ratelimit-policy"} & set(replies[-1].headers)
         assert client.get("/api/limits/", headers=KEY).json()["quotas"] == []
     assert not off.store.rates.counts
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_is_past_is_forgotten_whatever_is_counted(bench: Bench, on: bool) -> None:
+    """Log-ins that fail are counted where quotas are off, too, and their moments are not kept for ever."""
+    bench.store.rates.counts["tenant:1:chat", 0] = 1
+    await Limiter(Rates(on=on), bench.store.rates, lambda _: False).quotas.settle()
+    assert not bench.store.rates.counts
 
 
 def test_a_caller_reads_its_quotas(narrow: TestClient) -> None:
