@@ -10,6 +10,7 @@ A caller learns field, value and rule, and nothing internal.
     +-- MalformedBody           400 the body is not JSON
     +-- UnsupportedContent      415 content type
     |   +-- UnsupportedCoding   415 how a body is packed
+    +-- TooSlow                 408 the body did not come in time
     +-- TooLarge                413 body or document over its limit
     +-- Unauthenticated         401 no, expired or forged credential
     +-- Forbidden               403 credential lacks the role or key
@@ -119,6 +120,19 @@ class UnsupportedCoding(UnsupportedContent):
 
     def __str__(self) -> str:
         return f"content-encoding must be {self.accepted}; got {self.given!r}"
+
+
+class TooSlow(HdxError):
+    """A body did not come to its end in time; the rest of it is not waited for."""
+
+    status, code, title = 408, "too-slow", "Too slow"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.field, self.rule = "body", f"must be complete within {limit_s:g} s"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}"
 
 
 class TooLarge(HdxError):

@@ -22,9 +22,12 @@ DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 FRONTEND = re.compile(r"^frontend http_frontend\n", re.MULTILINE)
 METRICS = re.compile(r"^frontend prometheus\n", re.MULTILINE)
 STATISTICS = re.compile(r"^ *stats enable\n", re.MULTILINE)
-# Until a request's headers are there, between two parts of its body, and until a log-in too many is refused.
-# Source: own choice; the first two are far above a slow line's.
+# Until a request's headers are there and its body, or as much of it as HAProxy's buffer takes (16 KB), since it is told
+# to wait for that; between two parts of the rest; and until a log-in too many is refused. So half a request of a
+# stranger never reaches the gateway. Source: own choice; the first two are far above a slow line's. What
+# `option http-buffer-request` does with them is told by HAProxy's manual.
 TIMES = """\
+    option http-buffer-request
     timeout http-request 10s
     timeout client 30s
     timeout tarpit 2s

@@ -1,11 +1,13 @@
 """What a request is, whose quotas it counts against, and whether there is a place for it.
 
-The outermost layer asks for a place, before a body is read; whoever learns who calls has the request counted.
+The outermost layer asks whether there is a place before a body is read, and takes it for a long one that a known caller
+sends, else once the body is there: a stranger's half a request has none. Whoever learns who calls has it counted.
 """
 
 import asyncio
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, get_args
 
@@ -37,7 +39,11 @@ RETRY_S = 1  # when there is no place; source: own choice, most requests take a 
 # A log-in that is refused by its address is told so after a while, so that whoever waits for answers floods nobody; so
 # many at a time. Source: own choice; what waits costs memory alone, and HAProxy holds them before they come here.
 HELD_S, HELD_MAX = 1.0, 64
+# What of a kind's places one tenant's callers may have with bodies that are still on their way. Source: own choice; who
+# sends slowly leaves half to all others.
+SENDING = 1 / 2
 BALANCES, KIND, PLACE, DEVICE_COOKIE = "hdx.balances", "hdx.kind", "hdx.place", "hdx_device"
+WANTED, SENDER = "hdx.wanted", "hdx.sender"  # in the scope: the kind of place that is not taken yet; whose body comes
 EXACT: dict[str, Kind] = {
     "/api/diagnostics/anomaly/detect/": "detect",
     "/api/diagnostics/diagnose/": "detect",
@@ -79,7 +85,7 @@ def arrival_of(method: str, path: str, media_type: str) -> Arrival | None:
             return Arrival("readings" if media_type.startswith("application/json") else "batch")
         if found[1] == "baseline/file":
             return Arrival("batch")
-        return Arrival("management", waits=found[1] == "events")
+        return Arrival("management", waits=found[1] == "events" and method == "GET")
     if path.startswith("/api/diagnostics/") and REPLAY.fullmatch(path):
         return Arrival("batch")
     return next((Arrival(kind) for prefix, kind in PREFIXES if path.startswith(prefix)), None)
@@ -100,12 +106,14 @@ class Limiter:
 
     def __init__(self, rates: Rates, ledger: Ledger | None, known_device: Callable[[str], bool]) -> None:
         self._rates, self._known_device, self.on = rates, known_device, rates.on
-        self.quotas = Quotas(ledger if rates.on else None)
+        # Also where nothing is counted: log-ins that fail are, and what is past is forgotten by it.
+        self.quotas = Quotas(ledger)
         self._in_hand, self._held = 0, 0
+        self._sending: Counter[int] = Counter()
         self._most = {kind: rates.places * share for kind, share in SHARES.items()}
 
     async def arrive(self, scope: Scope) -> None:
-        """Count a request by its address, and take a place for it, which `leave` gives back.
+        """Count a request by its address, and see whether there is a place for it, which `enter` takes.
 
         Raises:
             QuotaExceeded: The address has had its quota.
@@ -125,10 +133,41 @@ class Limiter:
             if arrival.kind != "login":
                 raise
         if not arrival.waits:
-            self._take_place(scope, arrival.kind)
+            self._check_room(arrival.kind)
+            scope[WANTED] = arrival.kind
+
+    def enter(self, scope: Scope, sender: int | None = None) -> None:
+        """Take the place of a request that needs one and has none, which `leave` gives back.
+
+        Args:
+            sender: The tenant whose caller sends a body that is not there yet, until `sent`.
+
+        Raises:
+            Overloaded: What comes first needs the places that are left, or the sender has its share of them.
+        """
+        kind: Kind | None = scope.pop(WANTED, None)
+        if kind is None:
+            return
+        self._check_room(kind)
+        if sender is not None:
+            if self._rates.places and self._sending[sender] >= self._most[kind] * SENDING:
+                raise Overloaded(RETRY_S)
+            self._sending[sender] += 1
+            scope[SENDER] = sender
+        self._in_hand += 1
+        scope[PLACE] = True
+
+    def sent(self, scope: Scope) -> None:
+        """Tell that the body of a request is there."""
+        sender: int | None = scope.pop(SENDER, None)
+        if sender is not None:
+            self._sending[sender] -= 1
+            if not self._sending[sender]:
+                del self._sending[sender]
 
     def leave(self, scope: Scope) -> None:
         """Give a request's place back, where it has one."""
+        self.sent(scope)
         if scope.pop(PLACE, False):
             self._in_hand -= 1
 
@@ -170,11 +209,9 @@ class Limiter:
             scope[BALANCES] += self.quotas.balances(quotas)
             raise
 
-    def _take_place(self, scope: Scope, kind: Kind) -> None:
+    def _check_room(self, kind: Kind) -> None:
         if self._rates.places and self._in_hand >= self._most[kind]:
             raise Overloaded(RETRY_S)
-        self._in_hand += 1
-        scope[PLACE] = True
 
     def _is_known(self, headers: Headers) -> bool:
         cookie = cookie_parser(headers.get("cookie", "")).get(DEVICE_COOKIE)

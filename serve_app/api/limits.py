@@ -8,6 +8,7 @@ from serve_app.api.auth import Authenticator, Reader
 from serve_app.api.limiter import KINDS, Limiter
 from serve_app.api.ports import Services
 from serve_app.api.schemas.limits import LimitsReply
+from serve_app.shared.completion import completed
 from serve_app.shared.quotas import PERIOD_S, Balance, RedisLedger
 from serve_app.store.protocols_rates import Ledger
 
@@ -30,7 +31,8 @@ async def read_limits(request: Request, caller: Reader) -> Response:
     """
     limiter: Limiter = request.app.state.limiter
     quotas = [quota for kind in KINDS for quota in limiter.quotas_of(kind, caller)] if limiter.on else []
-    await limiter.quotas.settle([quota.name for quota in quotas])
+    # All callers' counts are settled, whether this one waits for it or not.
+    await completed(limiter.quotas.settle([quota.name for quota in quotas]))
     balances = limiter.quotas.balances(quotas)
     reset_s = balances[0].reset_s if balances else PERIOD_S
     return JSONResponse({"window_s": PERIOD_S, "reset_s": reset_s, "quotas": [_shown(each) for each in balances]})

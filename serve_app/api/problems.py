@@ -25,6 +25,7 @@ from pipelines.errors import (
     Overloaded,
     QuotaExceeded,
     TooLarge,
+    TooSlow,
     Unauthenticated,
     UnsupportedCoding,
     UnsupportedContent,
@@ -168,7 +169,7 @@ def _of_ours(error: HdxError) -> Problem:
     if type(error).status == HdxError.status:
         return INTERNAL
     members: dict[str, Any] = {}
-    headers: dict[str, str] = {}
+    headers = {"connection": "close"} if isinstance(error, TooSlow) else {}  # else the server awaits the rest
     match error:
         case NotFound():
             members = {"field": error.kind, "value": error.key, "rule": "must exist in your tenant"}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pipelines.errors import QuotaExceeded
 from serve_app.shared import logs
+from serve_app.shared.completion import completed
 from serve_app.store.protocols_rates import Counted, Ledger
 
 PERIOD_S = 60  # quotas are of a minute
@@ -136,7 +137,7 @@ class Quotas:
             except TimeoutError:
                 pass
             self._urgent.clear()
-            await self.settle()
+            await completed(self.settle())
             await asyncio.sleep(URGENT_S)
 
     async def settle(self, names: Iterable[str] = ()) -> None:
@@ -155,11 +156,12 @@ class Quotas:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 self._seen.update(await self._ledger.settle(given))
+            self._sent = Counter()
         except Exception as error:
-            self._pending.update(self._sent)
             self._rests_until = time.monotonic() + REST_S
             logs.write("quotas.own", logging.WARNING, rests_s=REST_S, kind=type(error).__name__)
-        finally:
+        finally:  # whoever hangs up meanwhile, too, switches no quota off
+            self._pending.update(self._sent)
             self._sent = Counter()
 
     async def _forget(self, period: int) -> None:

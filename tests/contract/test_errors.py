@@ -18,6 +18,7 @@ EXAMPLES = [
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/html", "application/json"),
     errors.UnsupportedCoding("br", "identity"),
+    errors.TooSlow(10.0),
     errors.TooLarge("body", 1_000_000),
     errors.Unauthenticated(),
     errors.Forbidden("needs the role admin"),

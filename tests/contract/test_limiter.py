@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from limits import RateLimitItemPerHour
@@ -14,10 +15,11 @@ from starlette.types import Message
 
 from configs.rates import Rate, Rates
 from serve_app.api.app import create_app
-from serve_app.api.limiter import KINDS, arrival_of, network_of
+from serve_app.api.limiter import KINDS, Limiter, arrival_of, network_of
 from serve_app.api.schemas.limits import LimitsReply
 from serve_app.shared import limits
 from serve_app.shared.credentials import digest
+from serve_app.store.protocols_rates import Counted
 from serve_app.store.records import Principal
 from tests.contract.calls import CHAT, DETECT, PREDICT, PREDICTION, UNKNOWN, WINDOW, LogIn, Replied, assert_problem
 from tests.contract.stand_ins import API_KEY, ML_KEY, PASSWORD, Bench, make_bench
@@ -172,6 +174,14 @@ def test_quotas_are_off_by_a_setting(bench: Bench, tmp_path: Path) -> None:
     assert not off.store.rates.counts
 
 
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_is_past_is_forgotten_whatever_is_counted(bench: Bench, on: bool) -> None:
+    """Log-ins that fail are counted where quotas are off, too, and their moments are not kept for ever."""
+    bench.store.rates.counts["tenant:1:chat", 0] = 1
+    await Limiter(Rates(on=on), bench.store.rates, lambda _: False).quotas.settle()
+    assert not bench.store.rates.counts
+
+
 def test_a_caller_reads_its_quotas(narrow: TestClient) -> None:
     """All that its requests count against, the tenant's and its own, with what is used; no other's."""
     chat(narrow, **KEY)
@@ -184,6 +194,31 @@ def test_a_caller_reads_its_quotas(narrow: TestClient) -> None:
     assert {quota.of for quota in found.quotas} == {"tenant", "key"}
     assert {quota.requests for quota in found.quotas} <= set(KINDS)
     assert_problem(narrow.get("/api/limits/"), 401, "unauthenticated")
+
+
+async def test_who_hangs_up_while_counts_settle_ends_no_settlement(bench: Bench, tmp_path: Path) -> None:
+    """`GET /api/limits/` settles what all callers have counted: it goes on to its end without the one who asked."""
+    tight = make_bench(tmp_path, rates=NARROW)
+    arrived, go_on, settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    real = tight.store.rates.settle
+
+    async def slow(counts: Mapping[Counted, int]) -> Mapping[Counted, int]:
+        arrived.set()
+        await go_on.wait()
+        found = await real(counts)
+        settled.set()
+        return found
+
+    tight.store.rates.settle = slow  # type: ignore[method-assign]
+    transport = httpx.ASGITransport(create_app(tight.services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=KEY) as client:
+        asking = asyncio.create_task(client.get("/api/limits/"))
+        await arrived.wait()
+        asking.cancel()
+        go_on.set()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert settled.is_set()
+    assert tight.store.rates.counts.total() > 0
 
 
 def test_two_gateways_have_one_quota(bench: Bench, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ EXAMPLES: list[HdxError] = [
     errors.MalformedBody("must be JSON"),
     errors.UnsupportedContent("text/plain", "application/json"),
     errors.UnsupportedCoding("br", "gzip, identity"),
+    errors.TooSlow(10.0),
     errors.TooLarge("body", 10),
     errors.Unauthenticated(),
     errors.Forbidden("needs one of the roles admin"),

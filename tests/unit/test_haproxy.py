@@ -59,6 +59,7 @@ def test_who_sends_slowly_is_cut_off() -> None:
     """Within seconds, whatever Ray has written."""
     times = [line for line in LINES if line.startswith("timeout")]
     assert times == ["timeout http-request 10s", "timeout client 30s", "timeout tarpit 2s"]
+    assert LINES[LINES.index("defaults") + 1] == "option http-buffer-request"
 
 
 @pytest.mark.parametrize("status", ERRORS)

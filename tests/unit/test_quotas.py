@@ -166,6 +166,26 @@ async def test_counts_on_their_way_count(clock: Clock) -> None:
     assert taken(counts, 5, CHAT) == 0
 
 
+async def test_a_settlement_that_is_cancelled_loses_no_count(clock: Clock) -> None:
+    """Whoever asked for it may hang up: what is not acknowledged stays counted here, and is sent again."""
+    arrived = asyncio.Event()
+
+    class Never(MemoryRates):
+        async def settle(self, counts: Mapping[Counted, int]) -> Mapping[Counted, int]:
+            arrived.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    counts = Quotas(Never(), clock)
+    taken(counts, 10, CHAT)
+    settling = asyncio.create_task(counts.settle([CHAT.name]))
+    await arrived.wait()
+    settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    assert taken(counts, 5, CHAT) == 0
+    assert counts._pending.total() == 10
+
+
 async def test_what_is_past_is_forgotten(clock: Clock) -> None:
     """Neither a replica nor the shared counts keep more than two minutes."""
     ledger = MemoryRates()

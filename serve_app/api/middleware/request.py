@@ -3,8 +3,10 @@
 Plain ASGI, so that it holds on paths that no route answers, too, and costs little.
 """
 
+import asyncio
 import re
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -12,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import MalformedBody, TooLarge, UnsupportedContent
+from pipelines.errors import MalformedBody, TooLarge, TooSlow, UnsupportedContent
 from serve_app.api import problems
 from serve_app.api.auth import Authenticator
 from serve_app.api.limiter import BALANCES, Limiter, fields_of
@@ -38,6 +40,11 @@ WRITES = frozenset({"POST", "PUT", "PATCH"})
 # Paths whose callers are known, but for those that make them so, and what is read of a body before they
 # are. Source: own choice; more than any body of a person who tries the API without a credential.
 OF_CALLERS, OF_STRANGERS, STRANGERS_BYTES = ("/api/", "/v1/"), "/api/auth/", 16_384
+# How long such a body may take, from its headers to its end. Source: own choice; as long as HAProxy gives the headers
+# (`timeout http-request`), and 13 kbit/s at the least.
+STRANGERS_S = 10.0
+# Without a credential in the headers a service's calls alone may be longer: its key is looked at later.
+OF_SERVICES = "/internal/"
 # Source: OWASP Secure Headers Project, its list for REST APIs.
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -115,32 +122,38 @@ class RequestMiddleware:
 
         Raises:
             TooLarge: It is longer than allowed, whatever its header said.
+            TooSlow: Nobody knows yet who sends it, and it did not come in time.
+            Overloaded: There is no place for it.
             Unauthenticated: It is long, and nobody knows who sends it.
             Forbidden: It is long, and the scopes of the key that it comes with do not open its path.
             QuotaExceeded: It is long, and its sender has had its quota.
             ClientGone: It never came to its end.
         """
-        limit = self._limit_of(scope["path"])
+        limit = self._limit_of(scope["method"], scope["path"])
         most = self.job_bytes if _becomes_job(scope) else limit
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
             raise TooLarge("body", most)
         may_be_long = not declared.isdecimal() or int(declared) > STRANGERS_BYTES
+        body = _Body(receive, most)
         if may_be_long and scope["method"] in WRITES and _is_of_callers(scope["path"]):
             caller = await self.authenticator.by_headers(headers)
             self.limiter.count(scope, caller)
             check_scopes(caller, scope["method"], scope["path"])
-        body = _Body(receive, most)
-        chunks, size, more = [], 0, True
-        while more and size <= limit:
-            chunk, more = await body.next()
-            chunks.append(chunk)
-            size += len(chunk)
-        scope[IS_LONG] = size > limit
-        return _replay(b"".join(chunks), more, body, receive)
+            self.limiter.enter(scope, caller.tenant_id)
+            first, more = await body.until(limit)
+        else:
+            first, more = await _in_time(body.until(limit))
+            self.limiter.enter(scope)
+        if not more:
+            self.limiter.sent(scope)
+        scope[IS_LONG] = len(first) > limit
+        return _replay(first, more, body, receive)
 
-    def _limit_of(self, path: str) -> int:
+    def _limit_of(self, method: str, path: str) -> int:
+        if method not in WRITES or not path.startswith((*OF_CALLERS, OF_SERVICES)) or path.startswith(OF_STRANGERS):
+            return min(self.body_bytes, STRANGERS_BYTES)
         if path == UPLOADS:
             return self.document_bytes
         return self.readings_bytes if READINGS.fullmatch(path) or FILES.fullmatch(path) else self.body_bytes
@@ -190,6 +203,28 @@ class _Body:
         if self._size > self._most:
             raise TooLarge("body", self._most)
         return chunk, message.get("more_body", False)
+
+    async def until(self, limit: int) -> tuple[bytes, bool]:
+        """Return what comes until it is over the limit, and whether there is more; raises as `next`."""
+        chunks, size, more = [], 0, True
+        while more and size <= limit:
+            chunk, more = await self.next()
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks), more
+
+
+async def _in_time(first: Awaitable[tuple[bytes, bool]]) -> tuple[bytes, bool]:
+    """Return what comes of a stranger's body.
+
+    Raises:
+        TooSlow: It is not there in time.
+    """
+    try:
+        async with asyncio.timeout(STRANGERS_S):
+            return await first
+    except TimeoutError:
+        raise TooSlow(STRANGERS_S) from None
 
 
 def _replay(first: bytes, more: bool, body: _Body, receive: Receive) -> Receive:
