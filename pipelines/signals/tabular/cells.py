@@ -31,6 +31,8 @@ def read_columns(fields: Sequence[Field], delimiter: str, account: Account) -> s
         if (~np.isnan(numbers.values) | numbers.marks)[filled].sum() >= enough or not filled.any():
             field.numbers = numbers
             field.unit = field.unit or numbers.unit
+            for note in numbers.mixed:
+                account.note(f"{field.header!r}: {note}")
             assumed += [field.header] if unsure else []
     if assumed:
         mark = next(field.decimal for field in open_ if field.header == assumed[0])
@@ -50,9 +52,13 @@ def _numbers(field: Field, decimal: str) -> Numbers:
         return numbers_of(field.cells.to_numpy(dtype=np.float64))
     floats = floats_in(field.cells)
     if not floats.any():
-        return read_numbers(field.cells.astype("str"), decimal)
-    text = read_numbers(field.cells.where(~floats, "").astype("str"), decimal)
+        return read_numbers(field.cells.astype("str"), decimal, field.unit)
+    bare = int(floats.sum())
+    text = read_numbers(field.cells.where(~floats, "").astype("str"), decimal, field.unit, bare)
     own = numbers_of(pd.to_numeric(field.cells.where(floats), errors="coerce").to_numpy(dtype=np.float64))
-    values = np.where(floats, own.values, text.values)
+    # Numbers without a unit, where most cells have one and the header none.
+    unsaid = floats & (field.unit is None and text.unit is not None)
+    values = np.where(unsaid, np.nan, np.where(floats, own.values, text.values))
     missing = np.where(floats, own.missing, text.missing)
-    return Numbers(values, missing, text.text & ~floats, text.unit, np.where(floats, own.marks, text.marks))
+    marks = np.where(floats, own.marks, text.marks)
+    return Numbers(values, missing, (text.text & ~floats) | (unsaid & ~missing), text.unit, marks, text.mixed)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.signals.tabular.bounds import NUMERAL_MAX
-from pipelines.signals.units import read_unit
+from pipelines.signals.units import convert, quantity_of, read_unit
 from pipelines.signals.windows import Floats
 
 # What stands in a cell that has no value. Source: exports of historians and loggers, Excel's errors.
@@ -59,8 +59,9 @@ class Numbers(NamedTuple):
         values: NaN where there is none.
         missing: Cells that are empty or say that there is no value.
         text: Cells that hold something else.
-        unit: That stands in the cells themselves.
+        unit: Of the values, where one stands in the cells themselves.
         marks: Cells that hold a number which means none.
+        mixed: What was done where cells are in several units, in words.
     """
 
     values: Floats
@@ -68,6 +69,7 @@ class Numbers(NamedTuple):
     text: NDArray[np.bool_]
     unit: str | None
     marks: NDArray[np.bool_]
+    mixed: tuple[str, ...] = ()
 
 
 def cleaned(column: "pd.Series[str]") -> "pd.Series[str]":
@@ -131,27 +133,56 @@ def decimal_of(column: Marks, file: Marks, delimiter: str) -> tuple[str, bool]:
     return ".", bool(column.either_point) and delimiter == ";"
 
 
-def read_numbers(column: "pd.Series[str]", decimal: str) -> Numbers:
-    """Read a column of text as numbers, with one decimal mark; a cell that can only have the other is read by it."""
+def read_numbers(column: "pd.Series[str]", decimal: str, unit: str | None = None, bare: int = 0) -> Numbers:
+    """Read a column of text as numbers, with one decimal mark; a cell that can only have the other is read by it.
+
+    Args:
+        unit: In the header, canonical; cells that name another are converted to it.
+        bare: Numbers without a unit that the column has beside this text.
+    """
     text = cleaned(column.where(column.str.len() <= NUMERAL_MAX, LONG))
     missing = text.str.casefold().isin(MISSING).to_numpy(dtype=np.bool_)
     values = _parsed(text, decimal)
-    unit = None
     left = ~missing & np.isnan(values)
     if left.any():
-        parts = text[left].str.slice(0, NUMERAL_MAX).str.extract(WITH_UNIT)
-        units = parts[1].dropna().str.strip()
-        names = {word: read_unit(word) for word in units.unique()[:50]}
-        known = Counter(name for name in units.map(names) if isinstance(name, str))
-        if known:
-            unit = known.most_common(1)[0][0]
-            mine = units.index[[names.get(word) == unit for word in units]]
-            values[mine] = _parsed(parts.loc[mine, 0], decimal)
-    other = ~missing & np.isnan(values)
-    if other.any():
-        values[other] = _parsed(text[other], "," if decimal == "." else ".", sure=True)
+        other = _parsed(text[left], "," if decimal == "." else ".", sure=True)
+        values[left] = other
+    left = ~missing & np.isnan(values)
+    mixed: tuple[str, ...] = ()
+    if left.any():
+        unit, mixed = _read_units(text, left, values, decimal, unit, bare)
     wrong = ~missing & np.isnan(values)
-    return Numbers(values, missing, wrong, unit, _without_marks(values))
+    return Numbers(values, missing, wrong, unit, _without_marks(values), mixed)
+
+
+def _read_units(
+    text: "pd.Series[str]", left: NDArray[np.bool_], values: Floats, decimal: str, unit: str | None, bare: int
+) -> tuple[str | None, tuple[str, ...]]:
+    """Read numbers that have their unit beside them, in place; return the unit of the column, and what was done."""
+    parts = text[left].str.slice(0, NUMERAL_MAX).str.extract(WITH_UNIT)
+    words = parts[1].dropna().str.strip()
+    names = words.map({word: read_unit(word) for word in words.unique()[:50]}).dropna()
+    if not len(names):
+        return unit, ()
+    counts = Counter(map(str, names))
+    plain = ~np.isnan(values)
+    alone = bare + int(plain.sum())
+    if unit is None and alone > len(names):
+        return None, (f"{len(names)} cells have a unit ({next(iter(counts))}), most have none: those are left out",)
+    notes = []
+    if unit is None:
+        unit = counts.most_common(1)[0][0]
+        if alone:
+            values[plain] = np.nan
+            notes.append(f"{alone} cells have no unit, most are in {unit}: those without are left out")
+    for other, count in counts.items():
+        if quantity_of(other) != quantity_of(unit):
+            notes.append(f"{count} cells are in {other}, which is not converted to {unit}: left out")
+            continue
+        mine = names.index[names == other]
+        values[mine] = convert(_parsed(parts.loc[mine, 0], decimal), other, unit)
+        notes += [f"{count} cells are in {other}: converted to {unit}"] if other != unit else []
+    return unit, tuple(notes)
 
 
 def _parsed(text: "pd.Series[str]", decimal: str, sure: bool = False) -> Floats:

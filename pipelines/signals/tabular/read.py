@@ -186,8 +186,8 @@ def _long(reading: Reading, tag: Field, cells: int) -> tuple[Merged, dict[str, N
         heading = read_heading(name)
         if said is not None:
             heading = _in_one_unit(reading, value, name, mine, said, heading)
-        elif heading.unit is None and value.heading.unit:
-            heading = heading._replace(unit=value.heading.unit, quantity=quantity_of(value.heading.unit))
+        elif heading.unit is None and value.unit:
+            heading = heading._replace(unit=value.unit, quantity=quantity_of(value.unit))
         elif heading.unit is None and value.heading.unknown:
             heading = heading._replace(unknown=value.heading.unknown)
         reading.headings[name] = heading._replace(text=str(names[mine].iloc[0]))

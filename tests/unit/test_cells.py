@@ -1,0 +1,43 @@
+"""Rules of cells that hold numbers: units beside them, marks of decimals, spaces within."""
+
+import numpy as np
+import pytest
+
+from tests.unit.test_tabular import read
+
+
+def column(header: str, *cells: str) -> str:
+    """Return a file with a column, and one beside it."""
+    return f"{header};Oil [°C]\n" + "".join(f"{cell};{45 + place}.5\n" for place, cell in enumerate(cells))
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "unit", "values", "note"),
+    [
+        ("P [bar]", ("100 psi", "200 psi"), "bar", (6.895, 13.79), "2 cells are in psi: converted to bar"),
+        ("P [bar]", ("70", "200 psi"), "bar", (70, 13.79), "1 cells are in psi: converted to bar"),
+        ("P", ("70 bar", "71 bar", "200 psi"), "bar", (70, 71, 13.79), "1 cells are in psi: converted to bar"),
+        ("P", ("70", "71 psi", "72 psi"), "psi", (None, 71, 72), "1 cells have no unit, most are in psi"),
+        ("P", ("70", "71", "72 psi"), None, (70, 71, None), "1 cells have a unit (psi), most have none"),
+        ("P [bar]", ("70 bar", "71 bar", "20 °C"), "bar", (70, 71, None), "1 cells are in degC, which is not"),
+        ("P [bar]", ("70 bar", "71 bar"), "bar", (70, 71), ""),
+    ],
+)
+def test_a_unit_in_a_cell_is_the_cells_own(
+    header: str, cells: tuple[str, ...], unit: str | None, values: tuple[float | None, ...], note: str
+) -> None:
+    """It is converted to that of the column; a number whose unit is not known is left out, and told."""
+    table = read(column(header, *cells))
+    found = table.channels[0]
+    assert found.unit == unit
+    right = [np.nan if each is None else each for each in values]
+    assert found.values.tolist() == pytest.approx(right, abs=0.01, nan_ok=True)
+    assert any(note in each for each in table.report.notes) or not note
+    assert bool(table.report.notes) == bool(note)
+    assert sum(each.count for each in table.report.left_out) == int(np.isnan(right).sum())
+
+
+def test_a_unit_beside_values_of_tags_is_theirs() -> None:
+    """Where one tag stands in each row, too."""
+    table = read("Time;Tag;Value\n" + "".join(f"2026-03-02 06:00:0{n};Pressure;{70 + n} psi\n" for n in range(9)))
+    assert table.channels[0].unit == "psi"
