@@ -41,3 +41,27 @@ def test_a_unit_beside_values_of_tags_is_theirs() -> None:
     """Where one tag stands in each row, too."""
     table = read("Time;Tag;Value\n" + "".join(f"2026-03-02 06:00:0{n};Pressure;{70 + n} psi\n" for n in range(9)))
     assert table.channels[0].unit == "psi"
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("101 3", None),
+        ("10 13", None),
+        ("1'0", None),
+        ("1013 2500", None),
+        ("0.5 250", None),
+        ("1 013", 1013),
+        ("1’013’250.5", 1013250.5),
+        ("1\u202f013.5", 1013.5),
+        ("- 0.5", -0.5),
+        ("− 0.5", -0.5),
+        ("–.5", -0.5),
+    ],
+)
+def test_spaces_part_thousands(cell: str, value: float | None) -> None:
+    """What has others is no number, is left out and told; a minus may stand apart."""
+    table = read(column("P [bar]", "100.5", cell, "101.5"))
+    found = table.channels[0].values.tolist()
+    assert found == pytest.approx([100.5, np.nan if value is None else value, 101.5], nan_ok=True)
+    assert [each.count for each in table.report.left_out] == [1] * (value is None)

@@ -28,6 +28,8 @@ LONG = "long text"
 # Cells that evidence of marks is sought in. Source: own choice; spread over the whole column.
 SAMPLE = 4000
 SPACES = "[\u00a0\u202f\u2009\u2007' ’_]"
+# Thousands: `101 3` is no number.
+GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:" + SPACES + r"\d{3})+(?!\d)")
 POINTED = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][+-]?\d{1,3})?"
 COMMAED = r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)?(?:,\d*)?(?:[eE][+-]?\d{1,3})?"
 NUMERAL = re.compile(r"^[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d{1,3})?$")
@@ -73,13 +75,13 @@ class Numbers(NamedTuple):
 
 
 def cleaned(column: "pd.Series[str]") -> "pd.Series[str]":
-    """Return cells without spaces about and within numbers, and with one kind of minus."""
+    """Return cells without spaces about numbers and between their thousands, and with one kind of minus."""
     text = column.str.strip()
-    if text.str.contains("[−–—]").any():
-        text = text.str.replace(r"^[−–—](?=\d)", "-", regex=True)
+    if text.str.contains(r"^(?:[−–—]|-\s)").any():
+        text = text.str.replace(r"^[-−–—]\s*(?=[\d.,])", "-", regex=True)
     if not text.str.contains(r"\d" + SPACES + r"\d").any():
         return text
-    return text.str.replace(r"(?<=\d)" + SPACES + r"(?=\d)", "", regex=True)
+    return text.str.replace(GROUPED, lambda found: re.sub(SPACES, "", found[0]), regex=True)
 
 
 def sampled(column: "pd.Series[Any]") -> list[str]:
