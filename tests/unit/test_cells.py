@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.test_tabular import read
+from tests.unit.workbooks import Cell, rows_xml, workbook
 
 
 def column(header: str, *cells: str) -> str:
@@ -65,3 +66,28 @@ def test_spaces_part_thousands(cell: str, value: float | None) -> None:
     found = table.channels[0].values.tolist()
     assert found == pytest.approx([100.5, np.nan if value is None else value, 101.5], nan_ok=True)
     assert [each.count for each in table.report.left_out] == [1] * (value is None)
+
+
+def test_numbers_of_a_workbook_say_nothing_of_the_marks_of_its_texts() -> None:
+    """What is written as 1,105 beside the number 1.5 is not made 1105 by it."""
+    rows: list[list[Cell]] = [[1.5 if n % 2 else "1,105", 45.5 + n] for n in range(9)]
+    table = read(workbook({"a": rows_xml([["P [bar]", "Oil [°C]"], *rows])}))
+    assert table.channels[0].values[:2].tolist() == [1.105, 1.5]
+    assert any("',' is taken as decimal mark of 'P [bar]'" in note for note in table.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "first", "second", "mark"),
+    [
+        (["1", *(f"1,01{n}" for n in range(8))], 1, 1.01, "','"),
+        (["998", *(f"1,01{n}" for n in range(8))], 998, 1010, "'.'"),
+        (["0", *(f"1,{n:03d}" for n in range(111, 175))], 0, 1111, "'.'"),
+    ],
+)
+def test_one_whole_number_makes_no_thousands(cells: list[str], first: float, second: float, mark: str) -> None:
+    """It does where it is far from what stands before the commas, or where all others have three digits behind."""
+    table = read("P [bar];Flow [l/min]\n" + "".join(f"{cell};2,50{n % 10}\n" for n, cell in enumerate(cells)))
+    assert table.channels[0].values[:2].tolist() == [first, second]
+    assert table.channels[1].values[0] == 2.5
+    notes = [note for note in table.report.notes if "decimal mark" in note]
+    assert all(("'P [bar]'" in note) == note.startswith(mark) for note in notes)

@@ -17,9 +17,9 @@ FEW = 0.1
 def read_columns(fields: Sequence[Field], delimiter: str, account: Account) -> str:
     """Read the cells of the columns that hold numbers; return the decimal mark of most of them."""
     open_ = [field for field in fields if not field.role]
-    evidence = {field.header: marks_of(sampled(field.cells)) if _is_text(field) else Marks() for field in open_}
+    evidence = {field.header: _marks(field) for field in open_}
     whole = Marks(*(sum(counts) for counts in zip(*evidence.values(), strict=True))) if evidence else Marks()
-    assumed = []
+    assumed: dict[str, list[str]] = {}
     for field in open_:
         if field.named == "quality" and is_quality(field.header, field.cells):
             field.role = "quality"
@@ -33,14 +33,19 @@ def read_columns(fields: Sequence[Field], delimiter: str, account: Account) -> s
             field.unit = field.unit or numbers.unit
             for note in numbers.mixed:
                 account.note(f"{field.header!r}: {note}")
-            assumed += [field.header] if unsure else []
-    if assumed:
-        mark = next(field.decimal for field in open_ if field.header == assumed[0])
+            if unsure:
+                assumed.setdefault(field.decimal, []).append(field.header)
+    for mark, headers in assumed.items():
         account.note(
-            f"{mark!r} is taken as decimal mark of {', '.join(map(repr, assumed))}: nothing in the file decides it"
+            f"{mark!r} is taken as decimal mark of {', '.join(map(repr, headers))}: nothing in the file decides it"
         )
     used = [field.decimal for field in open_ if field.numbers is not None and _is_text(field)]
     return max(set(used), key=used.count) if used else ""
+
+
+def _marks(field: Field) -> Marks:
+    """Return the evidence of a column's texts; numbers of a workbook have no mark."""
+    return marks_of(sampled(field.cells[~floats_in(field.cells)]))
 
 
 def _is_text(field: Field) -> bool:

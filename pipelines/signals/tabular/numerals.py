@@ -27,6 +27,9 @@ HUGE = 1e30  # as PI and LabVIEW mark what is none
 LONG = "long text"
 # Cells that evidence of marks is sought in. Source: own choice; spread over the whole column.
 SAMPLE = 4000
+# So many numbers with three digits behind the comma, beside one with none, are thousands. Source: of decimals without
+# zeros behind one in ten has fewer than three, so that 50 with three each are one case in 200.
+THREES = 50
 SPACES = "[\u00a0\u202f\u2009\u2007' ’_]"
 # Thousands: `101 3` is no number.
 GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:" + SPACES + r"\d{3})+(?!\d)")
@@ -37,13 +40,18 @@ WITH_UNIT = r"^([+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d{1,3})?)([^\d.,eE+-].{0,15})$
 
 
 class Marks(NamedTuple):
-    """How often cells can only be read with one decimal mark, and how often with either."""
+    """How often cells can only be read with one decimal mark, and how often with either.
+
+    Attributes:
+        plain_far: Whole numbers below a thousand, and far above what stands before the commas of others.
+    """
 
     point: int = 0
     comma: int = 0
     either_comma: int = 0
     either_point: int = 0
     plain_below_thousand: int = 0
+    plain_far: int = 0
     plain: int = 0
 
     @property
@@ -93,14 +101,21 @@ def sampled(column: "pd.Series[Any]") -> list[str]:
 def marks_of(cells: Sequence[str]) -> Marks:
     """Count the evidence for either decimal mark."""
     found: Counter[str] = Counter()
+    plain, before = list[int](), [0]
     for cell in cells:
         if len(cell) > NUMERAL_MAX:
             continue
         bare = re.split(r"[^\d.,+-]", cell.strip().lstrip("+-"), maxsplit=1)[0]
         if not NUMERAL.match(bare):
             continue
-        found[_evidence(bare)] += 1
-        found["plain_below_thousand"] += bare.isdigit() and int(bare) < 1000
+        shown = _evidence(bare)
+        found[shown] += 1
+        if bare.isdigit() and int(bare) < 1000:
+            plain.append(int(bare))
+        if shown == "either_comma":
+            before.append(int(bare.partition(",")[0]))
+    found["plain_below_thousand"] = len(plain)
+    found["plain_far"] = sum(number > 2 * max(before) + 1 for number in plain)
     return Marks(**{name: found[name] for name in Marks._fields})
 
 
@@ -129,8 +144,10 @@ def decimal_of(column: Marks, file: Marks, delimiter: str) -> tuple[str, bool]:
     if file.point or file.comma:
         return ("." if file.point >= file.comma else ","), False
     if column.either_comma:
-        # `998` beside `1,002` is a column of thousands; where every cell has three digits behind, they are decimals.
-        thousands = column.plain_below_thousand > 0 or delimiter == ","
+        # `998` beside `1,002` is a column of thousands, `1` beside `1,002` need be none: decimals have no zeros behind.
+        # Where every cell has three digits behind, they are decimals.
+        many = column.plain_below_thousand > 0 and column.either_comma >= THREES
+        thousands = column.plain_far > 0 or many or delimiter == ","
         return ("." if thousands else ","), True
     return ".", bool(column.either_point) and delimiter == ";"
 
