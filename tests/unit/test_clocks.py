@@ -80,3 +80,51 @@ def test_a_zone_is_no_file_and_not_that_of_this_machine(zone: str) -> None:
     """Names that a library opens as files, and says of whether they are there, are no zones."""
     with pytest.raises(InvalidInput, match="must be a time zone as Europe/Berlin"):
         read("Time;P [bar]\n" + "".join(f"2026-03-02 06:00:{n:02d};{PRESSURES[n]:.1f}\n" for n in range(ROWS)), zone)
+
+
+STAMPS = [pd.Timestamp("2026-03-02 06:00") + pd.Timedelta(seconds=n) for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "stray"),
+    [
+        ([f"{at:%d.%m.%y %H:%M:%S}" for at in STAMPS], "45.03.26 06:00:30"),
+        ([f"{at:%d.%m.%Y %H:%M:%S}" for at in STAMPS], "45.03.2026 06:00:30"),
+        ([f"{at:%d.%m.%y %H:%M:%S}" for at in STAMPS], "02.45.26 06:00:30"),
+        ([f"{at:%d.%m.%y %H:%M:%S}" for at in STAMPS], "02.03.26 06:00:75"),
+        ([f"{at:%d.%m.%Y %H:%M:%S}" for at in STAMPS], "01.03.2026 24:30:00"),
+        ([f"{at:%Y-%m-%dT%H:%M:%S}" for at in STAMPS], "2026-03-02T06:00:75"),
+        ([f"{at:%Y-%m-%dT%H:%M:%S}" for at in STAMPS], "2026-03-02T24:30:00"),
+        ([f"{at:%Y%m%dT%H%M%S}" for at in STAMPS], "20260302T060075"),
+        ([f"{(at - pd.Timestamp('1899-12-30')) / pd.Timedelta(days=1):.8f}" for at in STAMPS], "0"),
+        ([str(at.value // 10**6) for at in STAMPS], "0"),
+        ([str(at.value // 10**9) for at in STAMPS], "1e12"),
+    ],
+)
+def test_one_slip_costs_its_own_row_alone(cells: list[str], stray: str) -> None:
+    """Neither its neighbours' dates nor their order hang on it; it is left out and told."""
+    rows = [f"{cell};{PRESSURES[n]:.1f}" for n, cell in enumerate([*cells, stray])]
+    table = read("\n".join(["Time;P [bar]", *rows]))
+    assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:29"]
+    assert left_out(table) == [(1, "rows", "no moment that can be read")]
+
+
+def test_the_end_of_a_day() -> None:
+    """24:00:00 is the next day's beginning, and a leap second the next minute's."""
+    table = read("Time;P [bar]\n01.03.2026 23:59:60;1.5\n01.03.2026 24:00:01;1.5\n02.03.2026 24:00:00;1.6\n")
+    assert moments(table) == ["2026-03-02T00:00:00", "2026-03-03T00:00:00"]
+
+
+def test_dates_of_a_spreadsheet_beside_texts() -> None:
+    """A year in front tells its own row; the others have their order."""
+    cells = [f"{at:%Y-%m-%d %H:%M:%S}" if n < 3 else f"{at:%d.%m.%Y %H:%M:%S}" for n, at in enumerate(STAMPS[:9])]
+    table = read("Time;P [bar]\n" + "".join(f"{cell};1.5\n" for cell in cells))
+    assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:08"]
+    assert left_out(table) == []
+
+
+def test_a_time_that_is_none_is_told() -> None:
+    """A column whose header names the time, and of which none is read."""
+    table = read("Time;P [bar]\n" + "".join(f"{cell};1.5\n" for cell in ("morning", "noon", "night")))
+    assert table.times is None
+    assert any(note.startswith("'Time': read as no time") for note in table.report.notes)

@@ -17,8 +17,6 @@ from pipelines.signals.tabular.clocks import (
     EPOCHS,
     NEVER,
     Moments,
-    joined,
-    past_midnight,
     read_epoch,
     read_moments,
     zone_minutes,
@@ -27,6 +25,7 @@ from pipelines.signals.tabular.headings import Heading, read_heading, role_of
 from pipelines.signals.tabular.layout import Body, Grid
 from pipelines.signals.tabular.numerals import MISSING, Numbers
 from pipelines.signals.tabular.validity import floats_in, says_quality, words_of
+from pipelines.signals.tabular.zones import joined, past_midnight
 from pipelines.signals.units import read_unit
 
 # Share of a column's cells, empty ones aside, that are numbers in a column of numbers. Source: own choice.

@@ -8,12 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.signals.tabular.account import Account, LeftCells
-from pipelines.signals.tabular.clocks import NEVER, Moments, in_zone
+from pipelines.signals.tabular.clocks import NEVER, Moments
 from pipelines.signals.tabular.fields import SUMMARY, Field
 from pipelines.signals.tabular.headings import Heading
 from pipelines.signals.tabular.numerals import Numbers
 from pipelines.signals.tabular.tags import parts_of
 from pipelines.signals.tabular.validity import base_of, good_readings
+from pipelines.signals.tabular.zones import in_zone
 
 # Marks of quality that are told one by one. Source: own choice; OPC has some twenty.
 WORDS_TOLD = 30

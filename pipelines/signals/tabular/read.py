@@ -118,6 +118,10 @@ def read_table(
     if moments is not None:
         leave_timeless(reading, columns)
         put_in_zone(reading, zone)
+    elif timeless := [each.header for each in reading.fields if each.named == "time" and each.role != LABEL]:
+        reading.account.note(
+            f"{', '.join(map(repr, timeless))}: read as no time, most cells are no moments of one form"
+        )
     decimal = read_columns(reading.fields, grid.delimiter, reading.account)
     name_rest(reading.fields, reading.moments)
     leave_bad(reading)
