@@ -128,3 +128,37 @@ def test_a_time_that_is_none_is_told() -> None:
     table = read("Time;P [bar]\n" + "".join(f"{cell};1.5\n" for cell in ("morning", "noon", "night")))
     assert table.times is None
     assert any(note.startswith("'Time': read as no time") for note in table.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("zone", "second"), [("Europe/Berlin", "05:00:01"), ("+03:00", "03:00:01"), (None, "06:00:01")]
+)
+def test_rows_without_a_zone_beside_those_with_one(zone: str | None, second: str) -> None:
+    """Each cell's zone is its own; the others are of the zone that people name."""
+    cells = ["2026-03-02 06:00:00+01:00", *(f"2026-03-02 06:00:0{n}" for n in range(1, 5))]
+    table = read("Time;P [bar]\n" + "".join(f"{cell};{n}.5\n" for n, cell in enumerate(cells)), zone)
+    assert table.times is not None
+    found = {
+        str(np.datetime64(at, "s")): value for at, value in zip(table.times, table.channels[0].values, strict=True)
+    }
+    assert found["2026-03-02T05:00:00"] == 0.5
+    assert found[f"2026-03-02T{second}"] == 1.5
+    assert f"4 rows name no zone, while others do: read as {zone or 'UTC'}" in table.report.notes
+    assert table.zoned == (zone is not None)
+
+
+def test_the_zone_of_a_clock_beside_its_date() -> None:
+    """It counts as in one cell."""
+    table = read("Date;Time;P [bar]\n" + "".join(f"02.03.2026;06:00:0{n}+01:00;1.5\n" for n in range(5)))
+    assert (moments(table)[0], table.zoned) == ("2026-03-02T05:00:00", True)
+
+
+def test_a_zone_that_is_not_known_is_refused() -> None:
+    """By column, word and rule; words that are none are read past, and a single row costs itself."""
+    rows = [f"2026-03-02 06:00:0{n}" for n in range(9)]
+    with pytest.raises(InvalidInput, match="must be a zone that is known") as caught:
+        read("Time;P [bar]\n" + "".join(f"{row} IST;1.5\n" for row in rows), "UTC")
+    assert (caught.value.field, caught.value.value) == ("zone in 'Time'", "IST")
+    table = read("Time;P [bar]\n" + "".join(f"{row} {'IST' if row == rows[-1] else 'Uhr'};1.5\n" for row in rows))
+    assert moments(table) == ["2026-03-02T06:00:00", "2026-03-02T06:00:07"]
+    assert left_out(table) == [(1, "rows", "no moment that can be read")]

@@ -1,7 +1,8 @@
 """Reads moments: ISO, day or month first, 12-hour clocks, epochs in any unit, zones, and clocks that are changed."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ class Moments:
         text: The format in words.
         zoned: The cells say their zone themselves.
         assumed: What was decided without evidence; empty where nothing was.
+        own: Which cells say their zone, where only some do; else None.
+        unknown: A word where most cells would have a zone, and that is none that is known; empty where none is.
     """
 
     nanos: Nanos
@@ -30,6 +33,8 @@ class Moments:
     text: str
     zoned: bool = False
     assumed: str = ""
+    own: NDArray[np.bool_] | None = None
+    unknown: str = ""
 
     @property
     def share(self) -> float:
@@ -65,6 +70,10 @@ MONTHS = {
     "июл": 7, "авг": 8, "сен": 9, "окт": 10, "ноя": 11, "дек": 12,
 }  # fmt: skip
 ZONE = r"(?:\s*\(?((?:UTC|GMT|MSK|МСК)?\s?[+-]\d{1,2}(?::?\d{2})?|[A-Za-zМСК]{1,5})\)?)?"
+# Words behind a clock that name no zone: what clocks are called, and weekdays. Source: own choice.
+NO_ZONE = re.compile(
+    r"uhr|hrs?|hours?|h|s|local|lt|(?:mon|tue|tues|wed|thu|thur|fri|sat|sun|mo|di|mi|do|fr|sa|so)", re.IGNORECASE
+)
 CLOCK = r"(\d{1,2})[:.h](\d{2})(?:[:.m](\d{2})(?:[.,:](\d{1,9}))?)?s?\s*([AaPp]\.?\s?[Mm]\.?)?"
 CALENDAR = re.compile(rf"^(?:(\d{{1,4}})([./-])(\d{{1,2}})[./-](\d{{1,4}})\.?)?(?:[T ,;:_-]*{CLOCK})?{ZONE}$")
 DIGITS = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?)?(Z|[+-]\d{2}:?\d{2})?$")
@@ -173,11 +182,10 @@ def _digits(parts: pd.DataFrame, us: bool) -> Moments | None:
     year, month, day, hour, minute, second = (_number(parts[place]) for place in range(6))
     days, right = _days(year, month, day)
     clock = _clock(hour, minute, second, parts[6])
-    offset, zoned = _offsets(parts[7])
     right &= np.isnan(hour) | _is_clock(hour, minute, second)
-    nanos = np.where(right & ~np.isnan(year), days * DAY + clock - offset, NEVER)
+    nanos = np.where(right & ~np.isnan(year), days * DAY + clock, NEVER)
     kind = "date" if np.isnan(hour).all() else "moment"
-    return Moments(nanos, kind, "YYYYMMDD" + " hhmmss" * (kind == "moment"), zoned)
+    return _offsets(parts[7]).of(Moments(nanos, kind, "YYYYMMDD" + " hhmmss" * (kind == "moment")))
 
 
 def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
@@ -191,12 +199,12 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
     clock += 12 * HOUR * ((evening & (hour < 12)).astype(np.int64) - (morning & (hour == 12)).astype(np.int64))
     # `13:05 PM` is told by its hour; time that has passed may have more hours than a day.
     right = np.isnan(hour) | (_is_clock(np.where(dated, hour, 0), minute, second) & ~(morning & (hour > 12)))
-    offset, zoned = _offsets(parts[9])
+    zones = _offsets(parts[9])
     twelve = " AM/PM" if (morning | evening).any() else ""
     timed = ~np.isnan(hour)
     if not dated.any():
         nanos = np.where(right & timed, clock, NEVER)
-        return Moments(nanos, "clock", "hh:mm:ss" + twelve) if timed.any() else None
+        return zones.of(Moments(nanos, "clock", "hh:mm:ss" + twelve)) if timed.any() else None
     # A year of four digits in front tells the order of its own row: spreadsheets hold texts beside their own dates.
     first = (parts[0].str.len() == 4).to_numpy(dtype=np.bool_)
     rest = dated & ~first
@@ -207,11 +215,11 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
     # A year of four digits is itself: programs of Windows write the first where they have no moment.
     digits = parts[0 if order == "ymd" else 3].where(~first, parts[0]).str.len().to_numpy(dtype=np.float64)
     days, exists = _days(np.where((year < 100) & (digits <= 2), year + 2000, year), month, day)
-    nanos = np.where(dated & right & exists, days * DAY + clock - offset, NEVER)
+    nanos = np.where(dated & right & exists, days * DAY + clock, NEVER)
     words = {"ymd": "year-month-day", "dmy": "day.month.year", "mdy": "month/day/year"}[order]
     # Spreadsheets write a date without a clock as its midnight.
     kind = "moment" if clock[dated].any() else "date"
-    return Moments(nanos, kind, words + twelve, zoned, assumed)
+    return zones.of(Moments(nanos, kind, words + twelve, assumed=assumed))
 
 
 def _by(order: str, *parts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
@@ -269,12 +277,34 @@ def _is_clock(hour: NDArray[np.float64], minute: NDArray[np.float64], second: ND
     return right
 
 
-def _offsets(column: "pd.Series[str]") -> tuple[Nanos, bool]:
-    """Return nanoseconds east of Greenwich, and whether the cells name a zone."""
-    words = column.dropna().unique()
-    known = {word: minutes for word in words[:500] if (minutes := zone_minutes(str(word))) is not None}
-    offset = column.map(known).fillna(0).to_numpy(dtype=np.float64)
-    return (offset * 60 * SECOND).astype(np.int64), bool(known)
+class _Zones(NamedTuple):
+    """Zones of cells: nanoseconds east of Greenwich, which cells name one that is known, and which another word."""
+
+    offset: Nanos
+    named: NDArray[np.bool_]
+    strange: NDArray[np.bool_]
+    word: str
+
+    def of(self, moments: Moments) -> Moments:
+        """Return moments with what their cells say of their zone; without the few whose zone is not known."""
+        held = moments.nanos != NEVER
+        strange = held & self.strange
+        if 2 * strange.sum() > held.sum():
+            return replace(moments, unknown=self.word)
+        named, held = held & self.named, held & ~strange
+        own = named if named.any() and (named != held).any() else None
+        nanos = np.where(held, moments.nanos - self.offset, NEVER)
+        return replace(moments, nanos=nanos, zoned=bool(named.any()) and own is None, own=own)
+
+
+def _offsets(column: "pd.Series[str]") -> _Zones:
+    """Return the zones of cells by what stands behind their clocks."""
+    words = column.dropna().unique()[:500]
+    known = {word: minutes for word in words if (minutes := zone_minutes(str(word))) is not None}
+    strange = [word for word in words if word not in known and not NO_ZONE.fullmatch(str(word).strip())]
+    offset = (column.map(known).fillna(0).to_numpy(dtype=np.float64) * 60 * SECOND).astype(np.int64)
+    named, other = (column.isin(part).to_numpy(dtype=np.bool_) for part in (list(known), strange))
+    return _Zones(offset, named, other, str(strange[0]).strip() if strange else "")
 
 
 def zone_minutes(text: str) -> float | None:

@@ -141,7 +141,11 @@ def _too_wide(
 
 
 def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, list[Field], str | None]:
-    """Return the moments of the rows, the columns that hold them, and their zone where a header names one."""
+    """Return the moments of the rows, the columns that hold them, and their zone where a header names one.
+
+    Raises:
+        InvalidInput: Most moments name a zone that is not known.
+    """
     found = moments_of(fields)
     if any(each.kind == "date" for each in found.values()):
         found |= _day_shares(fields)
@@ -150,6 +154,10 @@ def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, li
         return None, [], zone
     columns = [fields[place] for place in chosen]
     moments = joined(found[chosen[0]], found[chosen[1]]) if len(chosen) == 2 else found[chosen[0]]
+    if moments.unknown and moments.kind == "moment":
+        raise InvalidInput(
+            f"zone in {columns[-1].header!r}", moments.unknown, "must be a zone that is known, as +05:30 or UTC+05:30"
+        )
     if moments.kind == "clock":
         moments = past_midnight(moments)
     for field in columns:

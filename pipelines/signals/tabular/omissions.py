@@ -1,7 +1,7 @@
 """Leaves out of a file, each with its reason, rows without a moment and cells without a good value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -39,9 +39,8 @@ class Reading:
         """Keep some rows."""
         self.rows = self.rows[keep]
         if self.moments is not None:
-            self.moments = Moments(
-                self.moments.nanos[keep], self.moments.kind, self.moments.text, self.moments.zoned, self.moments.assumed
-            )
+            own = self.moments.own
+            self.moments = replace(self.moments, nanos=self.moments.nanos[keep], own=None if own is None else own[keep])
         self.blocks = self.blocks[keep]
         for each in self.fields:
             each.cells = each.cells[keep].reset_index(drop=True)

@@ -18,7 +18,10 @@ def joined(date: Moments, clock: Moments) -> Moments:
     """Return moments from a column of dates and one of clocks."""
     right = (date.nanos != NEVER) & (clock.nanos != NEVER)
     nanos = np.where(right, date.nanos + np.where(right, clock.nanos, 0), NEVER)
-    return Moments(nanos, "moment", f"{date.text} and {clock.text}", date.zoned or clock.zoned, date.assumed)
+    zoned, own = date.zoned or clock.zoned, date.own if clock.own is None else clock.own
+    words = f"{date.text} and {clock.text}"
+    unknown = date.unknown or clock.unknown
+    return Moments(nanos, "moment", words, zoned, date.assumed, None if zoned else own, unknown)
 
 
 def past_midnight(clock: Moments) -> Moments:
@@ -41,6 +44,11 @@ def in_zone(moments: Moments, zone: str | None) -> tuple[Moments, list[str]]:
     """
     if moments.zoned or moments.kind != "moment":
         return moments, []
+    if (own := moments.own) is not None:
+        rest, notes = in_zone(replace(moments, nanos=np.where(own, NEVER, moments.nanos), own=None), zone)
+        bare = int((rest.nanos != NEVER).sum())
+        notes = [f"{bare} rows name no zone, while others do: read as {zone or 'UTC'}", *notes] if bare else notes
+        return replace(rest, nanos=np.where(own, moments.nanos, rest.nanos)), notes
     minutes = zone_minutes(zone) if zone else None
     if minutes is not None:
         shift = int(minutes) * 60 * SECOND
