@@ -91,3 +91,14 @@ def test_one_whole_number_makes_no_thousands(cells: list[str], first: float, sec
     assert table.channels[1].values[0] == 2.5
     notes = [note for note in table.report.notes if "decimal mark" in note]
     assert all(("'P [bar]'" in note) == note.startswith(mark) for note in notes)
+
+
+@pytest.mark.parametrize(("header", "well", "ill"), [("Status", "Normal", "Alarm"), ("State", "OK", "High pressure")])
+def test_a_state_of_the_machine_is_no_quality(header: str, well: str, ill: str) -> None:
+    """Its faults are what is looked for: none of its readings is left out, not beside words of a quality either."""
+    words = [ill if n > 20 else well for n in range(30)]
+    for each in (words, [*words[:-1], "Bad"]):
+        rows = "".join(f"2026-03-02 06:00:{n:02d};{10.5 + n};{word}\n" for n, word in enumerate(each))
+        table = read(f"Time;P [bar];{header}\n{rows}")
+        assert int(np.isnan(table.channels[0].values).sum()) == each.count("Bad")
+    assert any(f"{ill!r} are no words of quality" in note for note in table.report.notes)

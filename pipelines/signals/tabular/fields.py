@@ -324,7 +324,7 @@ def _names(field: Field) -> list[str]:
 
 def _is_tag(field: Field, values: Sequence[Field]) -> bool:
     names = _names(field)
-    if not names or not values:
+    if not names or not values or field.named == "quality":
         return False
     headings = [read_heading(name) for name in names]
     known = sum(bool(heading.quantity or heading.guess or heading.unit) for heading in headings)
