@@ -102,3 +102,19 @@ def test_a_state_of_the_machine_is_no_quality(header: str, well: str, ill: str) 
         table = read(f"Time;P [bar];{header}\n{rows}")
         assert int(np.isnan(table.channels[0].values).sum()) == each.count("Bad")
     assert any(f"{ill!r} are no words of quality" in note for note in table.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("unit", "reason"),
+    [
+        ("foo", "unit 'foo' of 'Pressure' is not known"),
+        ("", "no unit of 'Pressure', which others have"),
+        ("degC", "'Pressure' in degC, which is not converted to bar"),
+    ],
+)
+def test_a_row_in_a_unit_that_cannot_be_read_is_left_out(unit: str, reason: str) -> None:
+    """It is not taken for that of most rows of its tag."""
+    rows = "".join(f"2026-03-02 06:00:0{n};Pressure;{70 + n};{'bar' if n < 6 else unit}\n" for n in range(9))
+    table = read(f"Time;Tag;Value;Unit\n{rows}")
+    assert (table.channels[0].unit, table.channels[0].values.tolist()) == ("bar", [70, 71, 72, 73, 74, 75])
+    assert (3, reason) in [(each.count, each.reason) for each in table.report.left_out]

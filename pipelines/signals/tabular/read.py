@@ -221,8 +221,22 @@ def _in_one_unit(
     if not len(counts):
         return heading
     unit = str(counts.index[0])
+    strange = mine & said.map(read_unit).isna().to_numpy(dtype=np.bool_) & ~np.isnan(value.numbers.values)
+    for word in said[strange].unique()[:5]:
+        part = strange & (said == word).to_numpy(dtype=np.bool_)
+        reason = f"unit {word!r} of {name!r} is not known" if word else f"no unit of {name!r}, which others have"
+        reading.account.leave("rows", (reading.rows[part] + 1).tolist(), reason)
+        strange &= ~part
+        value.numbers.values[part] = np.nan
+    reading.account.leave("rows", (reading.rows[strange] + 1).tolist(), f"units of {name!r} that are not known")
+    value.numbers.values[strange] = np.nan
     for other in map(str, counts.index[1:]):
         part = mine & (said.map(read_unit) == other).to_numpy(dtype=np.bool_)
+        if quantity_of(other) != quantity_of(unit):
+            reason = f"{name!r} in {other}, which is not converted to {unit}"
+            reading.account.leave("rows", (reading.rows[part] + 1).tolist(), reason)
+            value.numbers.values[part] = np.nan
+            continue
         value.numbers.values[part] = convert(value.numbers.values[part], other, unit)
         reading.account.note(f"{name!r}: {part.sum()} values in {other} are read in {unit}, as most")
     quantity = heading.quantity if heading.quantity == "level" else quantity_of(unit)
