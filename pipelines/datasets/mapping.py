@@ -157,7 +157,11 @@ def _found(
     free = [column for column in table.channels if not any(column is other for other in taken)]
     for known in (channel.column, name):
         for column in free:
-            if known in (column.header, column.name) and _convertible(column.unit, channel):
+            if (
+                known in (column.header, column.name)
+                and _convertible(column.unit, channel)
+                and not _doubt(column, known)
+            ):
                 return column, column.unit or channel.unit, "by name"
     fits = [column for column in free if _fits(column, name, channel)]
     main = [column for column in fits if not column.secondary] or [c for c in fits if RETURNED.search(c.header)]
@@ -167,11 +171,10 @@ def _found(
         (column,) = main
         others = [other.header for other in fits if other is not column]
         why = "by quantity and unit" if column.unit else f"by quantity; no unit is given, {channel.unit} is assumed"
-        return (
-            column,
-            column.unit or channel.unit,
-            why + (f", and not {', '.join(map(repr, others))}" if others else ""),
-        )
+        why += f", and not {', '.join(map(repr, others))}" if others else ""
+        doubt = _doubt(column, channel.unit)
+        asked = f"{doubt}; say which, as --channel {name}='{column.header} [UNIT]'"
+        return (None, "", asked) if doubt else (column, column.unit or channel.unit, why)
     if len(fits) > 0:
         return (
             None,
@@ -182,6 +185,12 @@ def _found(
     if other:
         return None, "", f"{other[0].header!r} is in {other[0].unit}, which cannot be converted to {channel.unit}"
     return None, "", "no column"
+
+
+def _doubt(column: Column, known: str) -> str:
+    """Return what is wrong with the unit of a column, unless it is known, or said by a name or a unit of the family."""
+    doubted = column.unit is None and column.unknown and column.unknown not in known
+    return f"{column.header!r}: unit {column.unknown!r} is not known" if doubted else ""
 
 
 def _convertible(unit: str | None, channel: Channel) -> bool:
@@ -211,7 +220,7 @@ def _said(table: Table, text: str, channel: Channel) -> tuple[Column, str, str]:
         column = next((c for c in table.channels if name.casefold() in _names(c)), None)
         if column is not None:
             known = read_unit(given) if given else column.unit or channel.unit
-            if known is None:
+            if known is None or (not given and _doubt(column, channel.unit)):
                 raise InvalidInput("channel", text, f"must have a unit that is known, as {header} [{channel.unit}]")
             if not _convertible(known, channel):
                 convert(np.zeros(1), known, channel.unit)

@@ -68,6 +68,12 @@ ABSOLUTE = {
     "kPaa": ("kilopascal", "kPaabs кПаабс"),
     "MPaa": ("megapascal", "MPaabs МПаабс"),
     "ata": ("kgf/cm**2", "ата"),
+    "mbara": ("mbar", "mbarabs mbar-a мбара мбарабс"),
+    "Paa": ("pascal", "Paabs Паабс"),
+    "hPaa": ("hectopascal", "hPaabs гПаабс"),
+    "atma": ("atm", "atmabs"),
+    "mmHga": ("mmHg", "mmHgabs torrabs"),
+    "inHga": ("inHg", "inHgabs"),
 }
 OTHERS = {
     "degC": Unit(

@@ -41,6 +41,10 @@ SPACED = {
     "l per min": "l/min",
     "US gpm": "gpm",
     "bar abs": "bara",
+    "mbara": "mbara",
+    "mbar abs": "mbara",
+    "mbar (a)": "mbara",
+    "hPa abs": "hPaa",
 }
 
 

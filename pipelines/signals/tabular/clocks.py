@@ -2,14 +2,11 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
-from zoneinfo import available_timezones
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-from pipelines.errors import InvalidInput
 
 Nanos = NDArray[np.int64]
 NEVER = np.iinfo(np.int64).min
@@ -27,6 +24,8 @@ class Moments:
         text: The format in words.
         zoned: The cells say their zone themselves.
         assumed: What was decided without evidence; empty where nothing was.
+        own: Which cells say their zone, where only some do; else None.
+        unknown: A word where most cells would have a zone, and that is none that is known; empty where none is.
     """
 
     nanos: Nanos
@@ -34,6 +33,8 @@ class Moments:
     text: str
     zoned: bool = False
     assumed: str = ""
+    own: NDArray[np.bool_] | None = None
+    unknown: str = ""
 
     @property
     def share(self) -> float:
@@ -69,14 +70,16 @@ MONTHS = {
     "июл": 7, "авг": 8, "сен": 9, "окт": 10, "ноя": 11, "дек": 12,
 }  # fmt: skip
 ZONE = r"(?:\s*\(?((?:UTC|GMT|MSK|МСК)?\s?[+-]\d{1,2}(?::?\d{2})?|[A-Za-zМСК]{1,5})\)?)?"
+# Words behind a clock that name no zone: what clocks are called, and weekdays. Source: own choice.
+NO_ZONE = re.compile(
+    r"uhr|hrs?|hours?|h|s|local|lt|(?:mon|tue|tues|wed|thu|thur|fri|sat|sun|mo|di|mi|do|fr|sa|so)", re.IGNORECASE
+)
 CLOCK = r"(\d{1,2})[:.h](\d{2})(?:[:.m](\d{2})(?:[.,:](\d{1,9}))?)?s?\s*([AaPp]\.?\s?[Mm]\.?)?"
 CALENDAR = re.compile(rf"^(?:(\d{{1,4}})([./-])(\d{{1,2}})[./-](\d{{1,4}})\.?)?(?:[T ,;:_-]*{CLOCK})?{ZONE}$")
 DIGITS = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?)?(Z|[+-]\d{2}:?\d{2})?$")
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z?")
 SIX = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
 YEAR_LEAST = 1970
-# Names of zones, asked once, and those among them that say nothing; pandas would open any file that is named as a zone.
-zone_names, NO_ZONES = cache(available_timezones), {"localtime", "Factory"}
 # A moment has a colon, two marks within a date, or eight digits, which no plain number has.
 MARKED = r":|\d[./-]\d{1,2}[./-]\d|^\d{8}"
 WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-zа-я]{0,7}[.,]?\s+"
@@ -86,6 +89,8 @@ PROBED, ENOUGH = 400, 0.6
 # Of so many cells from all over a column one at least has what moments have, or none is looked at more closely.
 GLANCED, LIKELY = 40, re.compile(MARKED + r"|[^\W\d_]{3}")
 LONGEST = 48
+# Share of a time's numbers that are moments of one kind; a stray 0 is none. Source: own choice.
+MOST = 0.9
 
 
 def read_moments(column: "pd.Series[str]", us: bool = False) -> Moments | None:
@@ -159,7 +164,8 @@ def _stamps(column: "pd.Series[str]") -> Moments | None:
     nanos = share @ 10 ** np.arange(8, 8 - share.shape[1], -1)
     days, exists = _days(*(part.astype(np.float64) for part in (year, month, day)))
     clock = (hour * 3600 + minute * 60 + second) * SECOND + nanos
-    found = np.where(exists & (minute < 60) & (hour <= 24), days * DAY + clock, NEVER)
+    right = exists & _is_clock(*(part.astype(np.float64) for part in (hour, minute, second)))
+    found = np.where(right, days * DAY + clock, NEVER)
     return Moments(found, "moment" if clock.any() else "date", "year-month-day", bool(letters[0, -1] == ord("Z")))
 
 
@@ -176,10 +182,10 @@ def _digits(parts: pd.DataFrame, us: bool) -> Moments | None:
     year, month, day, hour, minute, second = (_number(parts[place]) for place in range(6))
     days, right = _days(year, month, day)
     clock = _clock(hour, minute, second, parts[6])
-    offset, zoned = _offsets(parts[7])
-    nanos = np.where(right & ~np.isnan(year), days * DAY + clock - offset, NEVER)
+    right &= np.isnan(hour) | _is_clock(hour, minute, second)
+    nanos = np.where(right & ~np.isnan(year), days * DAY + clock, NEVER)
     kind = "date" if np.isnan(hour).all() else "moment"
-    return Moments(nanos, kind, "YYYYMMDD" + " hhmmss" * (kind == "moment"), zoned)
+    return _offsets(parts[7]).of(Moments(nanos, kind, "YYYYMMDD" + " hhmmss" * (kind == "moment")))
 
 
 def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
@@ -192,23 +198,28 @@ def _calendar(parts: pd.DataFrame, us: bool) -> Moments | None:
     morning, evening = (half == "a").to_numpy(dtype=np.bool_), (half == "p").to_numpy(dtype=np.bool_)
     clock += 12 * HOUR * ((evening & (hour < 12)).astype(np.int64) - (morning & (hour == 12)).astype(np.int64))
     # `13:05 PM` is told by its hour; time that has passed may have more hours than a day.
-    right = np.isnan(hour) | ((minute < 60) & ((hour <= 24) | ~dated) & ~(morning & (hour > 12)))
-    offset, zoned = _offsets(parts[9])
+    right = np.isnan(hour) | (_is_clock(np.where(dated, hour, 0), minute, second) & ~(morning & (hour > 12)))
+    zones = _offsets(parts[9])
     twelve = " AM/PM" if (morning | evening).any() else ""
     timed = ~np.isnan(hour)
     if not dated.any():
         nanos = np.where(right & timed, clock, NEVER)
-        return Moments(nanos, "clock", "hh:mm:ss" + twelve) if timed.any() else None
-    order, assumed = _order(one, two, three, parts[1], us or bool(twelve))
-    year, month, day = _by(order, one, two, three)
+        return zones.of(Moments(nanos, "clock", "hh:mm:ss" + twelve)) if timed.any() else None
+    # A year of four digits in front tells the order of its own row: spreadsheets hold texts beside their own dates.
+    first = (parts[0].str.len() == 4).to_numpy(dtype=np.bool_)
+    rest = dated & ~first
+    order, assumed = _order(one[rest], two[rest], three[rest], parts[1][rest], us or bool(twelve))
+    year, month, day = (
+        np.where(first, own, part) for own, part in zip((one, two, three), _by(order, one, two, three), strict=True)
+    )
     # A year of four digits is itself: programs of Windows write the first where they have no moment.
-    digits = parts[0 if order == "ymd" else 3].str.len().to_numpy(dtype=np.float64)
+    digits = parts[0 if order == "ymd" else 3].where(~first, parts[0]).str.len().to_numpy(dtype=np.float64)
     days, exists = _days(np.where((year < 100) & (digits <= 2), year + 2000, year), month, day)
-    nanos = np.where(dated & right & exists, days * DAY + clock - offset, NEVER)
+    nanos = np.where(dated & right & exists, days * DAY + clock, NEVER)
     words = {"ymd": "year-month-day", "dmy": "day.month.year", "mdy": "month/day/year"}[order]
     # Spreadsheets write a date without a clock as its midnight.
     kind = "moment" if clock[dated].any() else "date"
-    return Moments(nanos, kind, words + twelve, zoned, assumed)
+    return zones.of(Moments(nanos, kind, words + twelve, assumed=assumed))
 
 
 def _by(order: str, *parts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
@@ -218,15 +229,16 @@ def _by(order: str, *parts: NDArray[np.float64]) -> tuple[NDArray[np.float64], .
 def _order(
     one: NDArray[np.float64], two: NDArray[np.float64], three: NDArray[np.float64], mark: "pd.Series[str]", us: bool
 ) -> tuple[str, str]:
-    """Return the order of day, month and year, and how it was assumed where nothing in the column decides it."""
-    if np.nanmax(one) > 31:
+    """Return the order of day, month and year, as most show it, and how it was assumed where none does."""
+    if not len(one) or (one > 31).mean() > 0.5:
         return "ymd", ""
-    later_days, later_months = np.nansum(one > 12), np.nansum(two > 12)
+    # What is no day is a slip, and says nothing of the others.
+    later_days, later_months = (int(((part > 12) & (one <= 31) & (two <= 31)).sum()) for part in (one, two))
     if later_days or later_months:
         return ("dmy" if later_days >= later_months else "mdy"), ""
     if (mark == ".").any():
         return "dmy", ""
-    if np.nanmax(three) <= 31 and (mark == "-").any() and len(np.unique(one)) == 1:
+    if (three <= 31).mean() > 0.5 and (mark == "-").any() and len(np.unique(one)) == 1:
         return "ymd", "two digits of the year are read as the first of the date"
     # Days run on from one to the next; read the wrong way, each is a month apart.
     runs = [len(np.unique(part[~np.isnan(part)])) for part in (one, two)]
@@ -258,12 +270,41 @@ def _clock(
     return (_whole(hour) * 3600 + _whole(minute) * 60 + _whole(second)) * SECOND + digits
 
 
-def _offsets(column: "pd.Series[str]") -> tuple[Nanos, bool]:
-    """Return nanoseconds east of Greenwich, and whether the cells name a zone."""
-    words = column.dropna().unique()
-    known = {word: minutes for word in words[:500] if (minutes := zone_minutes(str(word))) is not None}
-    offset = column.map(known).fillna(0).to_numpy(dtype=np.float64)
-    return (offset * 60 * SECOND).astype(np.int64), bool(known)
+def _is_clock(hour: NDArray[np.float64], minute: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which are times of a day: its end is 24:00:00, and a minute may have a leap second."""
+    end = (hour == 24) & (minute == 0) & (np.isnan(second) | (second == 0))
+    right: NDArray[np.bool_] = ((hour < 24) | end) & (minute < 60) & (np.isnan(second) | (second <= 60))
+    return right
+
+
+class _Zones(NamedTuple):
+    """Zones of cells: nanoseconds east of Greenwich, which cells name one that is known, and which another word."""
+
+    offset: Nanos
+    named: NDArray[np.bool_]
+    strange: NDArray[np.bool_]
+    word: str
+
+    def of(self, moments: Moments) -> Moments:
+        """Return moments with what their cells say of their zone; without the few whose zone is not known."""
+        held = moments.nanos != NEVER
+        strange = held & self.strange
+        if 2 * strange.sum() > held.sum():
+            return replace(moments, unknown=self.word)
+        named, held = held & self.named, held & ~strange
+        own = named if named.any() and (named != held).any() else None
+        nanos = np.where(held, moments.nanos - self.offset, NEVER)
+        return replace(moments, nanos=nanos, zoned=bool(named.any()) and own is None, own=own)
+
+
+def _offsets(column: "pd.Series[str]") -> _Zones:
+    """Return the zones of cells by what stands behind their clocks."""
+    words = column.dropna().unique()[:500]
+    known = {word: minutes for word in words if (minutes := zone_minutes(str(word))) is not None}
+    strange = [word for word in words if word not in known and not NO_ZONE.fullmatch(str(word).strip())]
+    offset = (column.map(known).fillna(0).to_numpy(dtype=np.float64) * 60 * SECOND).astype(np.int64)
+    named, other = (column.isin(part).to_numpy(dtype=np.bool_) for part in (list(known), strange))
+    return _Zones(offset, named, other, str(strange[0]).strip() if strange else "")
 
 
 def zone_minutes(text: str) -> float | None:
@@ -291,8 +332,10 @@ def read_epoch(values: NDArray[np.float64], header_unit: str | None, named: bool
     if not (named or (rising > 0.9 and high > low)):
         return None
     for name, least, greatest, nanos, zero in EPOCHS:
-        if least <= low and high <= greatest and (named or least > 1e8):
-            return Moments(_scaled(values, nanos, zero), "moment", name, zoned="spreadsheet" not in name)
+        within = (values >= least) & (values <= greatest)
+        if within.sum() >= MOST * len(known) and (named or least > 1e8):
+            held = np.where(within, values, np.nan)
+            return Moments(_scaled(held, nanos, zero), "moment", name, zoned="spreadsheet" not in name)
     scale = ELAPSED.get(header_unit or "s")
     if named and scale and rising > 0.9 and 0 < high - low < 1e10:
         return Moments(_scaled(values, scale, 0), "elapsed", f"{header_unit or 's'} since the beginning")
@@ -304,94 +347,3 @@ def _scaled(values: NDArray[np.float64], nanos: int, zero: int) -> Nanos:
     whole = np.floor(np.where(missing, 0, values))
     rest = np.round((np.where(missing, 0, values) - whole) * nanos, -3 if nanos >= 1_000_000 else 0)
     return np.where(missing, NEVER, (whole.astype(np.int64) - zero) * nanos + rest.astype(np.int64))
-
-
-def joined(date: Moments, clock: Moments) -> Moments:
-    """Return moments from a column of dates and one of clocks."""
-    right = (date.nanos != NEVER) & (clock.nanos != NEVER)
-    nanos = np.where(right, date.nanos + np.where(right, clock.nanos, 0), NEVER)
-    return Moments(nanos, "moment", f"{date.text} and {clock.text}", date.zoned or clock.zoned, date.assumed)
-
-
-def past_midnight(clock: Moments) -> Moments:
-    """Return a clock without dates as time that has passed: a step back of half a day or more is midnight."""
-    known = np.flatnonzero(clock.nanos != NEVER)
-    nanos = clock.nanos.copy()
-    nights = np.cumsum(np.diff(nanos[known], prepend=nanos[known][:1]) < -12 * HOUR)
-    nanos[known] += nights * DAY
-    return replace(clock, nanos=nanos, kind="elapsed", text=f"{clock.text}, without a date")
-
-
-def in_zone(moments: Moments, zone: str | None) -> tuple[Moments, list[str]]:
-    """Return moments in UTC, and what was assumed of clocks that were changed; rows are in the file's order.
-
-    Args:
-        zone: Of cells that name none, as `Europe/Berlin` or `+03:00`; None where it is not known.
-
-    Raises:
-        InvalidInput: There is no such zone.
-    """
-    if moments.zoned or moments.kind != "moment":
-        return moments, []
-    minutes = zone_minutes(zone) if zone else None
-    if minutes is not None:
-        shift = int(minutes) * 60 * SECOND
-        return replace(moments, nanos=np.where(moments.nanos == NEVER, NEVER, moments.nanos - shift)), []
-    return _local(moments, zone) if zone else _mended(moments)
-
-
-def _local(moments: Moments, zone: str) -> tuple[Moments, list[str]]:
-    """Return moments of a zone whose clocks are changed."""
-    known = np.flatnonzero(moments.nanos != NEVER)
-    nanos = moments.nanos[known]
-    summer = _put_back(nanos) == 0
-    naive = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
-    if zone not in zone_names() or zone in NO_ZONES:
-        raise InvalidInput("zone", zone, "must be a time zone as Europe/Berlin or +03:00")
-    local = naive.tz_localize(zone, ambiguous=summer, nonexistent=pd.Timedelta(hours=1))
-    found = moments.nanos.copy()
-    found[known] = np.asarray(local.tz_convert("UTC").tz_localize(None)).astype("datetime64[ns]").astype(np.int64)
-    other = naive.tz_localize(zone, ambiguous=~summer, nonexistent=pd.Timedelta(hours=1))
-    twice = int((np.asarray(other.asi8) != np.asarray(local.asi8)).sum())
-    notes = [f"{twice} rows stand in an hour that {zone} had twice, read in the file's order"] if twice else []
-    return replace(moments, nanos=found), notes
-
-
-def _put_back(nanos: Nanos) -> Nanos:
-    """Return how often the clock had been put back before each row of a run of rows.
-
-    A step back of an hour counts on a Sunday in autumn, to the beginning of an hour of the night; a longer one is where
-    the file begins anew, with another machine. Source: the rules of Europe, America and Australia.
-    """
-    steps = np.diff(nanos, prepend=nanos[:1])
-    usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0
-    hours = (steps >= -HOUR) & (steps <= -HOUR + max(3 * usual, SECOND)) & (nanos % HOUR <= max(usual, SECOND))
-    moments = pd.DatetimeIndex(nanos.view("datetime64[ns]"))
-    nights = (moments.dayofweek == 6) & moments.month.isin([4, 10, 11]) & (moments.hour <= 3)
-    runs = pd.Series((steps < -1.5 * HOUR).cumsum())
-    return pd.Series(hours & np.asarray(nights)).groupby(runs).cumsum().to_numpy(dtype=np.int64)
-
-
-def _mended(moments: Moments) -> tuple[Moments, list[str]]:
-    """Return moments of an unknown zone with a change of the clocks taken out, which else is an hour read twice."""
-    known = np.flatnonzero(moments.nanos != NEVER)
-    nanos, notes = moments.nanos.copy(), []
-    mine = nanos[known]
-    back = _put_back(mine)
-    if back.any():
-        mine += back * HOUR
-        notes.append("the clock was put back an hour in the middle: all rows after it are read an hour later")
-    steps = np.diff(mine)
-    usual = np.median(steps[steps > 0]) if (steps > 0).any() else 0
-    for place in np.flatnonzero(np.abs(steps - HOUR - usual) <= 0.1 * usual) if usual < HOUR / 4 else ():
-        if _spring(mine[place + 1]):
-            mine[place + 1 :] -= HOUR
-            notes.append("the clock was put forward an hour in the middle: all rows after it are read an hour earlier")
-    nanos[known] = mine
-    return replace(moments, nanos=nanos), notes
-
-
-def _spring(nanos: np.int64) -> bool:
-    """Return whether a moment begins an hour of a Sunday in March, as where clocks are put forward."""
-    moment = pd.Timestamp(int(nanos))
-    return moment.month == 3 and moment.dayofweek == 6 and moment.hour in (2, 3) and moment.minute == 0

@@ -17,22 +17,19 @@ from pipelines.signals.tabular.clocks import (
     EPOCHS,
     NEVER,
     Moments,
-    joined,
-    past_midnight,
     read_epoch,
     read_moments,
     zone_minutes,
 )
 from pipelines.signals.tabular.headings import Heading, read_heading, role_of
 from pipelines.signals.tabular.layout import Body, Grid
-from pipelines.signals.tabular.numerals import Marks, Numbers, decimal_of, marks_of, numbers_of, read_numbers, sampled
-from pipelines.signals.tabular.validity import floats_in, is_quality, says_quality, words_of
+from pipelines.signals.tabular.numerals import MISSING, Numbers
+from pipelines.signals.tabular.validity import floats_in, says_quality, words_of
+from pipelines.signals.tabular.zones import joined, past_midnight
 from pipelines.signals.units import read_unit
 
 # Share of a column's cells, empty ones aside, that are numbers in a column of numbers. Source: own choice.
 NUMERIC = 0.5
-# The same of a column of values, where tags of states have words. Source: own choice.
-FEW = 0.1
 # Tags or machines of one file at most. Source: own choice; a column with more names is one of remarks.
 NAMES_MAX = 1000
 AMERICAN = {"psi", "degF", "gpm", "in/s", "ksi", "hp", "inH2O", "lbf-ft", "ft3/min", "g peak"}
@@ -79,6 +76,8 @@ def fields_of(grid: Grid, body: Body) -> list[Field]:
         unit = read_unit(body.units[place]) if body.units else None
         if unit:
             heading = read_heading(f"{header} [{body.units[place].strip('[]()')}]")._replace(text=header)
+        elif body.units and body.units[place].strip() and not heading.unit and body.units[place] not in MISSING:
+            heading = heading._replace(unknown=body.units[place].strip(" []()"))
         cells = column.iloc[body.first :].reset_index(drop=True)
         found.append(Field(header, heading, role_of(header), cells, unit=heading.unit))
     return found
@@ -142,7 +141,11 @@ def _too_wide(
 
 
 def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, list[Field], str | None]:
-    """Return the moments of the rows, the columns that hold them, and their zone where a header names one."""
+    """Return the moments of the rows, the columns that hold them, and their zone where a header names one.
+
+    Raises:
+        InvalidInput: Most moments name a zone that is not known.
+    """
     found = moments_of(fields)
     if any(each.kind == "date" for each in found.values()):
         found |= _day_shares(fields)
@@ -151,6 +154,10 @@ def find_time(fields: list[Field], zone: str | None) -> tuple[Moments | None, li
         return None, [], zone
     columns = [fields[place] for place in chosen]
     moments = joined(found[chosen[0]], found[chosen[1]]) if len(chosen) == 2 else found[chosen[0]]
+    if moments.unknown and moments.kind == "moment":
+        raise InvalidInput(
+            f"zone in {columns[-1].header!r}", moments.unknown, "must be a zone that is known, as +05:30 or UTC+05:30"
+        )
     if moments.kind == "clock":
         moments = past_midnight(moments)
     for field in columns:
@@ -284,50 +291,6 @@ def header_zone(header: str) -> str | None:
 # --- everything else
 
 
-def read_columns(fields: Sequence[Field], delimiter: str, account: Account) -> str:
-    """Read the cells of the columns that hold numbers; return the decimal mark of most of them."""
-    open_ = [field for field in fields if not field.role]
-    evidence = {field.header: marks_of(sampled(field.cells)) if _is_text(field) else Marks() for field in open_}
-    whole = Marks(*(sum(counts) for counts in zip(*evidence.values(), strict=True))) if evidence else Marks()
-    assumed = []
-    for field in open_:
-        if field.named == "quality" and is_quality(field.header, field.cells):
-            field.role = "quality"
-            continue
-        field.decimal, unsure = decimal_of(evidence[field.header], whole, delimiter)
-        numbers = _numbers(field, field.decimal)
-        filled = ~numbers.missing
-        enough = max(1, (FEW if field.named == "value" else NUMERIC) * filled.sum())
-        if (~np.isnan(numbers.values) | numbers.marks)[filled].sum() >= enough or not filled.any():
-            field.numbers = numbers
-            field.unit = field.unit or numbers.unit
-            assumed += [field.header] if unsure else []
-    if assumed:
-        mark = next(field.decimal for field in open_ if field.header == assumed[0])
-        account.note(
-            f"{mark!r} is taken as decimal mark of {', '.join(map(repr, assumed))}: nothing in the file decides it"
-        )
-    used = [field.decimal for field in open_ if field.numbers is not None and _is_text(field)]
-    return max(set(used), key=used.count) if used else ""
-
-
-def _is_text(field: Field) -> bool:
-    return not pd.api.types.is_float_dtype(field.cells)
-
-
-def _numbers(field: Field, decimal: str) -> Numbers:
-    if pd.api.types.is_float_dtype(field.cells):
-        return numbers_of(field.cells.to_numpy(dtype=np.float64))
-    floats = floats_in(field.cells)
-    if not floats.any():
-        return read_numbers(field.cells.astype("str"), decimal)
-    text = read_numbers(field.cells.where(~floats, "").astype("str"), decimal)
-    own = numbers_of(pd.to_numeric(field.cells.where(floats), errors="coerce").to_numpy(dtype=np.float64))
-    values = np.where(floats, own.values, text.values)
-    missing = np.where(floats, own.missing, text.missing)
-    return Numbers(values, missing, text.text & ~floats, text.unit, np.where(floats, own.marks, text.marks))
-
-
 def name_rest(fields: Sequence[Field], moments: Moments | None) -> None:
     """Give the columns that are left their roles."""
     texts = [field for field in fields if not field.role and field.numbers is None]
@@ -361,7 +324,7 @@ def _names(field: Field) -> list[str]:
 
 def _is_tag(field: Field, values: Sequence[Field]) -> bool:
     names = _names(field)
-    if not names or not values:
+    if not names or not values or field.named == "quality":
         return False
     headings = [read_heading(name) for name in names]
     known = sum(bool(heading.quantity or heading.guess or heading.unit) for heading in headings)

@@ -15,6 +15,7 @@ class Heading(NamedTuple):
         unit: Canonical.
         guess: Quantity by the letters of a tag such as `PT101`, which people have to confirm.
         secondary: It is not the machine's main reading of that quantity: a case drain, an ambient temperature.
+        unknown: What stands there as a unit and is none that is known, as `0.1 bar`; empty where nothing does.
     """
 
     text: str
@@ -22,10 +23,13 @@ class Heading(NamedTuple):
     unit: str | None = None
     guess: str | None = None
     secondary: bool = False
+    unknown: str = ""
 
     @property
     def asked(self) -> str:
         """Return what people have to say, as a question."""
+        if self.unit is None and self.unknown:
+            return f"unit {self.unknown!r} is not known: which is it?"
         if self.unit is None and self.quantity is None:
             return f"{self.guess}? in which unit?" if self.guess else "which quantity, in which unit?"
         return ""
@@ -89,6 +93,17 @@ ROLE_OF = {word: role for role, words in ROLES.items() for word in words.split()
 PER_MINUTE = re.compile(r"\b(?:l|ml|m3|1|u|rev|r|gal)[\s_/]+min\b|_(?:l|ml|m3|rev)_min\b", re.IGNORECASE)
 NAMING = {"id", "no", "nr", "name", "number", "num", "code", "номер", "код", "имя", "nummer", "key"}
 BRACKETS = re.compile(r"[\[({<]([^\[\](){}<>]{1,24}(?:\([^()]{1,8}\))?)[\])}>]")
+# Brackets as a unit stands in, and words in them that are notes. Source: own choice; headers of loggers and historians.
+SQUARE = re.compile(r"[\[{<]([^\[\]{}<>]{1,24})[\]}>]")
+NOTE = re.compile(
+    r"main|sensor|raw|avg|mean|average|actual|measured|value|calc|filter|input|output|inlet|outlet|left|right|front|rear|"
+    r"pump|motor|tank|oil|port|line|side|total|test|датчик|насос|масл|средн|текущ|ist\b|mittel|gemessen|wert|pumpe|öl",
+    re.IGNORECASE,
+)
+# A tag, a number, or a name in words of their own.
+NAMED_THING = re.compile(r"[^\W\d_]{0,5}[-_ .]?\d{1,6}[^\W\d_]?")
+# A number before or behind a unit, or what it is multiplied by.
+SCALE = re.compile(r"\s*(?:[x×*·/]\s*)?\d+(?:[.,]\d+)?(?:e[+-]?\d+|\^-?\d+)?\s*(?:[x×*·]\s*)?", re.IGNORECASE)
 TAIL = re.compile(r"[\s,;:/_|.-]+(?:in\s+|в\s+)?([^\s,;:|]{1,16}(?:\s(?:RMS|rms|СКЗ|ст\.?))?)$")
 
 
@@ -106,7 +121,8 @@ def read_heading(text: str) -> Heading:
     tag = _instrument(text)
     words_alone = PER_MINUTE.sub("", BRACKETS.sub("", text)).replace("_", " ")
     secondary = bool(SECONDARY.search(words_alone)) or bool(tag and tag[0] != tag)
-    return Heading(text, quantity, unit, tag[-1:] and ISA.get(tag[-1:]) if tag else None, secondary)
+    guess = tag[-1:] and ISA.get(tag[-1:]) if tag else None
+    return Heading(text, quantity, unit, guess, secondary, "" if unit else _unknown(text))
 
 
 def quantity_by_words(text: str) -> str | None:
@@ -143,6 +159,22 @@ def _unit(text: str, words: str | None) -> str | None:
         if unit and (len(candidate) > 2 or alike(words, quantity_of(unit)) or not candidate.isalnum()):
             return unit
     return None
+
+
+def _unknown(text: str) -> str:
+    """Return what stands in brackets as a unit and is none that is known: in square ones whatever is no note."""
+    square = [match[1].strip() for match in SQUARE.finditer(text)]
+    for inner in (*square, *(match[1].strip() for match in BRACKETS.finditer(text))):
+        rest = SCALE.sub("", inner)
+        scaled = rest != inner and read_unit(rest) is not None
+        if _instrument(inner) or (NAMED_THING.fullmatch(inner) and not (scaled and inner[0].isdigit())):
+            continue
+        if scaled or (re.search(r"[^\W\d_]/[^\W\d_]|[%°]", inner) and not NOTE.search(inner)):
+            return inner
+        plain = inner in square and re.search(r"[^\W\d_]", inner) and not NOTE.search(inner)
+        if plain and not (quantity_by_words(inner) or role_of(inner) or SECONDARY.search(inner)):
+            return inner
+    return ""
 
 
 def alike(words: str | None, quantity: str | None) -> bool:

@@ -1,19 +1,20 @@
 """Leaves out of a file, each with its reason, rows without a moment and cells without a good value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.signals.tabular.account import Account, LeftCells
-from pipelines.signals.tabular.clocks import NEVER, Moments, in_zone
+from pipelines.signals.tabular.clocks import NEVER, Moments
 from pipelines.signals.tabular.fields import SUMMARY, Field
 from pipelines.signals.tabular.headings import Heading
 from pipelines.signals.tabular.numerals import Numbers
 from pipelines.signals.tabular.tags import parts_of
 from pipelines.signals.tabular.validity import base_of, good_readings
+from pipelines.signals.tabular.zones import in_zone
 
 # Marks of quality that are told one by one. Source: own choice; OPC has some twenty.
 WORDS_TOLD = 30
@@ -38,9 +39,8 @@ class Reading:
         """Keep some rows."""
         self.rows = self.rows[keep]
         if self.moments is not None:
-            self.moments = Moments(
-                self.moments.nanos[keep], self.moments.kind, self.moments.text, self.moments.zoned, self.moments.assumed
-            )
+            own = self.moments.own
+            self.moments = replace(self.moments, nanos=self.moments.nanos[keep], own=None if own is None else own[keep])
         self.blocks = self.blocks[keep]
         for each in self.fields:
             each.cells = each.cells[keep].reset_index(drop=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.signals.tabular.account import Account, ColumnReading, LeftCells, Report
 from pipelines.signals.tabular.bounds import CELLS_MAX, check_size
+from pipelines.signals.tabular.cells import read_columns
 from pipelines.signals.tabular.clocks import Moments
 from pipelines.signals.tabular.fields import (
     Field,
@@ -20,7 +21,6 @@ from pipelines.signals.tabular.fields import (
     find_time,
     header_zone,
     name_rest,
-    read_columns,
     stacked,
     without_noise,
 )
@@ -51,6 +51,7 @@ class Column:
         guess: Quantity by the letters of a tag, which people have to confirm.
         secondary: Not the machine's main reading of its quantity.
         values: NaN where there is none.
+        unknown: What stands in its header as a unit and is none that is known; empty where nothing does.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Column:
     guess: str | None
     secondary: bool
     values: Floats
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +118,10 @@ def read_table(
     if moments is not None:
         leave_timeless(reading, columns)
         put_in_zone(reading, zone)
+    elif timeless := [each.header for each in reading.fields if each.named == "time" and each.role != LABEL]:
+        reading.account.note(
+            f"{', '.join(map(repr, timeless))}: read as no time, most cells are no moments of one form"
+        )
     decimal = read_columns(reading.fields, grid.delimiter, reading.account)
     name_rest(reading.fields, reading.moments)
     leave_bad(reading)
@@ -184,8 +190,10 @@ def _long(reading: Reading, tag: Field, cells: int) -> tuple[Merged, dict[str, N
         heading = read_heading(name)
         if said is not None:
             heading = _in_one_unit(reading, value, name, mine, said, heading)
-        elif heading.unit is None and value.heading.unit:
-            heading = heading._replace(unit=value.heading.unit, quantity=quantity_of(value.heading.unit))
+        elif heading.unit is None and value.unit:
+            heading = heading._replace(unit=value.unit, quantity=quantity_of(value.unit))
+        elif heading.unit is None and value.heading.unknown:
+            heading = heading._replace(unknown=value.heading.unknown)
         reading.headings[name] = heading._replace(text=str(names[mine].iloc[0]))
     frame = pd.DataFrame(
         {
@@ -213,8 +221,22 @@ def _in_one_unit(
     if not len(counts):
         return heading
     unit = str(counts.index[0])
+    strange = mine & said.map(read_unit).isna().to_numpy(dtype=np.bool_) & ~np.isnan(value.numbers.values)
+    for word in said[strange].unique()[:5]:
+        part = strange & (said == word).to_numpy(dtype=np.bool_)
+        reason = f"unit {word!r} of {name!r} is not known" if word else f"no unit of {name!r}, which others have"
+        reading.account.leave("rows", (reading.rows[part] + 1).tolist(), reason)
+        strange &= ~part
+        value.numbers.values[part] = np.nan
+    reading.account.leave("rows", (reading.rows[strange] + 1).tolist(), f"units of {name!r} that are not known")
+    value.numbers.values[strange] = np.nan
     for other in map(str, counts.index[1:]):
         part = mine & (said.map(read_unit) == other).to_numpy(dtype=np.bool_)
+        if quantity_of(other) != quantity_of(unit):
+            reason = f"{name!r} in {other}, which is not converted to {unit}"
+            reading.account.leave("rows", (reading.rows[part] + 1).tolist(), reason)
+            value.numbers.values[part] = np.nan
+            continue
         value.numbers.values[part] = convert(value.numbers.values[part], other, unit)
         reading.account.note(f"{name!r}: {part.sum()} values in {other} are read in {unit}, as most")
     quantity = heading.quantity if heading.quantity == "level" else quantity_of(unit)
@@ -287,7 +309,7 @@ def _table(
     account, moments = reading.account, reading.moments
     none = np.full(len(merged.nanos), np.nan)  # of a tag without one good value
     columns = tuple(
-        Column(name, h.text, h.quantity, h.unit, h.guess, h.secondary, merged.values.get(name, none))
+        Column(name, h.text, h.quantity, h.unit, h.guess, h.secondary, merged.values.get(name, none), h.unknown)
         for name, h in reading.headings.items()
     )
     step, count, longest = gaps(merged) if moments is not None else (0.0, 0, 0.0)
@@ -329,7 +351,7 @@ def _other_columns(reading: Reading) -> list[ColumnReading]:
 def _told(column: Column) -> ColumnReading:
     known = column.values[~np.isnan(column.values)]
     least, greatest = (float(known.min()), float(known.max())) if len(known) else (None, None)
-    heading = Heading(column.header, column.quantity, column.unit, column.guess)
+    heading = Heading(column.header, column.quantity, column.unit, column.guess, unknown=column.unknown)
     return ColumnReading(
         column.header, "channel", column.quantity, column.unit, heading.asked, len(known), least, greatest
     )

@@ -33,8 +33,10 @@ def is_quality(header: str, column: "pd.Series[Any]") -> bool:
     if not len(text):
         return False
     words = [word for word in text.unique()[:1000] if GOOD.match(word) or BAD.match(word)]
+    # `OK` beside `High pressure`, and `Normal` beside `Alarm`, say how the machine is, and not the reading.
+    sure = NAMED.search(header) or any(BAD.match(word) or PLAIN.match(word) for word in words)
     if text.isin(words).mean() >= KNOWN:
-        return True
+        return bool(sure)
     numbers = pd.to_numeric(text, errors="coerce")
     whole = numbers.notna().all() and (numbers == numbers.round()).all()
     found = set(numbers.dropna().unique()[:1000].tolist())
@@ -72,7 +74,13 @@ def good_readings(header: str, column: "pd.Series[Any]") -> tuple[NDArray[np.boo
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
     empty = (text == "").to_numpy(dtype=np.bool_)
     if np.isnan(numbers[~empty]).any():
-        return text.str.match(GOOD).to_numpy(dtype=np.bool_) | empty, ""
+        well = text.str.match(GOOD).to_numpy(dtype=np.bool_) | empty
+        if NAMED.search(header):
+            return well, ""
+        # Under `Status` a word that is none of a quality says how the machine is.
+        other = ~well & ~text.str.match(BAD).to_numpy(dtype=np.bool_) & np.isnan(numbers)
+        told = ", ".join(map(repr, text[other].unique()[:5]))
+        return well | other, f"{told} are no words of quality: their readings stay" if told else ""
     found = set(numbers[~empty].tolist())
     if max(found, default=0) >= 2**30 and 192 not in found:
         return (numbers == 0) | empty, "numbers of quality are those of OPC UA: 0 is good"
