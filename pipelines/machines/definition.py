@@ -210,7 +210,8 @@ def read_definition(text: str) -> Definition:
         raise InvalidInput("definition", len(text), f"must have at most {TEXT_MAX} characters")
     try:
         given = yaml.load(text, _Plain)  # noqa: S506 (a safe loader that refuses more)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # a tag finds no value
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        # Of a tag that finds no value, or a number in sixties beyond all bounds.
         raise InvalidInput("definition", str(error).split("\n")[0], "must be YAML or JSON") from None
     return Definition.model_validate(given)
 

@@ -139,10 +139,11 @@ def test_the_ends_of_a_range_are_those_of_any_unit() -> None:
         "a: !!int ''",
         "a: !!bool x",
         "a: !!timestamp x",
+        "window_s: 1:" + "1:" * 400 + "1.5",
     ],
 )
 def test_yaml_that_says_nothing_certain_is_refused(written: str) -> None:
-    """A name that stands there twice, and a tag whose value is none."""
+    """A name that stands there twice, a tag whose value is none, and a number in sixties that is beyond all numbers."""
     with pytest.raises(InvalidInput, match="must be YAML or JSON"):
         read_definition(written)
 
