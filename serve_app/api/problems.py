@@ -276,9 +276,9 @@ def shown(value: object) -> object:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's description of the problems a route may answer with, the usual ones included.
 
-    Whoever is known has quotas.
+    Whoever is known has quotas; a body has a limit, and a time to come in.
     """
-    usual = {422, 500, *({429} if 401 in statuses else ())}
+    usual = {422, 500, *({429} if 401 in statuses else ()), *({408} if 413 in statuses else ())}
     schema = {"$ref": "#/components/schemas/ProblemReply"}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}

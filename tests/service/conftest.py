@@ -59,6 +59,14 @@ async def store(url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
+def tenant(embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tenant's name; commands see the tests' database, and no `.env`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HDX_DATABASE__URL", embedded_url)
+    return uuid4().hex
+
+
+@pytest.fixture
 async def desk(store: Store, url: str, tmp_path: Path) -> Desk:
     """Six notes in two checkpoints."""
     mine, other = [await store.tenants.ensure(uuid4().hex) for _ in range(2)]

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from getpass import getuser
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -21,14 +20,6 @@ from tests.service.houses import diagnosis_of
 
 LEVELS = {"pressure": 182.0, "temperature": 52.0, "flow": 61.0, "vibration": 1.4}
 BEGAN = datetime(2026, 11, 2, 6, tzinfo=UTC)
-
-
-@pytest.fixture
-def tenant(embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tenant's name; commands see the tests' database, and no `.env`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HDX_DATABASE__URL", embedded_url)
-    return uuid4().hex
 
 
 def hdx(*words: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import Conflict, InvalidInput, NotFound
-from tests.service.test_commission_command import hdx, tenant
+from tests.service.test_commission_command import hdx
 
 __all__ = ["tenant"]  # pytest finds the fixture by its name here
 

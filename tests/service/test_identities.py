@@ -2,22 +2,20 @@
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
-from typer.testing import CliRunner
 
 from pipelines.errors import Conflict, InvalidInput, NotFound, Unauthenticated
-from serve_app.cli.commands import app
 from serve_app.shared.credentials import digest
 from serve_app.store.protocols import StoreParts
 from serve_app.store.records import Account
 from serve_app.store.records_identities import Identity, Newcomer
 from serve_app.store.repository import Store
 from serve_app.store.tables import APP_ROLE
+from tests.service.test_user_commands import hdx
 
 ISSUER = "https://id.example"
 WEEK = timedelta(days=7)
@@ -199,22 +197,6 @@ async def test_no_row_is_seen_without_what_names_it(store: Store, url: str) -> N
 
 
 # --- commands
-
-
-@pytest.fixture
-def tenant(embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tenant's name; commands see the tests' database, and no `.env`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HDX_DATABASE__URL", embedded_url)
-    return uuid4().hex
-
-
-def hdx(*words: str) -> str:
-    """Run a command and return what it prints."""
-    ended = CliRunner().invoke(app, words)
-    if ended.exception is not None:
-        raise ended.exception
-    return ended.output
 
 
 async def test_a_tenant_is_invited_by_command(tenant: str, embedded_url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import InvalidInput
 from tests.serve.service import SHARED
 from tests.service.own_exports import FAULT, MAKERS
-from tests.service.test_commission_command import hdx, tenant
+from tests.service.test_commission_command import hdx
 
 __all__ = ["tenant"]  # pytest finds the fixture by its name here
 

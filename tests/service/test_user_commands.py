@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,14 +11,6 @@ from pipelines.errors import Conflict, InvalidInput, NotFound, PasswordRefused
 from serve_app.cli.commands import app
 from serve_app.shared.credentials import digest, verify_password
 from serve_app.store.repository import Store
-
-
-@pytest.fixture
-def tenant(embedded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tenant's name; commands see the tests' database, and no `.env`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HDX_DATABASE__URL", embedded_url)
-    return uuid4().hex
 
 
 def hdx(*words: str) -> str:
