@@ -8,8 +8,6 @@ from pydantic import ValidationError
 from pipelines.errors import Conflict, InvalidInput, NotFound
 from tests.service.test_commission_command import hdx
 
-__all__ = ["tenant"]  # pytest finds the fixture by its name here
-
 
 def test_a_kind_is_copied_changed_and_removed(tenant: str, tmp_path: Path) -> None:
     """What `show` prints `new` reads; a change is one more version, and mistakes are named."""

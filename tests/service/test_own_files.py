@@ -13,8 +13,6 @@ from tests.serve.service import SHARED
 from tests.service.own_exports import FAULT, MAKERS
 from tests.service.test_commission_command import hdx
 
-__all__ = ["tenant"]  # pytest finds the fixture by its name here
-
 OWN = SHARED / "cases" / "40-own-csv"
 TAGS = [
     "pressure=HPU2.PT101.PV [bar]",
